@@ -1,0 +1,72 @@
+"""pika's SelectConnection with what it does not tell: the last byte's time, the broker's own reason for closing, and the
+size of what waits to be written. Private names of pika's are used here and in wire.py only; the version is pinned."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pika
+from pika import spec
+from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
+
+from rmqpool.settings import ConnectionSettings
+from rmqpool.version import __version__
+
+__all__ = ["Connection", "pika_parameters"]
+
+
+class Connection(pika.SelectConnection):
+    """One AMQP connection; lives and dies on its I/O thread.
+
+    ``last_byte_at`` is the monotonic time of the last bytes read, whole frames or not. ``broker_close`` is the code and
+    text of a connection.close that the broker sent, None if it sent none.
+    """
+
+    def __init__(self, parameters: pika.ConnectionParameters, services: SelectorIOServicesAdapter) -> None:
+        self.last_byte_at = time.monotonic()
+        self.broker_close: tuple[int, str] | None = None
+        super().__init__(
+            parameters,
+            on_open_error_callback=lambda *_: None,
+            custom_ioloop=services,
+            internal_connection_workflow=False,
+        )
+        self.callbacks.add(0, spec.Connection.Close, self._note_broker_close)
+
+    @property
+    def unwritten_bytes(self) -> int:
+        """Bytes handed to pika that the socket has not taken yet."""
+        return 0 if self._transport is None else int(self._get_write_buffer_size())
+
+    def abort(self, error: Exception) -> None:
+        """Drop the TCP stream at once, with ``error`` as the reason that the close callbacks get."""
+        if not self.is_closed and self._transport is not None:
+            self._terminate_stream(error)
+
+    def _on_data_available(self, data: bytes) -> None:
+        self.last_byte_at = time.monotonic()
+        super()._on_data_available(data)
+
+    def _note_broker_close(self, frame: Any) -> None:
+        self.broker_close = (frame.method.reply_code, frame.method.reply_text)
+
+
+def pika_parameters(settings: ConnectionSettings, host: str, port: int, name: str) -> pika.ConnectionParameters:
+    """Parameters of one attempt: timeouts of the stages are the connector's, blocking is the link's, not pika's."""
+    return pika.ConnectionParameters(
+        host=host,
+        port=port,
+        virtual_host=settings.vhost,
+        credentials=pika.PlainCredentials(settings.user, settings.password.reveal()),
+        heartbeat=settings.heartbeat,
+        frame_max=settings.frame_max,
+        channel_max=settings.channel_max,
+        blocked_connection_timeout=None,
+        client_properties={
+            "connection_name": name,
+            "product": "rmqpool",
+            "version": __version__,
+            "information": "a RabbitMQ toolkit for Python services, on pika",
+        },
+    )

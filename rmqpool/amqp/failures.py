@@ -1,0 +1,163 @@
+"""From what pika, the socket and TLS say to our error tree: each sentence names the cause and the next step."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+from pika import exceptions as pika_exceptions
+
+from rmqpool.errors import (
+    AccessRefusedError,
+    AuthenticationError,
+    ChannelClosedError,
+    ConnectionFailedError,
+    ConnectionLostError,
+    NotFoundError,
+    PreconditionFailedError,
+    ResourceLockedError,
+    TLSError,
+    VirtualHostAccessError,
+    VirtualHostNotFoundError,
+)
+from rmqpool.settings import ConnectionSettings
+
+__all__ = ["REFUSALS", "channel_closed", "connection_failed", "connection_lost", "dns_failed", "stage_timed_out"]
+
+# Trying these again soon cannot help: somebody has to change something first.
+REFUSALS = (AuthenticationError, VirtualHostNotFoundError, VirtualHostAccessError, TLSError)
+
+_CHANNEL_ERRORS: dict[int, type[ChannelClosedError]] = {
+    403: AccessRefusedError,
+    404: NotFoundError,
+    405: ResourceLockedError,
+    406: PreconditionFailedError,
+}
+_NEXT_STEP = {
+    403: "give the user permission for it (rabbitmqctl set_permissions)",
+    404: "declare it first, or correct its name",
+    405: "it belongs exclusively to another connection: close that one, or use another name",
+    406: "compare the arguments with those on the broker",
+}
+
+
+def stage_timed_out(stage: str, seconds: float, host: str, port: int) -> ConnectionFailedError:
+    """A stage of connecting took longer than its own timeout."""
+    what = {
+        "dns": f"looking up {host} took longer than {seconds:g} s: check the name server",
+        "tcp": f"no TCP connection to {host}:{port} within {seconds:g} s: check host, port and firewall",
+        "tls": f"no TLS handshake with {host}:{port} within {seconds:g} s: is it a TLS port (amqps is 5671)?",
+        "amqp": f"{host}:{port} accepted TCP but did not finish the AMQP handshake within {seconds:g} s: "
+        "is it a RabbitMQ port, and is the broker healthy?",
+    }[stage]
+    return ConnectionFailedError(what, host=host, port=port, stage=stage)
+
+
+def dns_failed(error: BaseException, host: str, port: int) -> ConnectionFailedError:
+    """The host name could not be resolved."""
+    return ConnectionFailedError(
+        f"the host name {host!r} cannot be resolved ({_reason(error)}): check its spelling and the name server",
+        host=host,
+        port=port,
+        stage="dns",
+    )
+
+
+def connection_failed(
+    error: BaseException | None,
+    stage: str,
+    host: str,
+    port: int,
+    settings: ConnectionSettings,
+    broker_close: tuple[int, str] | None = None,
+) -> ConnectionFailedError:
+    """A connection could not be opened. ``broker_close``: code and text of the broker's connection.close, if it sent one."""
+    if broker_close is not None:
+        return _refused_by_broker(*broker_close, host, port, settings)
+    if isinstance(error, ssl.SSLError):
+        return TLSError(_tls_sentence(error, host, port), host=host, port=port, stage="tls")
+    if stage == "tcp":
+        refused = isinstance(error, ConnectionRefusedError)
+        hint = "nothing listens there: is RabbitMQ running?" if refused else "check host, port and firewall"
+        return ConnectionFailedError(
+            f"cannot connect to {host}:{port} ({_reason(error)}): {hint}", host=host, port=port, stage="tcp"
+        )
+    if stage == "tls":
+        return ConnectionFailedError(
+            f"{host}:{port} ended the TLS handshake ({_reason(error)}): is it a TLS port (amqps is 5671)?",
+            host=host,
+            port=port,
+            stage="tls",
+        )
+    return ConnectionFailedError(
+        f"{host}:{port} ended the AMQP handshake ({_reason(error)}): is it a RabbitMQ port, does it want TLS (amqps://), "
+        "or is the broker just going down?",
+        host=host,
+        port=port,
+        stage="amqp",
+    )
+
+
+def _refused_by_broker(code: int, text: str, host: str, port: int, settings: ConnectionSettings) -> ConnectionFailedError:
+    user, vhost = settings.user, settings.vhost
+    lowered = text.lower()
+    kind: type[ConnectionFailedError] = ConnectionFailedError
+    if code == 403:
+        kind = AuthenticationError
+        sentence = f"the broker {host}:{port} refused user {user!r}: wrong user name or password; check both ({text})"
+    elif code == 530 and "not found" in lowered:
+        kind = VirtualHostNotFoundError
+        sentence = f"the virtual host {vhost!r} does not exist on {host}:{port}: create it (rabbitmqctl add_vhost) ({text})"
+    elif code == 530 and "limit" not in lowered and "is down" not in lowered:
+        kind = VirtualHostAccessError
+        sentence = (
+            f"user {user!r} has no permission for the virtual host {vhost!r} on {host}:{port}: "
+            f"grant it (rabbitmqctl set_permissions -p {vhost}) ({text})"
+        )
+    else:
+        sentence = f"the broker {host}:{port} closed the connection while it opened: {code} {text}"
+    return kind(sentence, host=host, port=port, stage="amqp")
+
+
+def _tls_sentence(error: ssl.SSLError, host: str, port: int) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = error.verify_message
+        return (
+            f"the certificate of {host}:{port} is not accepted: {reason}; name the authority's file (cafile), "
+            "use the host name in the certificate, or renew the certificate"
+        )
+    reason = error.reason or str(error)
+    if "CERTIFICATE_REQUIRED" in reason or "HANDSHAKE_FAILURE" in reason or "BAD_CERTIFICATE" in reason:
+        return f"{host}:{port} wants a client certificate that it accepts ({reason}): set certfile and keyfile"
+    if "WRONG_VERSION_NUMBER" in reason:
+        return f"{host}:{port} does not speak TLS ({reason}): use amqp://, or the broker's TLS port (5671)"
+    return f"the TLS handshake with {host}:{port} failed: {reason}"
+
+
+def connection_lost(error: BaseException | None, name: str) -> ConnectionLostError:
+    """An open connection ended."""
+    if isinstance(error, ConnectionLostError):
+        return error
+    if isinstance(error, pika_exceptions.ConnectionClosedByBroker):
+        why = f"the broker closed it: {error.reply_code} {error.reply_text}"
+    elif isinstance(error, pika_exceptions.ConnectionClosedByClient):
+        why = "it was closed on our side"
+    else:
+        why = _reason(error)
+    return ConnectionLostError(f"connection {name} was lost ({why}); it is being opened again")
+
+
+def channel_closed(code: int, text: str, during: str) -> ChannelClosedError:
+    """The broker closed a channel with ``code`` and ``text`` ``during`` a call."""
+    kind = _CHANNEL_ERRORS.get(code, ChannelClosedError)
+    step = _NEXT_STEP.get(code, "open a new channel")
+    return kind(f"{during}: the broker closed the channel: {code} {text}; {step}", code=code, text=text)
+
+
+def _reason(error: BaseException | None) -> str:
+    if error is None:
+        return "no reason given"
+    if isinstance(error, socket.gaierror | OSError) and error.strerror:
+        return error.strerror
+    text = str(error).strip()
+    return text or type(error).__name__

@@ -1,0 +1,143 @@
+"""One thread that runs pika's I/O loop. Others only post functions to it; whatever these raise is contained here.
+
+An exception that escapes one of pika's own callbacks ends the loop: the thread reports it, makes a new loop, and goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from pika.adapters.select_connection import IOLoop
+from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
+
+__all__ = ["IOThread", "Timer"]
+
+_LOGGER = logging.getLogger("rmqpool")
+
+
+class Timer:
+    """A function to be called once on the I/O thread. Only that thread makes and cancels timers."""
+
+    __slots__ = ("_function", "_handle", "_thread")
+
+    def __init__(self, thread: IOThread, function: Callable[[], None]) -> None:
+        self._thread = thread
+        self._function = function
+        self._handle: object | None = None
+
+    def arm(self, delay: float) -> None:
+        self._handle = self._thread.loop.call_later(max(0.0, delay), self._fire)
+
+    def cancel(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            self._thread.loop.remove_timeout(handle)
+
+    def _fire(self) -> None:
+        self._handle = None
+        self._thread.run_contained(self._function)
+
+
+class IOThread:
+    """Owns a pika I/O loop and the thread that runs it. ``on_fault`` is told, on that thread, of every error contained."""
+
+    def __init__(self, name: str, on_fault: Callable[[BaseException], None]) -> None:
+        self.loop = IOLoop()
+        self._on_fault = on_fault
+        self._posted: deque[Callable[[], None]] = deque()
+        self._woken = False
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    @property
+    def services(self) -> SelectorIOServicesAdapter:
+        """pika's non-blocking I/O services (DNS, TCP, TLS) on this loop."""
+        return SelectorIOServicesAdapter(self.loop)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
+    def is_current(self) -> bool:
+        """True on the I/O thread itself."""
+        return threading.current_thread() is self._thread
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def post(self, function: Callable[[], None]) -> None:
+        """Run ``function`` on the I/O thread soon. Thread-safe; one wake-up while none is pending."""
+        self._posted.append(function)
+        if not self._woken:
+            self._woken = True
+            self.loop.add_callback_threadsafe(self._run_posted)
+
+    def call_later(self, delay: float, function: Callable[[], None]) -> Timer:
+        """Run ``function`` in ``delay`` seconds; I/O thread only. Timers end with the loop they were made on."""
+        timer = Timer(self, function)
+        timer.arm(delay)
+        return timer
+
+    def stop(self) -> None:
+        """Let the thread end after what it is doing. Thread-safe; join() waits for it."""
+        self.post(self._stop)
+
+    def join(self, timeout: float) -> bool:
+        """Wait until the thread has ended; False if it has not within ``timeout`` seconds."""
+        if self.is_current or not self._thread.is_alive():
+            return not self._thread.is_alive()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def run_contained(self, function: Callable[[], None]) -> None:
+        """Call ``function``; what it raises is logged and reported, and goes no further."""
+        try:
+            function()
+        except Exception as error:
+            _LOGGER.exception("an error inside the I/O thread %s was contained", self._thread.name)
+            self._report(error)
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self.loop.stop()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                self.loop.start()
+            except Exception as error:
+                _LOGGER.exception("pika's I/O loop of %s ended with an error; a new one takes over", self._thread.name)
+                self._replace_loop()
+                self._report(error)
+        self._drain_at_end()
+        self.loop.close()
+
+    def _replace_loop(self) -> None:
+        broken, self.loop = self.loop, IOLoop()
+        try:
+            broken.close()
+        except Exception:
+            _LOGGER.warning("pika's broken I/O loop could not be closed", exc_info=True)
+        self.loop.add_callback_threadsafe(self._run_posted)
+
+    def _report(self, error: BaseException) -> None:
+        try:
+            self._on_fault(error)
+        except Exception:
+            _LOGGER.exception("the fault handler of %s failed", self._thread.name)
+
+    def _run_posted(self) -> None:
+        self._woken = False
+        for _ in range(len(self._posted)):
+            self.run_contained(self._posted.popleft())
+        if self._posted and not self._woken:
+            self._woken = True
+            self.loop.add_callback_threadsafe(self._run_posted)
+
+    def _drain_at_end(self) -> None:
+        while self._posted:
+            self.run_contained(self._posted.popleft())

@@ -1,0 +1,491 @@
+"""A link: one long-lived AMQP connection on one I/O thread, opened again whenever it is lost, until the link is closed.
+
+State changes happen on the I/O thread only. Actors (publishing, consuming, leasing) stand on a link and are told when a
+connection is up, lost, blocked or unblocked. While the broker refuses us (wrong password, missing virtual host) attempts
+are far apart; otherwise the pause grows exponentially with full jitter, and every attempt goes to the next host.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rmqpool.amqp.connection import Connection
+from rmqpool.amqp.connector import Connector
+from rmqpool.amqp.failures import REFUSALS, connection_lost
+from rmqpool.amqp.io_thread import IOThread, Timer
+from rmqpool.core.backoff import Backoff
+from rmqpool.errors import (
+    ConnectionFailedError,
+    ConnectionLostError,
+    PoolClosedError,
+    PoolTimeoutError,
+    RmqpoolError,
+)
+from rmqpool.settings import ConnectionSettings
+
+__all__ = ["Actor", "Link", "LinkEvent", "LinkState", "LinkStatus"]
+
+_LOGGER = logging.getLogger("rmqpool")
+_NUDGED_DELAY = 0.5  # seconds: a fresh publish waits at most this long for the next attempt
+_SILENCE = 1.5  # heartbeats without a byte after which the peer is given up: noticed before 2 heartbeats have passed
+
+
+class LinkState(enum.StrEnum):
+    """Where a link is in its life."""
+
+    NEW = "new"
+    CONNECTING = "connecting"
+    READY = "ready"
+    WAITING = "waiting"  # between two attempts
+    REFUSED = "refused"  # between two attempts, far apart: the broker does not let us in
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class LinkEvent(enum.StrEnum):
+    """What ``on_event`` listeners are told, each with a sentence."""
+
+    CONNECTED = "connected"
+    CONNECTION_LOST = "connection_lost"
+    CONNECT_FAILED = "connect_failed"
+    BLOCKED = "blocked"
+    UNBLOCKED = "unblocked"
+    FAULT = "fault"
+    CLOSED = "closed"
+
+
+class Actor(Protocol):
+    """Stands on a link; every method is called on the I/O thread."""
+
+    def link_up(self, connection: Connection, epoch: int) -> None: ...
+    def link_down(self, error: RmqpoolError) -> None: ...
+    def link_blocked(self, reason: str) -> None: ...
+    def link_unblocked(self) -> None: ...
+    def link_refused(self, error: ConnectionFailedError) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStatus:
+    """A link at one moment. ``epoch`` counts the connections opened so far; ``blocked`` is the broker's reason or None."""
+
+    name: str
+    state: LinkState
+    epoch: int
+    blocked: str | None
+    blocked_seconds: float
+    last_error: RmqpoolError | None
+    broker: str
+    address: str
+    attempts: int
+
+
+class Link:
+    """One supervised connection. ``start``, ``post``, ``wait_ready``, ``nudge`` and ``close`` are thread-safe."""
+
+    def __init__(
+        self,
+        settings: ConnectionSettings,
+        name: str,
+        on_event: Callable[[LinkEvent, str, str], None] = lambda event, link, sentence: None,
+        random_fraction: Callable[[], float] = random.random,
+    ) -> None:
+        self.settings = settings
+        self.name = name
+        self._on_event = on_event
+        self._random = random_fraction
+        self._backoff = Backoff(settings.reconnect_delay, settings.reconnect_max_delay)
+        self._thread = IOThread(f"rmqpool {name}", self._on_fault)
+        self._changed = threading.Condition()
+        self._state = LinkState.NEW
+        self._actors: list[Actor] = []
+        self._connection: Connection | None = None
+        self._connector: Connector | None = None
+        self._retry_timer: Timer | None = None
+        self._retry_at = 0.0
+        self._watchdog: Timer | None = None
+        self._epoch = 0
+        self._failures = 0  # attempts in a row that failed
+        self._attempts = 0
+        self._host_index = int(random_fraction() * len(settings.hosts)) % len(settings.hosts)
+        self._blocked: str | None = None
+        self._blocked_since = 0.0
+        self._blocked_seconds = 0.0
+        self._last_error: RmqpoolError | None = None
+        self._refusal: ConnectionFailedError | None = None
+        self._broker = ""
+        self._address = ""
+
+    # From any thread
+
+    def start(self) -> None:
+        """Start the I/O thread and the first attempt; later calls do nothing. Does not wait: see :meth:`wait_ready`."""
+        with self._changed:
+            if self._state is not LinkState.NEW:
+                return
+            self._state = LinkState.CONNECTING
+        self._thread.start()
+        self._thread.post(self._connect)
+
+    def attach(self, actor: Actor) -> None:
+        """Let ``actor`` stand on this link; if a connection is up it is told at once (on the I/O thread)."""
+        self._thread.post(lambda: self._attach(actor))
+
+    def detach(self, actor: Actor) -> None:
+        """The actor hears nothing more."""
+        self._thread.post(lambda: self._actors.remove(actor) if actor in self._actors else None)
+
+    def post(self, function: Callable[[], None]) -> None:
+        """Run ``function`` on the I/O thread soon; errors in it are contained."""
+        self._thread.post(function)
+
+    def call_later(self, delay: float, function: Callable[[], None]) -> Timer:
+        """Run ``function`` in ``delay`` seconds. I/O thread only."""
+        return self._thread.call_later(delay, function)
+
+    def contained(self, function: Callable[..., None]) -> Callable[..., None]:
+        """A callback for pika: what ``function`` raises replaces the connection instead of killing the I/O loop."""
+        return lambda *arguments: self._thread.run_contained(lambda: function(*arguments))
+
+    @property
+    def on_io_thread(self) -> bool:
+        """True when the caller is the I/O thread: it must never wait for itself."""
+        return self._thread.is_current
+
+    @property
+    def is_ready(self) -> bool:
+        """A connection is open (it may be blocked)."""
+        return self._state is LinkState.READY
+
+    @property
+    def blocked(self) -> str | None:
+        """The broker's reason for blocking this connection, None if it does not."""
+        return self._blocked
+
+    @property
+    def connection(self) -> Connection | None:
+        """The open connection, for actors on the I/O thread."""
+        return self._connection if self._state is LinkState.READY else None
+
+    @property
+    def refusal(self) -> ConnectionFailedError | None:
+        """Why the broker does not let us in, when it never has: callers fail at once with it."""
+        return self._refusal if self._epoch == 0 else None
+
+    @property
+    def last_error(self) -> RmqpoolError | None:
+        """The last error of a connection or an attempt."""
+        return self._last_error
+
+    def status(self) -> LinkStatus:
+        """What this link is doing right now."""
+        blocked_now = time.monotonic() - self._blocked_since if self._blocked is not None else 0.0
+        return LinkStatus(
+            self.name,
+            self._state,
+            self._epoch,
+            self._blocked,
+            self._blocked_seconds + blocked_now,
+            self._last_error,
+            self._broker,
+            self._address,
+            self._attempts,
+        )
+
+    def wait_ready(self, deadline: float) -> None:
+        """Wait until a connection is open.
+
+        Raises the refusal (AuthenticationError, VirtualHostNotFoundError, …) at once if the broker never let us in,
+        PoolTimeoutError at ``deadline`` (monotonic) with the last error as its cause, PoolClosedError when closed.
+        """
+        with self._changed:
+            while self._state is not LinkState.READY:
+                if self._state in (LinkState.CLOSING, LinkState.CLOSED):
+                    raise PoolClosedError(f"connection {self.name} is closed")
+                if self.refusal is not None:
+                    raise self.refusal
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    raise PoolTimeoutError(f"connection {self.name} is not ready: {self.why_not_ready()}") from self._last_error
+                self._changed.wait(remaining)
+
+    def why_not_ready(self) -> str:
+        """A short clause for errors: what the link is doing, and what went wrong last."""
+        doing = {
+            LinkState.NEW: "it was not started",
+            LinkState.CONNECTING: "connecting",
+            LinkState.WAITING: "waiting for the next attempt",
+            LinkState.REFUSED: "refused by the broker",
+        }.get(self._state, str(self._state))
+        return f"{doing}; last error: {self._last_error}" if self._last_error else doing
+
+    def nudge(self) -> None:
+        """Somebody needs the connection now: cut a running pause short (not after a refusal)."""
+        if self._state is LinkState.WAITING and self._retry_at - time.monotonic() > _NUDGED_DELAY:
+            self._thread.post(self._cut_pause_short)
+
+    def close(self, timeout: float) -> bool:
+        """Close the connection and end the I/O thread within ``timeout`` seconds; True if all ended in time."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            if self._state is LinkState.NEW:
+                self._state = LinkState.CLOSED
+                return True
+            if self._state not in (LinkState.CLOSING, LinkState.CLOSED):
+                self._thread.post(lambda: self._close(max(0.1, timeout / 2)))
+            while self._state is not LinkState.CLOSED and time.monotonic() < deadline and self._thread.is_alive:
+                self._changed.wait(max(0.0, deadline - time.monotonic()))
+        if self._state is not LinkState.CLOSED:
+            self._thread.post(lambda: self._closed(None))
+        return self._thread.join(max(0.05, deadline - time.monotonic()))
+
+    def close_soon(self) -> None:
+        """Begin to close without waiting; the I/O thread ends by itself."""
+        self._thread.post(lambda: self._close(1.0))
+
+    def abandon_after_fork(self) -> None:
+        """In a forked child: the parent's thread and socket are not ours. Forget them without a word on the wire."""
+        self._state = LinkState.CLOSED
+        self._changed = threading.Condition()
+
+    # On the I/O thread: connecting
+
+    def _connect(self) -> None:
+        if self._state in (LinkState.CLOSING, LinkState.CLOSED, LinkState.READY) or self._connector is not None:
+            return
+        self._cancel_retry()
+        self._set_state(LinkState.CONNECTING)
+        host, port = self.settings.hosts[self._host_index]
+        self._host_index = (self._host_index + 1) % len(self.settings.hosts)
+        self._attempts += 1
+        self._address = f"{host}:{port}"
+        self._connector = Connector(self._thread, self.settings, (host, port), self.name, self._on_attempt_done)
+        self._connector.start()
+
+    def _on_attempt_done(self, result: Connection | ConnectionFailedError) -> None:
+        self._connector = None
+        if isinstance(result, ConnectionFailedError):
+            self._on_attempt_failed(result)
+        elif self._state is LinkState.CLOSING:
+            result.abort(PoolClosedError("closed while connecting"))
+        else:
+            self._on_connected(result)
+
+    def _on_attempt_failed(self, error: ConnectionFailedError) -> None:
+        self._failures += 1
+        self._last_error = error
+        refused = isinstance(error, REFUSALS)
+        self._refusal = error if refused else None
+        self._tell(LinkEvent.CONNECT_FAILED, str(error))
+        _LOGGER.warning("connection %s: attempt %d failed: %s", self.name, self._failures, error)
+        self._schedule_retry(refused)
+        if refused:
+            for actor in tuple(self._actors):
+                actor.link_refused(error)
+
+    def _schedule_retry(self, refused: bool) -> None:
+        hosts = len(self.settings.hosts)
+        if refused:
+            delay = self.settings.refused_delay * (0.5 + self._random() / 2)
+        elif self._failures % hosts:
+            delay = self._random() * self.settings.reconnect_delay  # the next host of the list at once
+        else:
+            delay = self._backoff.delay(max(1, self._failures // hosts), self._random())
+        self._cancel_retry()
+        self._retry_at = time.monotonic() + delay
+        self._retry_timer = self._thread.call_later(delay, self._connect)
+        self._set_state(LinkState.REFUSED if refused else LinkState.WAITING)
+
+    def _cut_pause_short(self) -> None:
+        if self._state is LinkState.WAITING and self._retry_at - time.monotonic() > _NUDGED_DELAY:
+            self._cancel_retry()
+            delay = self._random() * _NUDGED_DELAY
+            self._retry_at = time.monotonic() + delay
+            self._retry_timer = self._thread.call_later(delay, self._connect)
+
+    def _on_connected(self, connection: Connection) -> None:
+        self._connection = connection
+        connection.add_on_close_callback(self.contained(self._on_lost))
+        connection.add_on_connection_blocked_callback(self.contained(self._on_blocked))
+        connection.add_on_connection_unblocked_callback(self.contained(self._on_unblocked))
+        self._epoch += 1
+        self._failures = 0
+        self._refusal = None
+        self._broker = _broker_name(connection)
+        connection.last_byte_at = time.monotonic()
+        self._watch()
+        self._set_state(LinkState.READY)
+        self._tell(LinkEvent.CONNECTED, f"connected to {self._address} ({self._broker})")
+        _LOGGER.info("connection %s is open: %s, %s", self.name, self._address, self._broker)
+        for actor in tuple(self._actors):
+            actor.link_up(connection, self._epoch)
+
+    def _attach(self, actor: Actor) -> None:
+        self._actors.append(actor)
+        if self._state is LinkState.READY and self._connection is not None:
+            actor.link_up(self._connection, self._epoch)
+            if self._blocked is not None:
+                actor.link_blocked(self._blocked)
+        elif self.refusal is not None:
+            actor.link_refused(self.refusal)
+        elif self._state is LinkState.CLOSED:
+            actor.link_down(PoolClosedError(f"connection {self.name} is closed"))
+
+    # On the I/O thread: while connected
+
+    def _watch(self) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        heartbeat = connection.params.heartbeat or self.settings.heartbeat
+        silent_for = time.monotonic() - connection.last_byte_at
+        if silent_for >= _SILENCE * heartbeat:
+            sentence = f"nothing came from {self._address} for {silent_for:.1f} s (heartbeat {heartbeat} s): given up as dead"
+            connection.abort(ConnectionLostError(f"connection {self.name}: {sentence}; it is being opened again"))
+        self._watchdog = self._thread.call_later(heartbeat / 8, self._watch)
+
+    def _on_blocked(self, _connection: object, frame: Any) -> None:
+        reason = str(frame.method.reason)
+        if self._blocked is None:
+            self._blocked_since = time.monotonic()
+        self._blocked = reason
+        self._tell(LinkEvent.BLOCKED, f"the broker blocks publishing: {reason}")
+        _LOGGER.warning("connection %s is blocked by the broker: %s", self.name, reason)
+        for actor in tuple(self._actors):
+            actor.link_blocked(reason)
+
+    def _on_unblocked(self, *_: object) -> None:
+        self._end_blocked()
+        self._tell(LinkEvent.UNBLOCKED, "the broker takes messages again")
+        _LOGGER.info("connection %s is no longer blocked", self.name)
+        for actor in tuple(self._actors):
+            actor.link_unblocked()
+
+    def _end_blocked(self) -> None:
+        if self._blocked is not None:
+            self._blocked_seconds += time.monotonic() - self._blocked_since
+        self._blocked = None
+
+    def _on_lost(self, connection: Connection, error: BaseException | None) -> None:
+        if connection is not self._connection:
+            return
+        lost = connection_lost(error, self.name)
+        self._drop(lost)
+        if self._state is LinkState.CLOSING:
+            self._closed(lost)
+            return
+        self._last_error = lost
+        self._tell(LinkEvent.CONNECTION_LOST, str(lost))
+        _LOGGER.warning("%s", lost)
+        self._schedule_retry(refused=False)
+
+    def _drop(self, error: RmqpoolError) -> None:
+        """The connection is no more: every actor releases whoever waits."""
+        self._connection = None
+        self._end_blocked()
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog = None
+        if self._state is LinkState.READY:
+            self._set_state(LinkState.WAITING)
+        for actor in tuple(self._actors):
+            _inform(actor, error)
+
+    def _on_fault(self, error: BaseException) -> None:
+        """An exception was contained: nobody knows what it left half-done, so the connection is replaced."""
+        self._tell(LinkEvent.FAULT, f"an error inside the I/O thread was contained: {error!r}")
+        if self._state in (LinkState.CLOSED, LinkState.NEW):
+            return
+        if self._connector is not None:
+            self._connector.abort()
+            self._connector = None
+        connection = self._connection
+        lost = ConnectionLostError(
+            f"connection {self.name} is replaced after an error inside its I/O thread ({type(error).__name__}: {error}); "
+            "please report it"
+        )
+        self._last_error = lost
+        self._drop(lost)
+        if connection is not None:
+            self._abort_broken(connection, lost)
+        if self._state is LinkState.CLOSING:
+            self._closed(None)
+        else:
+            self._failures += 1
+            self._schedule_retry(refused=False)
+
+    def _abort_broken(self, connection: Connection, error: RmqpoolError) -> None:
+        try:
+            connection.abort(error)
+        except Exception:
+            _LOGGER.warning("the broken connection %s could not be ended cleanly", self.name, exc_info=True)
+
+    # On the I/O thread: the end
+
+    def _close(self, patience: float) -> None:
+        if self._state in (LinkState.CLOSING, LinkState.CLOSED):
+            return
+        self._set_state(LinkState.CLOSING)
+        self._cancel_retry()
+        if self._connector is not None:
+            self._connector.abort()
+            self._connector = None
+        connection = self._connection
+        if connection is None or connection.is_closed:
+            self._closed(None)
+            return
+        self._thread.call_later(patience, lambda: connection.abort(PoolClosedError("no close-ok within the time")))
+        if connection.is_open:
+            connection.close()
+
+    def _closed(self, error: RmqpoolError | None) -> None:
+        if self._state is LinkState.CLOSED:
+            return
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.abort(error or PoolClosedError("closed"))
+        final = PoolClosedError(f"connection {self.name} is closed")
+        self._set_state(LinkState.CLOSED)
+        for actor in tuple(self._actors):
+            _inform(actor, final)
+        self._actors.clear()
+        self._tell(LinkEvent.CLOSED, "closed")
+        self._thread.stop()
+
+    def _cancel_retry(self) -> None:
+        timer, self._retry_timer = self._retry_timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def _set_state(self, state: LinkState) -> None:
+        with self._changed:
+            self._state = state
+            self._changed.notify_all()
+
+    def _tell(self, event: LinkEvent, sentence: str) -> None:
+        try:
+            self._on_event(event, self.name, sentence)
+        except Exception:
+            _LOGGER.exception("an event listener failed")
+
+    def __repr__(self) -> str:
+        return f"<Link {self.name} {self._state}, epoch {self._epoch}{', blocked' if self._blocked else ''}>"
+
+
+def _inform(actor: Actor, error: RmqpoolError) -> None:
+    """An actor that fails while it is told of the end must not keep the others from hearing it."""
+    try:
+        actor.link_down(error)
+    except Exception:
+        _LOGGER.exception("%r failed while it was told that its connection is gone", actor)
+
+
+def _broker_name(connection: Connection) -> str:
+    properties = connection.server_properties or {}
+    return f"{properties.get('product', 'unknown broker')} {properties.get('version', '')}".strip()

@@ -1,0 +1,166 @@
+"""From what happened to a message to its outcome, in words. The only place that resolves publish futures (I/O thread)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rmqpool.amqp.link import Link
+from rmqpool.core.confirms import Returned
+from rmqpool.errors import (
+    ExchangeNotFoundError,
+    NackedError,
+    NotSentError,
+    PublishAccessRefusedError,
+    PublishError,
+    PublishPreconditionError,
+    RmqpoolError,
+    UnknownOutcomeError,
+    UnroutableError,
+)
+from rmqpool.future import PublishFuture
+from rmqpool.message import Confirmation
+from rmqpool.window import Window
+
+__all__ = ["Outcomes"]
+
+_REFUSALS: dict[int, tuple[type[NackedError], str]] = {
+    403: (PublishAccessRefusedError, "the user needs write permission for the exchange (rabbitmqctl set_permissions)"),
+    404: (ExchangeNotFoundError, "declare the exchange first, or correct its name"),
+    406: (PublishPreconditionError, "the message is larger than the broker takes, or has a property that it refuses"),
+}
+
+
+class Outcomes:
+    """Gives each message its one outcome and frees its place in the window."""
+
+    def __init__(self, window: Window, link: Link) -> None:
+        self._window = window
+        self._link = link
+
+    def confirmed(self, futures: Sequence[PublishFuture]) -> None:
+        """basic.ack, and nothing came back before."""
+        size = count = 0
+        for future in futures:
+            if future.done():
+                continue  # its deadline passed before the confirm came
+            message = future.message
+            count += 1
+            size += future.size
+            future.resolve(
+                Confirmation(message.message_id, message.exchange, message.routing_key, future.attempts)
+            )
+        if count:
+            self._window.leave(count, size)
+
+    def returned(self, future: PublishFuture, returned: Returned) -> None:
+        """basic.return: no queue took it."""
+        message = future.message
+        if message.exchange:
+            hint = f"no queue is bound to exchange {message.exchange!r} for routing key {message.routing_key!r}"
+        else:
+            hint = f"the queue {message.routing_key!r} may not exist: declare it, or start its worker once"
+        self._end(
+            future,
+            UnroutableError(
+                f"message {message.message_id} was returned by the broker ({returned.reply_code} {returned.reply_text}; "
+                f"exchange {message.exchange or '(default)'!s}, routing key {message.routing_key!r}): {hint}",
+                reply_code=returned.reply_code,
+                reply_text=returned.reply_text,
+                **future.names(),
+            ),
+        )
+
+    def nacked(self, future: PublishFuture, code: int, text: str) -> None:
+        """basic.nack (code 0), or the channel was closed because of this message."""
+        message = future.message
+        if not code:
+            sentence = (
+                f"message {message.message_id} to {_target(future)} was refused by the broker (basic.nack, "
+                f"{future.nacks} times): the queue is full and rejects publishes, or the broker had an internal error"
+            )
+            self._end(future, NackedError(sentence, **future.names()))
+            return
+        kind, step = _REFUSALS.get(code, (NackedError, "the broker ended the connection because of it"))
+        sentence = f"message {message.message_id} to {_target(future)} was refused by the broker: {code} {text}; {step}"
+        self._end(future, kind(sentence, code=code, text=text, **future.names()))
+
+    def expired(self, future: PublishFuture) -> None:
+        """The deadline passed."""
+        if future.attempts and not (future.nacks == future.attempts):
+            self._end(future, self._unknown(future, "no confirm came by its deadline"))
+            return
+        if future.nacks:
+            self.nacked(future, 0, "")
+            return
+        why = f"the broker blocks publishing ({self._link.blocked})" if self._link.blocked else self._why_waiting()
+        self._end(
+            future,
+            NotSentError(
+                f"message {future.message.message_id} to {_target(future)} was not sent by its deadline: {why}; "
+                "nothing was written, so publishing it again is safe",
+                **future.names(),
+            ),
+            self._link.last_error,
+        )
+
+    def blocked_too_long(self, future: PublishFuture) -> None:
+        """The broker blocks the connection for longer than blocked_timeout."""
+        if future.attempts > future.nacks:
+            return  # it was written before: it has until its deadline
+        sentence = (
+            f"message {future.message.message_id} to {_target(future)} was not sent: the broker blocks publishing for "
+            f"longer than blocked_timeout ({self._link.blocked}); free memory or disk on the broker"
+        )
+        self._end(future, NotSentError(sentence, **future.names()))
+
+    def lost(self, future: PublishFuture, text: str, cause: RmqpoolError | None) -> None:
+        """The channel or connection died after it was written, and it must not be written again (retry=False)."""
+        self._end(future, self._unknown(future, f"its channel was lost before the confirm ({text})"), cause)
+
+    def refused(self, future: PublishFuture, error: RmqpoolError) -> None:
+        """The broker has never let us in: waiting would not help."""
+        if future.attempts:
+            return
+        sentence = f"message {future.message.message_id} to {_target(future)} was not sent: {error}"
+        self._end(future, NotSentError(sentence, **future.names()), error)
+
+    def closed(self, future: PublishFuture) -> None:
+        """The pool or publisher was closed under it."""
+        if future.attempts:
+            self._end(future, self._unknown(future, "the pool was closed before the confirm came"))
+            return
+        sentence = f"message {future.message.message_id} to {_target(future)} was not sent: the pool was closed"
+        self._end(future, NotSentError(sentence, **future.names()))
+
+    def inherited(self, future: PublishFuture) -> None:
+        """This process is a fork: the message is the parent's."""
+        sentence = "this future was inherited through a fork; the message belongs to the parent process, ask there"
+        future.resolve(UnknownOutcomeError(f"message {future.message.message_id}: {sentence}", **future.names()))
+
+    def _unknown(self, future: PublishFuture, why: str) -> UnknownOutcomeError:
+        return UnknownOutcomeError(
+            f"the outcome of message {future.message.message_id} to {_target(future)} is unknown: it was written "
+            f"{future.attempts} time(s), and {why}; publish it again only with the same message_id",
+            **future.names(),
+        )
+
+    def _why_waiting(self) -> str:
+        if not self._link.is_ready:
+            return f"connection {self._link.name} is not ready ({self._link.why_not_ready()})"
+        return "its turn did not come (too much is being published, or the network is slow)"
+
+    def _end(self, future: PublishFuture, outcome: PublishError, cause: BaseException | None = None) -> None:
+        if future.done():
+            return
+        outcome.__cause__ = cause
+        future.resolve(outcome)
+        self._window.leave(1, future.size)
+
+
+def _target(future: PublishFuture) -> str:
+    message = future.message
+    if message.exchange:
+        return f"exchange {message.exchange!r} (routing key {message.routing_key!r})"
+    return f"queue {message.routing_key!r}"
+
+

@@ -1,0 +1,439 @@
+"""Publishing on one link: a long-lived confirm channel, a bounded window, and one outcome for every message.
+
+Users' threads only append to a queue and wake the I/O thread; everything else happens there. A message is *queued* until
+it is handed to the connection, *written* until the broker answers, then done. Whatever happens to the channel or the
+connection in between, the message is written again (same message_id) or ends by its deadline in one of the five outcomes.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from pika import exceptions as pika_exceptions
+
+from rmqpool.amqp import wire
+from rmqpool.amqp.connection import Connection
+from rmqpool.amqp.declaring import Declaring
+from rmqpool.amqp.io_thread import Timer
+from rmqpool.amqp.link import Link
+from rmqpool.amqp.outcomes import Outcomes
+from rmqpool.core.backoff import Backoff
+from rmqpool.core.confirms import ConfirmWindow, Returned, Settled
+from rmqpool.core.redrive import Blame, judge_channel_close, judge_connection_close
+from rmqpool.errors import ConnectionFailedError, PoolClosedError, RmqpoolError
+from rmqpool.future import QUEUED, WRITTEN, PublishFuture
+from rmqpool.message import Message
+from rmqpool.topology import Topology
+from rmqpool.window import Window
+
+__all__ = ["Publishing"]
+
+_LOGGER = logging.getLogger("rmqpool")
+_BATCH_MESSAGES = 500
+_BATCH_BYTES = 256 * 1024
+_UNWRITTEN_MAX = 1024 * 1024  # bytes left in pika's buffer above which nothing more is handed over
+_PAUSE = 0.005  # seconds until a full buffer is looked at again
+_NACK_RETRIES = 2
+_NACK_BACKOFF = Backoff(0.1, 1.0)
+_REOPEN_BACKOFF = Backoff(0.05, 2.0)
+
+
+class Publishing:
+    """The publishing actor of a link. ``submit``, ``withdraw``, ``declare`` and ``close`` are thread-safe.
+
+    ``window_messages`` and ``window_bytes`` bound what has no outcome yet (queued and written together).
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        window_messages: int,
+        window_bytes: int,
+        random_fraction: Callable[[], float] = random.random,
+    ) -> None:
+        self.window = Window(window_messages, window_bytes)
+        self._link = link
+        self._random = random_fraction
+        self._lock = threading.Lock()  # guards the step from queued to written or withdrawn
+        self._backlog: deque[PublishFuture] = deque()
+        self._redrive: deque[PublishFuture] = deque()
+        self._resting: set[PublishFuture] = set()  # nacked, waiting for their next try
+        self._written: ConfirmWindow[PublishFuture] = ConfirmWindow()
+        self._outcomes = Outcomes(self.window, link)
+        self._topology: dict[Topology, None] = {}
+        self._connection: Connection | None = None
+        self._channel: Any = None
+        self._fast = False
+        self._epoch = 0
+        self._awake = False
+        self._alone = False  # a suspect is on its way: nothing else is written until the broker spoke
+        self._reopened = 0
+        self._expiry: Timer | None = None
+        self._expiry_at = float("inf")
+        self._backlog_watched = 0  # how many at the head of the backlog have their deadline watched
+        self._pause: Timer | None = None
+        self._patience: Timer | None = None
+        self._closed = False
+        self._retiring = False
+
+    # From any thread
+
+    def submit(self, message: Message, header: bytes, deadline: float, retry: bool) -> PublishFuture:
+        """Take a message over; the caller has entered the window with ``len(body) + len(header)`` bytes before."""
+        future = PublishFuture(message, header, deadline, retry, self)
+        self._backlog.append(future)
+        if not self._awake:
+            self._awake = True
+            self._link.post(self._drain)
+        if self._closed:
+            self._link.post(self._fail_everything)
+        return future
+
+    def withdraw(self, future: PublishFuture) -> bool:
+        """Take a message back if nothing of it was ever written."""
+        with self._lock:
+            if future.state != QUEUED or future.attempts:
+                return False
+            future.mark_cancelled()
+        self.window.leave(1, future.size)
+        return True
+
+    def declare_on_connect(self, topology: Iterable[Topology]) -> None:
+        """Declare these values again on each new connection, before anything is published on it."""
+        items = tuple(topology)
+        self._link.post(lambda: self._topology.update(dict.fromkeys(items)))
+
+    def close(self, deadline: float) -> bool:
+        """Wait until ``deadline`` for outcomes, then end what is left; True if nothing was left."""
+        clean = self.window.wait_empty(deadline)
+        self._closed = True
+        self._link.post(self._fail_everything)
+        self.window.close()
+        return clean
+
+    def retire(self) -> None:
+        """Take what is on its way to its outcome, then end the connection; nobody has to wait for it."""
+        self._retiring = True
+        self._link.post(self._end_if_quiet)
+
+    def _end_if_quiet(self) -> None:
+        if self._retiring and not self.window.messages:
+            self._closed = True
+            self._link.close_soon()
+
+    @property
+    def closed(self) -> bool:
+        """True when nothing more is taken: get another engine from the pool."""
+        return self._closed
+
+    def abandon_after_fork(self) -> None:
+        """In a forked child: these messages belong to the parent; whoever waits for them here is told so."""
+        for future in (*self._redrive, *self._backlog, *self._written.entries(), *self._resting):
+            self._outcomes.inherited(future)
+
+    @property
+    def unconfirmed(self) -> int:
+        """Messages written and not yet answered."""
+        return len(self._written)
+
+    # The link speaks (I/O thread)
+
+    def link_up(self, connection: Connection, epoch: int) -> None:
+        self._connection, self._epoch = connection, epoch
+        self._reopened = 0
+        if self._topology:
+            Declaring(self._link, connection, tuple(self._topology), self._on_declared).start()
+        else:
+            self._open_channel()
+
+    def link_down(self, error: RmqpoolError) -> None:
+        connection, self._connection, self._channel = self._connection, None, None
+        self._alone = False
+        self._stop_patience()
+        code = connection.broker_close[0] if connection is not None and connection.broker_close else 0
+        alone = len(self._written) == 1 and self._written.entries()[0].alone
+        self._take_back(lambda count, _: judge_connection_close(code, count, alone), code, str(error), error)
+        if isinstance(error, PoolClosedError):
+            self._closed = True
+            self._fail_everything()
+
+    def link_blocked(self, reason: str) -> None:
+        patience = self._link.settings.blocked_timeout
+        if patience is not None:
+            self._patience = self._link.call_later(patience, self._lose_patience)
+
+    def link_unblocked(self) -> None:
+        self._stop_patience()
+        self._drain()
+
+    def _lose_patience(self) -> None:
+        """Blocked for longer than blocked_timeout: what was not written ends now, what was has until its deadline."""
+        self._patience = None
+        if self._link.blocked is not None:
+            for future in self._unwritten():
+                self._outcomes.blocked_too_long(future)
+            self._clear_queues()
+
+    def _stop_patience(self) -> None:
+        timer, self._patience = self._patience, None
+        if timer is not None:
+            timer.cancel()
+
+    def link_refused(self, error: ConnectionFailedError) -> None:
+        """The broker does not let us in: at the start every message ends at once, later each has until its deadline."""
+        if self._link.refusal is not None:
+            for future in self._unwritten():
+                self._outcomes.refused(future, error)
+            self._clear_queues()
+
+    # The channel (I/O thread)
+
+    def _on_declared(self, error: RmqpoolError | None) -> None:
+        if error is not None:
+            _LOGGER.error("the topology could not be declared again after the reconnect: %s", error)
+        self._open_channel()
+
+    def _open_channel(self) -> None:
+        connection = self._connection
+        if connection is None or not connection.is_open:
+            return
+        connection.channel(on_open_callback=self._link.contained(self._on_channel_open))
+
+    def _on_channel_open(self, channel: Any) -> None:
+        contained = self._link.contained
+        channel.add_on_close_callback(contained(self._on_channel_closed))
+        channel.add_on_return_callback(contained(self._on_return))
+        channel.confirm_delivery(
+            contained(self._on_answer), callback=contained(lambda _: self._on_confirms_on(channel))
+        )
+
+    def _on_confirms_on(self, channel: Any) -> None:
+        self._channel = channel
+        self._written = ConfirmWindow()
+        self._fast = wire.has_fast_path(self._connection)
+        self._drain()
+
+    def _on_channel_closed(self, channel: Any, reason: BaseException) -> None:
+        if self._connection is None or not self._connection.is_open:
+            return  # the link says so too, and then everything is taken back
+        self._channel = None
+        code, text = _reason_of(reason)
+        alone, self._alone = self._alone, False
+        _LOGGER.warning("the publish channel of %s was closed: %s %s", self._link.name, code, text)
+        self._take_back(
+            lambda _, exchanges: judge_channel_close(code, text, exchanges, alone), code, text, None
+        )
+        self._reopened += 1
+        delay = 0.0 if alone or self._reopened == 1 else _REOPEN_BACKOFF.delay(self._reopened, self._random())
+        self._link.call_later(delay, self._open_channel)
+
+    def _on_return(self, _channel: Any, method: Any, properties: Any, _body: bytes) -> None:
+        wanted = (properties.message_id, method.exchange, method.routing_key)
+
+        def matches(future: PublishFuture) -> bool:
+            message = future.message
+            return (message.message_id, message.exchange, message.routing_key) == wanted
+
+        if not self._written.give_back(matches, Returned(method.reply_code, method.reply_text)):
+            _LOGGER.warning("a message was returned that nobody waits for: %s", properties.message_id)
+
+    def _on_answer(self, frame: Any) -> None:
+        method = frame.method
+        if method.NAME == "Basic.Ack":
+            self._settle(self._written.ack(method.delivery_tag, method.multiple))
+        else:
+            self._settle(self._written.nack(method.delivery_tag, method.multiple))
+
+    def _settle(self, settled: Settled[PublishFuture]) -> None:
+        self._reopened = 0
+        self._outcomes.confirmed(settled.acked)
+        for future, returned in settled.returned:
+            self._outcomes.returned(future, returned)
+        for future in settled.nacked:
+            self._on_nack(future)
+        if self._alone and not self._written:
+            self._alone = False
+        if self._redrive or self._backlog:
+            self._drain()
+        elif self._retiring:
+            self._end_if_quiet()
+
+    def _on_nack(self, future: PublishFuture) -> None:
+        """The broker refuses it for now (a full queue): a few tries more, then that is the outcome."""
+        future.nacks += 1
+        delay = _NACK_BACKOFF.delay(future.nacks, 0.5 + self._random() / 2)
+        if not future.retry or future.nacks > _NACK_RETRIES or time.monotonic() + delay >= future.deadline:
+            self._outcomes.nacked(future, 0, "")
+            return
+        future.state = QUEUED
+        self._resting.add(future)
+        self._link.call_later(delay, lambda: self._wake(future))
+
+    def _wake(self, future: PublishFuture) -> None:
+        if future in self._resting:
+            self._resting.discard(future)
+            self._redrive.append(future)
+            self._drain()
+
+    # Writing (I/O thread)
+
+    def _drain(self) -> None:
+        self._awake = False
+        channel, connection = self._channel, self._connection
+        if channel is None or connection is None:
+            self._wait_for_connection()
+            return
+        while (self._redrive or self._backlog) and self._may_write(connection):
+            batch = self._next_batch()
+            if not batch:
+                break
+            self._write(connection, channel, batch)
+        self._watch_backlog()
+
+    def _wait_for_connection(self) -> None:
+        self._watch_backlog()
+        if self._link.refusal is not None:
+            self.link_refused(self._link.refusal)
+        elif self._connection is None:
+            self._link.nudge()
+
+    def _may_write(self, connection: Connection) -> bool:
+        if self._alone or self._link.blocked is not None or not connection.is_open or self._channel is None:
+            return False
+        if connection.unwritten_bytes > _UNWRITTEN_MAX:
+            if self._pause is None:
+                self._pause = self._link.call_later(_PAUSE, self._resume)
+            return False
+        return True
+
+    def _resume(self) -> None:
+        self._pause = None
+        self._drain()
+
+    def _next_batch(self) -> list[PublishFuture]:
+        """Messages for one write, marked as written; a suspect goes alone, when nothing else is on its way."""
+        batch: list[PublishFuture] = []
+        size, now = 0, time.monotonic()
+        with self._lock:
+            while len(batch) < _BATCH_MESSAGES and size < _BATCH_BYTES:
+                queue = self._redrive or self._backlog
+                if not queue:
+                    break
+                future = queue[0]
+                if future.alone and (batch or self._written):
+                    break
+                queue.popleft()
+                if queue is self._backlog and self._backlog_watched:
+                    self._backlog_watched -= 1
+                if future.state != QUEUED:
+                    continue  # withdrawn, or its deadline passed
+                if future.deadline <= now:
+                    self._outcomes.expired(future)
+                    continue
+                future.state = WRITTEN
+                future.attempts += 1
+                batch.append(future)
+                size += future.size
+                if future.alone:
+                    self._alone = True
+                    break
+        return batch
+
+    def _write(self, connection: Connection, channel: Any, batch: Sequence[PublishFuture]) -> None:
+        for future in batch:
+            self._written.add(future)
+        self._watch_deadlines(batch)
+        pieces = [(future.message, future.header) for future in batch]
+        if self._fast:
+            wire.write_batch(connection, channel.channel_number, pieces)
+        else:
+            wire.publish_through_pika(channel, pieces)
+
+    # Losing (I/O thread)
+
+    def _take_back(
+        self,
+        judge: Callable[[int, Sequence[str]], Blame],
+        code: int,
+        text: str,
+        cause: RmqpoolError | None,
+    ) -> None:
+        """The channel is gone: settle what is known, write the others again in their order, suspects alone."""
+        unanswered, returned = self._written.lose()
+        for future, given_back in returned:
+            self._outcomes.returned(future, given_back)
+        unanswered = [future for future in unanswered if not future.done()]
+        blame = judge(len(unanswered), [future.message.exchange for future in unanswered])
+        culprits, suspects = set(blame.culprits), set(blame.suspects)
+        again: list[PublishFuture] = []
+        for index, future in enumerate(unanswered):
+            if index in culprits:
+                self._outcomes.nacked(future, code, text)
+            elif not future.retry:
+                self._outcomes.lost(future, text, cause)
+            else:
+                future.alone = index in suspects
+                future.state = QUEUED
+                again.append(future)
+        self._redrive.extendleft(reversed(again))
+        self._watch_deadlines(again)
+
+    # Deadlines (I/O thread)
+
+    def _watch_deadlines(self, futures: Iterable[PublishFuture]) -> None:
+        """One timer at the earliest deadline known; when it fires, everything that is due ends."""
+        earliest = min((future.deadline for future in futures), default=float("inf"))
+        if earliest >= self._expiry_at:
+            return
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._expiry_at = earliest
+        self._expiry = self._link.call_later(earliest - time.monotonic(), self._expire)
+
+    def _watch_backlog(self) -> None:
+        if len(self._backlog) > self._backlog_watched:
+            backlog = list(self._backlog)  # one step in CPython: other threads append meanwhile
+            self._watch_deadlines(backlog[self._backlog_watched :])
+            self._backlog_watched = len(backlog)
+
+    def _expire(self) -> None:
+        self._expiry, self._expiry_at = None, float("inf")
+        now = time.monotonic()
+        everything = [*self._written.entries(), *self._unwritten()]
+        for future in everything:
+            if future.deadline <= now:
+                self._outcomes.expired(future)
+        self._resting = {future for future in self._resting if not future.done()}
+        self._watch_deadlines(future for future in everything if not future.done())
+        self._end_if_quiet()
+
+    def _unwritten(self) -> list[PublishFuture]:
+        return [*self._redrive, *tuple(self._backlog), *self._resting]
+
+    def _fail_everything(self) -> None:
+        for future in (*self._written.entries(), *self._unwritten()):
+            self._outcomes.closed(future)
+        self._written.lose()
+        self._clear_queues()
+
+    def _clear_queues(self) -> None:
+        self._redrive.clear()
+        self._resting.clear()
+        while self._backlog and self._backlog[0].done():
+            self._backlog.popleft()
+        self._backlog_watched = 0
+
+    def __repr__(self) -> str:
+        return f"<Publishing on {self._link.name}: {len(self._backlog)} queued, {len(self._written)} unconfirmed>"
+
+
+def _reason_of(reason: BaseException) -> tuple[int, str]:
+    if isinstance(reason, pika_exceptions.ChannelClosed):
+        return reason.reply_code, reason.reply_text
+    return 0, str(reason)

@@ -1,0 +1,159 @@
+"""The confirm window: delivery tags on one channel, and what each broker answer settles. Pure; nothing else decides this.
+
+Sequence numbers start at 1 with confirm.select and are never carried over to another channel; acks come out of order and
+with ``multiple``; a basic.return comes before its ack and has no delivery tag
+(https://www.rabbitmq.com/docs/confirms, https://www.rabbitmq.com/docs/publishers#unroutable).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+__all__ = ["ConfirmWindow", "Returned", "Settled"]
+
+Entry = TypeVar("Entry")
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """What the broker said when it gave a message back."""
+
+    reply_code: int
+    reply_text: str
+
+
+@dataclass(slots=True)
+class Settled(Generic[Entry]):
+    """What one answer of the broker settled: each entry stands in exactly one list, in publishing order."""
+
+    acked: list[Entry] = field(default_factory=list)
+    nacked: list[Entry] = field(default_factory=list)
+    returned: list[tuple[Entry, Returned]] = field(default_factory=list)
+
+
+class ConfirmWindow(Generic[Entry]):
+    """The unconfirmed messages of one channel, in the order of their delivery tags. Not thread-safe: one owner.
+
+    ``add`` gives the tag that the broker will count for the message; ``ack`` and ``nack`` settle; ``give_back`` notes a
+    return; ``lose`` empties the window when the channel is gone. An answer for a tag that was settled before, or was
+    never given out, settles nothing and is counted in ``strays``.
+    """
+
+    __slots__ = ("_base", "_open", "_returned", "_slots", "strays")
+
+    def __init__(self) -> None:
+        self._slots: deque[Entry | None] = deque()  # index 0 has the tag _base; None: settled out of order
+        self._base = 1
+        self._open = 0
+        self._returned: dict[int, Returned] = {}
+        self.strays = 0
+
+    def __len__(self) -> int:
+        return self._open
+
+    def __bool__(self) -> bool:
+        return self._open > 0
+
+    @property
+    def next_tag(self) -> int:
+        """The delivery tag of the next message that is added."""
+        return self._base + len(self._slots)
+
+    def entries(self) -> list[Entry]:
+        """All unconfirmed entries, in publishing order."""
+        return [entry for entry in self._slots if entry is not None]
+
+    def add(self, entry: Entry) -> int:
+        """Take in a message that is about to be written; return its delivery tag."""
+        self._slots.append(entry)
+        self._open += 1
+        return self._base + len(self._slots) - 1
+
+    def give_back(self, matches: Callable[[Entry], bool], returned: Returned) -> bool:
+        """Note a basic.return for the first entry that ``matches`` and was not given back yet; False if there is none.
+
+        The broker returns in publishing order, so the first match is the right one even if an id was used twice.
+        """
+        for index, entry in enumerate(self._slots):
+            if entry is not None and (tag := self._base + index) not in self._returned and matches(entry):
+                self._returned[tag] = returned
+                return True
+        self.strays += 1
+        return False
+
+    def ack(self, tag: int, multiple: bool = False) -> Settled[Entry]:
+        """basic.ack: an entry that was given back before counts as returned, any other as acked."""
+        settled: Settled[Entry] = Settled()
+        for own_tag, entry in self._take(tag, multiple):
+            returned = self._returned.pop(own_tag, None) if self._returned else None
+            if returned is None:
+                settled.acked.append(entry)
+            else:
+                settled.returned.append((entry, returned))
+        return settled
+
+    def nack(self, tag: int, multiple: bool = False) -> Settled[Entry]:
+        """basic.nack: the broker does not take responsibility, whether it gave the message back or not."""
+        settled: Settled[Entry] = Settled()
+        for own_tag, entry in self._take(tag, multiple):
+            self._returned.pop(own_tag, None)
+            settled.nacked.append(entry)
+        return settled
+
+    def lose(self) -> tuple[list[Entry], list[tuple[Entry, Returned]]]:
+        """The channel is gone: return (those without any answer, those given back); the window is empty afterwards.
+
+        What was given back is stored nowhere, so its outcome is known even though its ack never came.
+        """
+        unanswered: list[Entry] = []
+        returned: list[tuple[Entry, Returned]] = []
+        for index, entry in enumerate(self._slots):
+            if entry is None:
+                continue
+            given_back = self._returned.get(self._base + index)
+            if given_back is None:
+                unanswered.append(entry)
+            else:
+                returned.append((entry, given_back))
+        self._slots.clear()
+        self._returned.clear()
+        self._open = 0
+        return unanswered, returned
+
+    def _take(self, tag: int, multiple: bool) -> list[tuple[int, Entry]]:
+        if multiple and tag == 0:  # AMQP 0-9-1, basic.ack: tag 0 with multiple means all outstanding messages
+            tag = self.next_tag - 1
+        if not self._base <= tag < self.next_tag:
+            self.strays += 1
+            return []
+        if multiple or tag == self._base:
+            taken = self._take_through(tag) if multiple else self._take_through(self._base)
+        else:
+            taken = self._take_one(tag)
+        self._open -= len(taken)
+        while self._slots and self._slots[0] is None:
+            self._slots.popleft()
+            self._base += 1
+        if not taken:
+            self.strays += 1
+        return taken
+
+    def _take_through(self, tag: int) -> list[tuple[int, Entry]]:
+        taken: list[tuple[int, Entry]] = []
+        while self._slots and self._base <= tag:
+            entry = self._slots.popleft()
+            if entry is not None:
+                taken.append((self._base, entry))
+            self._base += 1
+        return taken
+
+    def _take_one(self, tag: int) -> list[tuple[int, Entry]]:
+        index = tag - self._base
+        entry = self._slots[index]
+        if entry is None:
+            return []
+        self._slots[index] = None
+        return [(tag, entry)]

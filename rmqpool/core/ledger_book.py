@@ -1,0 +1,175 @@
+"""The state of a ledger, and all that can be read from it. Nothing here changes it; ``rmqpool.core.ledger`` does.
+
+Not thread-safe: read it under the lock under which the ledger is called.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from rmqpool.core.ledger_values import Lease, Snapshot, Totals
+from rmqpool.errors import ConfigurationError
+
+__all__ = ["Book", "Entry", "check_sizes"]
+
+R = TypeVar("R", bound=Hashable)
+W = TypeVar("W", bound=Hashable)
+
+
+@dataclass(slots=True)
+class Entry(Generic[R]):
+    """A resource that is idle or leased. For the ledger's own use; times are seconds of the caller's clock."""
+
+    resource: R
+    generation: int
+    retire_at: float
+    since: float  # when it became idle, or when it was leased
+    holder: Any = None  # the waiter, while it is leased
+
+
+class Book(Generic[R, W]):
+    """What is true of one pool now: the figures of a ``Ledger``, whose base this is. For the arguments see there."""
+
+    def __init__(self, capacity: int, max_waiting: int = 0, minimum: int = 0, max_opening: int = 0) -> None:
+        check_sizes(capacity, minimum)
+        if max_waiting < 0 or max_opening < 0:
+            raise ConfigurationError(
+                f"pool: max_waiting is {max_waiting}, max_opening is {max_opening}; give 0 (no limit) or more"
+            )
+        self._capacity = capacity
+        self._minimum = minimum
+        self._max_waiting = max_waiting
+        self._max_opening = max_opening
+        self._entries: dict[R, Entry[R]] = {}  # idle and leased
+        self._idle: OrderedDict[R, Entry[R]] = OrderedDict()  # the last one is the one used last
+        self._leases: OrderedDict[W, Entry[R]] = OrderedDict()
+        self._waiting: OrderedDict[W, float] = OrderedDict()
+        self._dead_leases: set[W] = set()  # their resource was lost; their release is still to come
+        self._opening = 0
+        self._generation = 0
+        self._closed = False
+        self._failures_in_a_row = 0
+        self._last_open_error: BaseException | None = None
+        self._totals = Totals()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Ledger {len(self._entries)}/{self._capacity} open: {self.leased} leased, {self.idle} idle;"
+            f" {self._opening} opening, {self.waiting} waiting, generation {self._generation}"
+            f"{', closed' if self._closed else ''}>"
+        )
+
+    @property
+    def capacity(self) -> int:
+        """The most resources at a time."""
+        return self._capacity
+
+    @property
+    def leased(self) -> int:
+        """Resources that are held, lost ones not counted."""
+        return len(self._leases)
+
+    @property
+    def idle(self) -> int:
+        """Resources that are open and unused."""
+        return len(self._idle)
+
+    @property
+    def opening(self) -> int:
+        """Opens that were asked for and have not been reported yet."""
+        return self._opening
+
+    @property
+    def waiting(self) -> int:
+        """Waiters without a decision."""
+        return len(self._waiting)
+
+    @property
+    def generation(self) -> int:
+        """How often ``drain`` was called. Pass it to ``opened`` as it was when the open began."""
+        return self._generation
+
+    @property
+    def closed(self) -> bool:
+        """True after ``close``."""
+        return self._closed
+
+    @property
+    def settled(self) -> bool:
+        """True when the ledger is closed, and nothing is held or being opened any more."""
+        return self._closed and not (self._entries or self._dead_leases or self._opening)
+
+    @property
+    def failures_in_a_row(self) -> int:
+        """Opens that failed since the last one that succeeded: the attempt number for a backoff."""
+        return self._failures_in_a_row
+
+    @property
+    def last_open_error(self) -> BaseException | None:
+        """The error of the last failed open, kept after later successes."""
+        return self._last_open_error
+
+    @property
+    def surplus_opening(self) -> int:
+        """Opens that nobody needs any more: a delayed one may be withdrawn instead of started."""
+        return self._opening if self._closed else max(0, self._opening - self._wanted_opens())
+
+    def held_by(self, waiter: W) -> R | None:
+        """The living resource that the waiter holds, or None."""
+        entry = self._leases.get(waiter)
+        return None if entry is None else entry.resource
+
+    def holder_of(self, resource: R) -> W | None:
+        """The waiter that holds the resource, or None."""
+        entry = self._entries.get(resource)
+        return None if entry is None else entry.holder
+
+    def leases(self, now: float) -> tuple[Lease[R, W], ...]:
+        """Who holds what for how long, the oldest lease first."""
+        return tuple(Lease(waiter, entry.resource, now - entry.since) for waiter, entry in self._leases.items())
+
+    def oldest_lease(self, now: float) -> float:
+        """For how many seconds the oldest lease is held; 0.0 when there is none."""
+        return now - next(iter(self._leases.values())).since if self._leases else 0.0
+
+    def oldest_waiter(self, now: float) -> float:
+        """For how many seconds the first in the queue waits; 0.0 when nobody waits."""
+        return now - next(iter(self._waiting.values())) if self._waiting else 0.0
+
+    def snapshot(self, now: float) -> Snapshot:
+        """All figures of this moment."""
+        return Snapshot(
+            capacity=self._capacity,
+            minimum=self._minimum,
+            max_waiting=self._max_waiting,
+            leased=self.leased,
+            idle=self.idle,
+            opening=self._opening,
+            waiting=self.waiting,
+            generation=self._generation,
+            closed=self._closed,
+            oldest_lease=self.oldest_lease(now),
+            oldest_waiter=self.oldest_waiter(now),
+            failures_in_a_row=self._failures_in_a_row,
+            last_open_error=self._last_open_error,
+            totals=replace(self._totals),
+        )
+
+    @property
+    def _size(self) -> int:
+        return len(self._entries) + self._opening
+
+    def _wanted_opens(self) -> int:
+        """How many should be opening: one for each waiter, and what the minimum lacks."""
+        return max(len(self._waiting), self._minimum - len(self._entries))
+
+
+def check_sizes(capacity: int, minimum: int) -> None:
+    """Raises ConfigurationError unless 1 <= capacity and 0 <= minimum <= capacity."""
+    if capacity < 1:
+        raise ConfigurationError(f"pool: capacity is {capacity}; give at least 1")
+    if not 0 <= minimum <= capacity:
+        raise ConfigurationError(f"pool: minimum is {minimum}; give 0 to the capacity, {capacity}")

@@ -1,0 +1,291 @@
+"""One tree of errors. Each message says what happened, to what, and what to do next; none ever carries a secret.
+
+    RmqpoolError
+    ├── ConfigurationError                    a URL, a setting, a topology value or a handler is wrong (also a ValueError)
+    ├── ConnectionFailedError                 a connection could not be opened: host, port, stage
+    │   ├── AuthenticationError               wrong user or password
+    │   ├── VirtualHostNotFoundError          the virtual host does not exist
+    │   ├── VirtualHostAccessError            the user may not enter the virtual host
+    │   └── TLSError                          certificate or TLS handshake refused
+    ├── ConnectionLostError                   an open connection died under a call
+    ├── ChannelClosedError                    the broker closed a channel: code and text
+    │   ├── AccessRefusedError                403
+    │   ├── NotFoundError                     404
+    │   ├── ResourceLockedError               405
+    │   └── PreconditionFailedError           406
+    │       └── TopologyMismatchError         declared with other arguments than those that are there
+    ├── CallTimeoutError                      no answer within the time (also a TimeoutError)
+    ├── PoolError
+    │   ├── PoolTimeoutError                  nothing free within the time, with the numbers (also a TimeoutError)
+    │   ├── PoolClosedError                   the pool is closed
+    │   ├── TooManyWaitingError               max_waiting callers wait already
+    │   └── LeaseReleasedError                a leased channel was used after its release
+    ├── MessageError                          refused before anything was written: the field is named (also a ValueError)
+    │   ├── EncodeError                       the body cannot be turned into bytes
+    │   └── MessageTooLargeError              body or headers larger than the broker takes
+    ├── DecodeError                           a received body cannot be turned into what the handler asks for
+    └── PublishError                          a publish that was not confirmed: one class for each outcome
+        ├── UnroutableError                   returned: no queue took it
+        ├── NackedError                       the broker refused it
+        │   ├── PublishAccessRefusedError     403
+        │   ├── ExchangeNotFoundError         404
+        │   └── PublishPreconditionError      406
+        ├── NotSentError                      nothing was written
+        └── UnknownOutcomeError               written, and no confirm by the deadline
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "AccessRefusedError",
+    "AuthenticationError",
+    "CallTimeoutError",
+    "ChannelClosedError",
+    "ConfigurationError",
+    "ConnectionFailedError",
+    "ConnectionLostError",
+    "DecodeError",
+    "EncodeError",
+    "ExchangeNotFoundError",
+    "LeaseReleasedError",
+    "MessageError",
+    "MessageTooLargeError",
+    "NackedError",
+    "NotFoundError",
+    "NotSentError",
+    "PoolClosedError",
+    "PoolError",
+    "PoolTimeoutError",
+    "PreconditionFailedError",
+    "PublishAccessRefusedError",
+    "PublishError",
+    "PublishPreconditionError",
+    "ResourceLockedError",
+    "RmqpoolError",
+    "TLSError",
+    "TooManyWaitingError",
+    "TopologyMismatchError",
+    "UnknownOutcomeError",
+    "UnroutableError",
+    "VirtualHostAccessError",
+    "VirtualHostNotFoundError",
+]
+
+
+class RmqpoolError(Exception):
+    """The root of all errors that rmqpool raises on purpose."""
+
+
+class ConfigurationError(RmqpoolError, ValueError):
+    """A URL, a setting, a topology value, a module path or a handler is wrong. Nothing was sent."""
+
+
+class ConnectionFailedError(RmqpoolError):
+    """A connection to the broker could not be opened.
+
+    ``stage`` is one of ``dns``, ``tcp``, ``tls``, ``amqp``; ``host`` and ``port`` name the address that was tried.
+    """
+
+    def __init__(self, message: str, *, host: str = "", port: int = 0, stage: str = "") -> None:
+        super().__init__(message)
+        self.host = host
+        self.port = port
+        self.stage = stage
+
+
+class AuthenticationError(ConnectionFailedError):
+    """The broker refused the user name or the password (reply code 403 during the handshake)."""
+
+
+class VirtualHostNotFoundError(ConnectionFailedError):
+    """The virtual host of the URL does not exist on the broker."""
+
+
+class VirtualHostAccessError(ConnectionFailedError):
+    """The user exists, but has no permission for the virtual host."""
+
+
+class TLSError(ConnectionFailedError):
+    """The TLS handshake failed: unknown authority, expired certificate, wrong host name, client certificate missing."""
+
+
+class ConnectionLostError(RmqpoolError):
+    """An open connection died, or was closed by the broker, while a call or a lease was using it."""
+
+
+class ChannelClosedError(RmqpoolError):
+    """The broker closed the channel (AMQP 0-9-1, channel.close). ``code`` is the reply code, ``text`` the broker's words."""
+
+    def __init__(self, message: str, *, code: int = 0, text: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.text = text
+
+
+class AccessRefusedError(ChannelClosedError):
+    """403: the user has no permission for that queue or exchange."""
+
+
+class NotFoundError(ChannelClosedError):
+    """404: the queue or the exchange does not exist."""
+
+
+class ResourceLockedError(ChannelClosedError):
+    """405: the queue belongs exclusively to another connection."""
+
+
+class PreconditionFailedError(ChannelClosedError):
+    """406: arguments that differ, a double acknowledgement, a value that the broker does not take."""
+
+
+class TopologyMismatchError(PreconditionFailedError):
+    """A queue or exchange exists with other arguments than those declared. ``differences`` names each; nothing was changed.
+
+    ``differences`` maps an argument's name to a pair: what was declared, what is there (as the broker words it).
+    """
+
+    def __init__(
+        self, message: str, *, code: int = 406, text: str = "", differences: dict[str, tuple[str, str]] | None = None
+    ) -> None:
+        super().__init__(message, code=code, text=text)
+        self.differences = dict(differences or {})
+
+
+class CallTimeoutError(RmqpoolError, TimeoutError):
+    """The broker, or the I/O thread, gave no answer within the call's time."""
+
+
+class PoolError(RmqpoolError):
+    """The root of what a pool says of itself."""
+
+
+class PoolTimeoutError(PoolError, TimeoutError):
+    """Nothing became free, or no connection became ready, within the time. The message has the numbers."""
+
+
+class PoolClosedError(PoolError):
+    """The pool, publisher or connection is closed, or is being closed."""
+
+
+class TooManyWaitingError(PoolError):
+    """As many callers as ``max_waiting`` allows wait already: refused at once instead of queueing up."""
+
+
+class LeaseReleasedError(PoolError):
+    """A leased channel was used after it went back to its pool."""
+
+
+class MessageError(RmqpoolError, ValueError):
+    """A message that cannot be sent. Refused before anything was written; ``field`` names what is wrong."""
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class EncodeError(MessageError):
+    """The body cannot be turned into bytes by the codec of its content type."""
+
+
+class MessageTooLargeError(MessageError):
+    """The body is larger than the broker takes, or the headers do not fit into one frame."""
+
+
+class DecodeError(RmqpoolError):
+    """A received body cannot be turned into what the handler asks for. ``reason`` is a short, stable word for headers.
+
+    Reasons: ``content-type``, ``charset``, ``content-encoding``, ``too-large``, ``corrupt``, ``validation``.
+    """
+
+    def __init__(self, message: str, *, reason: str = "corrupt") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class PublishError(RmqpoolError):
+    """A publish that ended without a confirmation. ``message_id``, ``exchange`` and ``routing_key`` name the message;
+    ``attempts`` counts how often it was written to a connection."""
+
+    outcome: ClassVar[str] = ""
+
+    def __init__(
+        self, message: str, *, message_id: str = "", exchange: str = "", routing_key: str = "", attempts: int = 0
+    ) -> None:
+        super().__init__(message)
+        self.message_id = message_id
+        self.exchange = exchange
+        self.routing_key = routing_key
+        self.attempts = attempts
+
+
+class UnroutableError(PublishError):
+    """Returned by the broker: no queue is bound for it (basic.return). It is stored nowhere."""
+
+    outcome = "returned"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reply_code: int = 312,
+        reply_text: str = "NO_ROUTE",
+        message_id: str = "",
+        exchange: str = "",
+        routing_key: str = "",
+        attempts: int = 0,
+    ) -> None:
+        super().__init__(
+            message, message_id=message_id, exchange=exchange, routing_key=routing_key, attempts=attempts
+        )
+        self.reply_code = reply_code
+        self.reply_text = reply_text
+
+
+class NackedError(PublishError):
+    """The broker refused the message: basic.nack (a full queue with reject-publish, an internal error), or one of the
+    subclasses. ``code`` and ``text`` are the broker's, 0 and empty for a plain nack."""
+
+    outcome = "nacked"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int = 0,
+        text: str = "",
+        message_id: str = "",
+        exchange: str = "",
+        routing_key: str = "",
+        attempts: int = 0,
+    ) -> None:
+        super().__init__(
+            message, message_id=message_id, exchange=exchange, routing_key=routing_key, attempts=attempts
+        )
+        self.code = code
+        self.text = text
+
+
+class PublishAccessRefusedError(NackedError):
+    """403: the user may not write to that exchange."""
+
+
+class ExchangeNotFoundError(NackedError):
+    """404: the exchange does not exist."""
+
+
+class PublishPreconditionError(NackedError):
+    """406: the broker does not take this message (too large, a property that it refuses)."""
+
+
+class NotSentError(PublishError):
+    """Nothing of the message was written to any connection: it is stored nowhere, and sending it again is safe."""
+
+    outcome = "not_sent"
+
+
+class UnknownOutcomeError(PublishError):
+    """Written, and no confirm by the deadline: the broker may or may not have it. Resend only with the same message_id."""
+
+    outcome = "unknown"

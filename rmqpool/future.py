@@ -1,0 +1,219 @@
+"""The future of one publish: a slotted object that allocates a lock only if somebody really waits."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from typing import Protocol, TypedDict
+
+from rmqpool.errors import CallTimeoutError, NotSentError, PublishError, UnknownOutcomeError
+from rmqpool.message import Confirmation, Message
+
+__all__ = ["PublishFuture"]
+
+_LOGGER = logging.getLogger("rmqpool")
+_GRACE = 2.0  # seconds after the deadline in which the I/O thread must have spoken
+
+QUEUED, WRITTEN, DONE = 0, 1, 2
+
+
+class MessageNames(TypedDict):
+    """What names a message in every PublishError."""
+
+    message_id: str
+    exchange: str
+    routing_key: str
+    attempts: int
+
+
+class Canceller(Protocol):
+    """Whoever owns the message until it is written, and can take it back."""
+
+    def withdraw(self, future: PublishFuture) -> bool: ...
+
+
+class PublishFuture:
+    """What ``Publisher.submit`` returns; it ends in a :class:`Confirmation` or one of the :class:`PublishError` classes.
+
+    Thread-safe. ``deadline`` is monotonic, in seconds; at the latest then the I/O thread gives the outcome.
+    """
+
+    __slots__ = (
+        "_callbacks",
+        "_outcome",
+        "_owner",
+        "_waiters",
+        "alone",
+        "attempts",
+        "cancelled_by_user",
+        "deadline",
+        "header",
+        "message",
+        "nacks",
+        "retry",
+        "size",
+        "state",
+    )
+
+    def __init__(self, message: Message, header: bytes, deadline: float, retry: bool, owner: Canceller) -> None:
+        self.message = message
+        self.header = header
+        self.size = len(message.body) + len(header)
+        self.deadline = deadline
+        self.retry = retry
+        self.attempts = 0
+        self.nacks = 0
+        self.alone = False
+        self.state = QUEUED
+        self.cancelled_by_user = False
+        self._owner: Canceller | None = owner
+        self._outcome: Confirmation | PublishError | None = None
+        self._waiters: list[threading.Lock] | None = None
+        self._callbacks: list[Callable[[PublishFuture], object]] | None = None
+
+    # What users call
+
+    def done(self) -> bool:
+        """True when the outcome is known, or the message was withdrawn."""
+        return self._outcome is not None or self.cancelled_by_user
+
+    def cancelled(self) -> bool:
+        """True if :meth:`cancel` withdrew the message before anything of it was written."""
+        return self.cancelled_by_user
+
+    def cancel(self) -> bool:
+        """Withdraw the message if nothing of it was ever written; False if it was, and then nothing changes."""
+        owner = self._owner
+        return self.cancelled_by_user or (owner is not None and not self.done() and owner.withdraw(self))
+
+    def result(self, timeout: float | None = None) -> Confirmation:
+        """Wait for the outcome: return the Confirmation or raise the PublishError.
+
+        ``timeout`` in seconds only bounds this wait: it never cancels. Without it, the wait ends at the message's own
+        deadline. Raises CallTimeoutError if the outcome is still open after ``timeout``, CancelledError if withdrawn.
+        """
+        outcome = self._await(timeout)
+        if isinstance(outcome, Confirmation):
+            return outcome
+        try:
+            raise outcome
+        finally:
+            del outcome  # no cycle through the traceback
+
+    def exception(self, timeout: float | None = None) -> PublishError | None:
+        """Wait as :meth:`result` does; return the error, or None if the message was confirmed."""
+        outcome = self._await(timeout)
+        return None if isinstance(outcome, Confirmation) else outcome
+
+    def outcome(self, timeout: float | None = None) -> Confirmation | PublishError:
+        """Wait as :meth:`result` does; return the outcome, whichever it is."""
+        return self._await(timeout)
+
+    def add_done_callback(self, callback: Callable[[PublishFuture], object]) -> None:
+        """Call ``callback(self)`` once when done: at once if it is done, otherwise on the connection's I/O thread.
+
+        It must not block there; what it raises is logged and goes no further.
+        """
+        with _WAITERS:
+            if self._callbacks is None:
+                self._callbacks = []
+            self._callbacks.append(callback)
+        if self.done():
+            self._run_callbacks()
+
+    # What the engine calls
+
+    def resolve(self, outcome: Confirmation | PublishError) -> None:
+        """Give the outcome, once; later calls change nothing."""
+        if self._outcome is not None or self.cancelled_by_user:
+            return
+        self._outcome = outcome
+        self._finish()
+
+    def mark_cancelled(self) -> None:
+        """The owner took the message back before it was written."""
+        self.cancelled_by_user = True
+        self._finish()
+
+    def _finish(self) -> None:
+        self.state = DONE
+        self._owner = None
+        # The outcome is visible before the lists are read, and waiters re-read it after they entered the list: with
+        # CPython's memory model one of both always sees the other, so nobody is left waiting.
+        if self._waiters:
+            for lock in self._waiters:
+                lock.release()
+            self._waiters = None
+        if self._callbacks:
+            self._run_callbacks()
+
+    def _run_callbacks(self) -> None:
+        while self._callbacks:
+            try:
+                callback = self._callbacks.pop(0)  # whoever pops it calls it: exactly once
+            except IndexError:
+                return
+            try:
+                callback(self)
+            except Exception:
+                _LOGGER.exception("a done callback of %r failed", self)
+
+    def _await(self, timeout: float | None) -> Confirmation | PublishError:
+        if not self.done():
+            self._wait(timeout)
+        if self.cancelled_by_user:
+            raise CancelledError(f"message {self.message.message_id} was withdrawn before it was written")
+        outcome = self._outcome
+        if outcome is not None:
+            return outcome
+        if timeout is None or time.monotonic() > self.deadline + _GRACE:
+            return self._overdue()
+        raise CallTimeoutError(
+            f"message {self.message.message_id} had no outcome yet after {timeout:g} s; it goes on until its own "
+            f"deadline: ask again with result()"
+        )
+
+    def _overdue(self) -> PublishError:
+        """The I/O thread itself is stuck (something holds the GIL, or stopped it): say what is known without it."""
+        what = f"message {self.message.message_id}: its deadline passed and the connection's I/O thread did not answer"
+        if self.cancel():
+            return NotSentError(f"{what}; nothing was written, so publishing it again is safe", **self.names())
+        return UnknownOutcomeError(f"{what}; publish it again only with the same message_id", **self.names())
+
+    def names(self) -> MessageNames:
+        """The arguments that every PublishError takes to name its message."""
+        message = self.message
+        return {
+            "message_id": message.message_id,
+            "exchange": message.exchange,
+            "routing_key": message.routing_key,
+            "attempts": self.attempts,
+        }
+
+    def _wait(self, timeout: float | None) -> None:
+        own_deadline = max(0.0, self.deadline - time.monotonic()) + _GRACE
+        seconds = own_deadline if timeout is None else max(0.0, timeout)
+        lock = threading.Lock()
+        lock.acquire()
+        with _WAITERS:
+            if self._waiters is None:
+                self._waiters = []
+            self._waiters.append(lock)
+        if self.done():
+            return
+        lock.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
+
+    def __repr__(self) -> str:
+        if self.cancelled_by_user:
+            state = "withdrawn"
+        elif self._outcome is not None:
+            state = str(self._outcome.outcome)
+        else:
+            state = "written" if self.state == WRITTEN else "queued"
+        return f"<PublishFuture {state}: {self.message!r}>"
+
+
+_WAITERS = threading.Lock()  # held for two instructions, and only by threads that are about to wait

@@ -1,0 +1,101 @@
+"""The names of the headers that rmqpool writes. Settled for good: messages with them lie in queues for years.
+
+Every header of ours starts with ``x-rmqpool-``, so that none collides with RabbitMQ's own (``x-death``,
+``x-delivery-count``) or with the application's. RabbitMQ's ``x-death`` is not used for counting: copying it while
+re-publishing makes old brokers drop the message as a cycle, and it is stripped. All are optional on receipt: a message
+that another client sent has none of them.
+
+What belongs together: *attempt*, *first failure* travel with every retry; *reason*, *exception*, *worker*, *parked at*
+are written when a message is parked in ``<queue>.dead``; *origin* tells a replay where the message came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+__all__ = [
+    "ALL",
+    "ATTEMPT",
+    "EXCEPTION_MESSAGE",
+    "EXCEPTION_TRACEBACK",
+    "EXCEPTION_TYPE",
+    "FIRST_FAILURE_AT",
+    "ORIGINAL_EXCHANGE",
+    "ORIGINAL_EXPIRATION",
+    "ORIGINAL_QUEUE",
+    "ORIGINAL_ROUTING_KEY",
+    "PARKED_AT",
+    "PREFIX",
+    "REASON",
+    "STRIPPED",
+    "WORKER",
+    "without_broker_history",
+]
+
+PREFIX: Final = "x-rmqpool-"
+
+ATTEMPT: Final = "x-rmqpool-attempt"
+"""int, 1 for the first: which attempt this delivery is. Written on each retry with a delay."""
+
+FIRST_FAILURE_AT: Final = "x-rmqpool-first-failure-at"
+"""str, ISO 8601 in UTC: when the first attempt failed. A retry policy limits the whole duration by it."""
+
+REASON: Final = "x-rmqpool-reason"
+"""str, a short stable word: why it was parked (``exception``, ``rejected``, ``validation``, ``corrupt``, ...)."""
+
+EXCEPTION_TYPE: Final = "x-rmqpool-exception-type"
+"""str: the full name of the exception's class."""
+
+EXCEPTION_MESSAGE: Final = "x-rmqpool-exception-message"
+"""str: the exception's message, shortened so that all headers fit into one frame."""
+
+EXCEPTION_TRACEBACK: Final = "x-rmqpool-exception-traceback"
+"""str: the traceback, shortened in its middle so that all headers fit into one frame."""
+
+ORIGINAL_EXCHANGE: Final = "x-rmqpool-original-exchange"
+"""str: the exchange that the message was first published to; empty is the default exchange."""
+
+ORIGINAL_ROUTING_KEY: Final = "x-rmqpool-original-routing-key"
+"""str: the routing key that it was first published with."""
+
+ORIGINAL_QUEUE: Final = "x-rmqpool-original-queue"
+"""str: the queue that it was consumed from: where a replay puts it."""
+
+ORIGINAL_EXPIRATION: Final = "x-rmqpool-original-expiration"
+"""str, milliseconds: the message's own expiration, taken off so that it does not expire while it is parked."""
+
+WORKER: Final = "x-rmqpool-worker"
+"""str, ``host:process id:worker name``: who parked it."""
+
+PARKED_AT: Final = "x-rmqpool-parked-at"
+"""str, ISO 8601 in UTC: when it was parked."""
+
+ALL: Final = frozenset(
+    {
+        ATTEMPT,
+        FIRST_FAILURE_AT,
+        REASON,
+        EXCEPTION_TYPE,
+        EXCEPTION_MESSAGE,
+        EXCEPTION_TRACEBACK,
+        ORIGINAL_EXCHANGE,
+        ORIGINAL_ROUTING_KEY,
+        ORIGINAL_QUEUE,
+        ORIGINAL_EXPIRATION,
+        WORKER,
+        PARKED_AT,
+    }
+)
+
+STRIPPED: Final = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count")
+"""The broker's own history: names, and beginnings of names that end in ``-``, never copied when re-publishing."""
+
+
+def without_broker_history(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the headers that is safe to publish again: without x-death and the broker's counters."""
+    return {name: value for name, value in headers.items() if not _is_broker_history(name)}
+
+
+def _is_broker_history(name: str) -> bool:
+    return any(name.startswith(entry) if entry.endswith("-") else name == entry for entry in STRIPPED)

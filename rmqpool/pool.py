@@ -1,0 +1,465 @@
+"""The connection pool: a few long-lived AMQP connections, apart for publishing, consuming and leased channels.
+
+A channel.open on a blocked publish connection gets no answer, and a publish stalls the acks of a connection that also
+consumes: hence three kinds. Connections are made on demand; the pool survives a fork (the child opens its own).
+"""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import logging
+import os
+import random
+import socket
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from types import TracebackType
+from typing import Any
+
+from rmqpool.amqp.declaring import Declaring
+from rmqpool.amqp.link import Link, LinkEvent
+from rmqpool.amqp.publishing import Publishing
+from rmqpool.errors import (
+    CallTimeoutError,
+    ConfigurationError,
+    ConnectionLostError,
+    PoolClosedError,
+    RmqpoolError,
+)
+from rmqpool.lease import LeasedChannel
+from rmqpool.leasing import ChannelLeases
+from rmqpool.pool_stats import PoolStats, channel_stats
+from rmqpool.settings import ConnectionSettings
+from rmqpool.topology import Topology
+from rmqpool.urls import parse_url
+
+__all__ = ["ConnectionPool"]
+
+_LOGGER = logging.getLogger("rmqpool")
+_AT_EXIT = 5.0  # seconds that an interpreter's end waits for messages on their way
+EventListener = Callable[[LinkEvent, str, str], None]
+
+
+class ConnectionPool:
+    """A pool of AMQP connections. Thread-safe, fork-safe, a context manager; opens itself at its first use.
+
+    ``url`` is an ``amqp://`` or ``amqps://`` URL (several hosts allowed) or :class:`ConnectionSettings`. Times are
+    seconds: ``timeout`` is the default deadline of a publish and of ``channel()``; ``max_lifetime`` replaces publish
+    connections and leased channels after that time (with jitter), ``max_idle`` closes idle leased channels.
+    ``max_waiting`` bounds who may wait for a channel (0: no bound). ``blocked_timeout`` ends queued publishes as not sent
+    that many seconds after the broker blocked the connection (None: at their own deadlines). ``window`` and
+    ``window_bytes`` bound the messages without an outcome on each publish connection. ``on_event`` is called on an I/O
+    thread with (event, connection name, sentence) and must not block.
+
+    Raises ConfigurationError for values that make no sense.
+    """
+
+    def __init__(
+        self,
+        url: str | ConnectionSettings = "amqp://guest:guest@127.0.0.1/",
+        *,
+        heartbeat: int | None = None,
+        publish_connections: int = 1,
+        consume_connections: int = 1,
+        channels_per_connection: int = 32,
+        timeout: float = 30.0,
+        max_waiting: int = 0,
+        max_lifetime: float = 3600.0,
+        max_idle: float = 600.0,
+        blocked_timeout: float | None = None,
+        window: int = 5000,
+        window_bytes: int = 64 * 1024 * 1024,
+        name: str = "",
+        on_event: EventListener | None = None,
+    ) -> None:
+        self.settings = _settings(url, heartbeat, blocked_timeout, name)
+        self.timeout = _positive("timeout", timeout)
+        self._sizes = {
+            "publish_connections": _count("publish_connections", publish_connections),
+            "consume_connections": _count("consume_connections", consume_connections),
+            "channels_per_connection": _count("channels_per_connection", channels_per_connection),
+        }
+        if isinstance(max_waiting, bool) or not isinstance(max_waiting, int) or max_waiting < 0:
+            raise ConfigurationError(f"max_waiting is {max_waiting!r}; give a whole number, 0 for no bound")
+        self._max_waiting = max_waiting
+        self._max_lifetime = _positive("max_lifetime", max_lifetime)
+        self._max_idle = _positive("max_idle", max_idle)
+        self._window = _count("window", window)
+        self._window_bytes = _count("window_bytes", window_bytes)
+        self._on_event = on_event or (lambda event, connection, sentence: None)
+        self._closed = False
+        self._declared: dict[Topology, None] = {}
+        self._start_empty()
+        _POOLS.add(self)
+
+    def _start_empty(self) -> None:
+        """No connection yet; also in a forked child."""
+        self._lock = threading.RLock()
+        self._local = threading.local()
+        self._publishing: list[_PublishConnection] = []
+        self._consuming: list[Link] = []
+        self._consumers: dict[Link, int] = {}
+        self._leases: ChannelLeases | None = None
+        self._turn = 0
+        self._serial = 0
+        self._owner = os.getpid()
+
+    # Life
+
+    def open(self, wait: bool = True, timeout: float = 10.0) -> None:
+        """Open the publish connections; with ``wait`` until they are ready, at most ``timeout`` seconds.
+
+        Raises AuthenticationError, VirtualHostNotFoundError, VirtualHostAccessError, TLSError at once when the broker does
+        not let us in, PoolTimeoutError when it cannot be reached in time (the pool goes on trying), PoolClosedError.
+        """
+        with self._lock:
+            self._check_open()
+            while len(self._publishing) < self._sizes["publish_connections"]:
+                self._publishing.append(self._new_publish_connection())
+        if wait:
+            self.wait(timeout)
+
+    def wait(self, timeout: float = 10.0) -> None:
+        """Wait until every publish connection is ready; errors as for :meth:`open`."""
+        deadline = time.monotonic() + timeout
+        with self._lock:
+            links = [connection.link for connection in self._publishing]
+        for link in links:
+            link.wait_ready(deadline)
+
+    def close(self, timeout: float = 5.0) -> bool:
+        """Wait for messages on their way, then close every connection, within ``timeout`` seconds; idempotent.
+
+        Returns True if every message had its outcome and every thread ended in time. What is still open then ends as
+        NotSentError or UnknownOutcomeError; whoever waits for a channel gets PoolClosedError.
+        """
+        deadline = time.monotonic() + timeout
+        with self._lock:
+            self._closed = True
+            publishing, self._publishing = self._publishing, []
+            consuming, self._consuming = self._consuming, []
+            leases, self._leases = self._leases, None
+        _POOLS.discard(self)
+        if leases is not None:
+            leases.close()
+        flush_until = deadline - min(1.0, timeout / 4)
+        clean = [connection.publishing.close(flush_until) for connection in publishing]
+        links = [connection.link for connection in publishing] + consuming + ([leases.link] if leases else [])
+        ended = [link.close(max(0.1, deadline - time.monotonic())) for link in links]
+        return all(clean) and all(ended)
+
+    def drain(self, timeout: float = 30.0) -> None:
+        """Replace the publish connections and every leased channel: new ones open first, old ones end when they are quiet.
+
+        Consumers keep their connection. Messages on their way are waited for at most ``timeout`` seconds.
+        """
+        with self._lock:
+            self._check_open()
+            old, self._publishing = self._publishing, []
+            leases = self._leases
+        if old:
+            self.open(wait=False)
+        if leases is not None:
+            leases.drain()
+        deadline = time.monotonic() + timeout
+        for connection in old:
+            connection.publishing.close(deadline)
+            connection.link.close(max(0.5, deadline - time.monotonic()))
+
+    def resize(
+        self,
+        publish_connections: int | None = None,
+        consume_connections: int | None = None,
+        channels_per_connection: int | None = None,
+    ) -> None:
+        """Change sizes while running. Surplus publish connections end when they are quiet; consumers stay where they are."""
+        sizes = {
+            "publish_connections": publish_connections,
+            "consume_connections": consume_connections,
+            "channels_per_connection": channels_per_connection,
+        }
+        given = {name: _count(name, value) for name, value in sizes.items() if value is not None}
+        with self._lock:
+            self._check_open()
+            self._sizes.update(given)
+            running = bool(self._publishing)
+            surplus = self._publishing[self._sizes["publish_connections"] :]
+            del self._publishing[self._sizes["publish_connections"] :]
+            leases = self._leases
+        if running:
+            self.open(wait=False)
+        if leases is not None and channels_per_connection is not None:
+            leases.resize(channels_per_connection)
+        for connection in surplus:
+            connection.retire()
+
+    # What stands on the pool
+
+    def channel(self, timeout: float | None = None) -> LeasedChannel:
+        """Lease a channel within ``timeout`` seconds (default: the pool's); use it in a ``with`` block.
+
+        Callers are served first in, first out. Raises PoolTimeoutError with the numbers, TooManyWaitingError,
+        PoolClosedError, or why the broker does not let us in.
+        """
+        leases = self._lease_side()
+        return LeasedChannel(leases, leases.acquire(self.timeout if timeout is None else timeout), self.timeout)
+
+    def declare(self, topology: Iterable[Topology], timeout: float | None = None) -> None:
+        """Declare queues, exchanges and bindings now, and again on each new publish connection.
+
+        Raises TopologyMismatchError with the differences if something exists otherwise: nothing is changed then.
+        """
+        items = tuple(topology)
+        self.declare_once(items, timeout)
+        with self._lock:
+            self._declared.update(dict.fromkeys(items))
+            for connection in self._publishing:
+                connection.publishing.declare_on_connect(items)
+
+    def declare_once(self, topology: Iterable[Topology], timeout: float | None = None) -> None:
+        """Declare now, on a throw-away channel, and do not remember it."""
+        items = tuple(topology)
+        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
+        link = self._lease_side().link
+        while True:
+            link.nudge()
+            link.wait_ready(deadline)
+            try:
+                self._declare_on(link, items, deadline)
+            except ConnectionLostError:
+                continue  # declaring is idempotent: again on the next connection, until the deadline
+            return
+
+    def _declare_on(self, link: Link, items: tuple[Topology, ...], deadline: float) -> None:
+        answer: Future[None] = Future()
+
+        def done(error: RmqpoolError | None) -> None:
+            if not answer.done():
+                answer.set_exception(error) if error is not None else answer.set_result(None)
+
+        def begin() -> None:
+            connection = link.connection
+            if connection is None:
+                done(ConnectionLostError(f"connection {link.name} was lost before the declaration"))
+            else:
+                connection.add_on_close_callback(lambda *_: done(ConnectionLostError("lost while declaring")))
+                Declaring(link, connection, items, done).start()
+
+        link.post(begin)
+        try:
+            answer.result(max(0.0, deadline - time.monotonic()))
+        except FutureTimeoutError as error:
+            if isinstance(error, RmqpoolError):
+                raise
+            raise CallTimeoutError(f"the broker {link.status().address} did not answer declarations in time") from None
+
+    def publishing(self) -> Publishing:
+        """The publishing engine of the calling thread: always the same one, so that its messages keep their order."""
+        connection = getattr(self._local, "connection", None)
+        if connection is not None and connection.usable and self._owner == os.getpid():
+            return connection.publishing  # type: ignore[no-any-return]
+        with self._lock:
+            self._check_open()
+            self._replace_aged()
+            if not self._publishing:
+                self.open(wait=False)
+            chosen = self._publishing[self._turn % len(self._publishing)]
+            self._turn += 1
+        self._local.connection = chosen
+        return chosen.publishing
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until no message is on its way; False if some still were after ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        with self._lock:
+            engines = [connection.publishing for connection in self._publishing]
+        return all([engine.window.wait_empty(deadline) for engine in engines])
+
+    def consume_link(self) -> Link:
+        """The consume connection with the fewest consumers; give it back with :meth:`release_consume_link`."""
+        with self._lock:
+            self._check_open()
+            if len(self._consuming) < self._sizes["consume_connections"]:
+                link = self._new_link("consume")
+                self._consuming.append(link)
+                link.start()
+            link = min(self._consuming, key=lambda candidate: self._consumers.get(candidate, 0))
+            self._consumers[link] = self._consumers.get(link, 0) + 1
+            return link
+
+    def release_consume_link(self, link: Link) -> None:
+        """A consumer left its connection."""
+        with self._lock:
+            self._consumers[link] = max(0, self._consumers.get(link, 1) - 1)
+
+    # Telling
+
+    @property
+    def closed(self) -> bool:
+        """True once :meth:`close` was called."""
+        return self._closed
+
+    @property
+    def broker_generation(self) -> int | None:
+        """The broker's major version, None until a connection told it."""
+        for connection in self._publishing:
+            version = connection.link.status().broker.rpartition(" ")[2]
+            major = version.partition(".")[0]
+            if major.isdigit():
+                return int(major)
+        return None
+
+    def stats(self) -> PoolStats:
+        """The state of every connection, the leased channels and the messages on their way, at this moment."""
+        with self._lock:
+            publishing, consuming, leases = list(self._publishing), list(self._consuming), self._leases
+        return PoolStats(
+            publish=tuple(connection.link.status() for connection in publishing),
+            consume=tuple(link.status() for link in consuming),
+            lease=leases.link.status() if leases else None,
+            channels=channel_stats(leases.snapshot()) if leases else None,
+            unsettled=sum(connection.publishing.window.messages for connection in publishing),
+            unconfirmed=sum(connection.publishing.unconfirmed for connection in publishing),
+        )
+
+    def __repr__(self) -> str:
+        if self._closed:
+            return f"<ConnectionPool {self.settings.redacted_url()} closed>"
+        return f"<ConnectionPool {self.settings.redacted_url()} {self.stats().summary()}>"
+
+    def __enter__(self) -> ConnectionPool:
+        self.open(wait=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_closed", True) or getattr(self, "_owner", 0) != os.getpid():
+            return
+        if self._publishing or self._consuming or self._leases is not None:
+            warnings.warn(f"{self!r} was dropped without close()", ResourceWarning, stacklevel=2, source=self)
+            self.close(timeout=1.0)
+
+    # Inside
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise PoolClosedError("the pool is closed: open a new one")
+
+    def _lease_side(self) -> ChannelLeases:
+        with self._lock:
+            self._check_open()
+            if self._leases is None:
+                link = self._new_link("lease")
+                link.start()
+                self._leases = ChannelLeases(
+                    link,
+                    self._sizes["channels_per_connection"],
+                    self._max_waiting,
+                    self._max_idle,
+                    self._max_lifetime,
+                )
+            return self._leases
+
+    def _new_link(self, role: str) -> Link:
+        self._serial += 1
+        listener = self._on_event
+        name = f"{self.settings.connection_name}:{role}-{self._serial}"
+        return Link(self.settings, name, lambda event, link, sentence: listener(event, link, sentence))
+
+    def _new_publish_connection(self) -> _PublishConnection:
+        link = self._new_link("publish")
+        publishing = Publishing(link, self._window, self._window_bytes)
+        publishing.declare_on_connect(tuple(self._declared))
+        link.attach(publishing)
+        link.start()
+        lifetime = self._max_lifetime * (1.0 - 0.1 * random.random())
+        return _PublishConnection(link, publishing, time.monotonic() + lifetime)
+
+    def _replace_aged(self) -> None:
+        for index, connection in enumerate(self._publishing):
+            if time.monotonic() >= connection.retire_at:
+                self._publishing[index] = self._new_publish_connection()
+                connection.retire()
+
+    def _after_fork_in_child(self) -> None:
+        connections, consuming, leases = self._publishing, self._consuming, self._leases
+        self._start_empty()
+        for connection in connections:
+            connection.publishing.abandon_after_fork()
+            connection.link.abandon_after_fork()
+        for link in [*consuming, *([leases.link] if leases is not None else [])]:
+            link.abandon_after_fork()
+        _INHERITED.append((connections, consuming, leases))
+
+
+class _PublishConnection:
+    """A publish connection, its engine, and when it is to be replaced."""
+
+    def __init__(self, link: Link, publishing: Publishing, retire_at: float) -> None:
+        self.link = link
+        self.publishing = publishing
+        self.retire_at = retire_at
+        self._retired = False
+
+    @property
+    def usable(self) -> bool:
+        return not self._retired and not self.publishing.closed and time.monotonic() < self.retire_at
+
+    def retire(self) -> None:
+        """Take no new messages; the connection ends by itself once the last one has its outcome."""
+        self._retired = True
+        self.publishing.retire()
+
+
+def _settings(
+    url: str | ConnectionSettings, heartbeat: int | None, blocked_timeout: float | None, name: str
+) -> ConnectionSettings:
+    overrides: dict[str, Any] = {"heartbeat": heartbeat, "blocked_timeout": blocked_timeout, "connection_name": name or None}
+    given = {field: value for field, value in overrides.items() if value is not None}
+    settings = parse_url(url, **given) if isinstance(url, str) else dataclasses.replace(url, **given)
+    if settings.connection_name:
+        return settings
+    return dataclasses.replace(settings, connection_name=f"rmqpool@{socket.gethostname()}:{os.getpid()}")
+
+
+def _count(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{name} is {value!r}; give a whole number of at least 1")
+    return value
+
+
+def _positive(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ConfigurationError(f"{name} is {value!r}; give seconds above 0")
+    return float(value)
+
+
+# Fork and the interpreter's end
+
+_POOLS: weakref.WeakSet[ConnectionPool] = weakref.WeakSet()
+_INHERITED: list[Any] = []  # keeps the parent's sockets referenced: collecting them could speak on the parent's TLS stream
+
+
+def _after_fork_in_child() -> None:
+    for pool in list(_POOLS):
+        pool._after_fork_in_child()
+
+
+def _close_at_exit() -> None:
+    for pool in list(_POOLS):
+        if pool._owner == os.getpid() and not pool.closed and not pool.close(timeout=_AT_EXIT):
+            _LOGGER.warning("messages were still on their way when the interpreter ended")
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_close_at_exit)

@@ -1,0 +1,263 @@
+"""The publisher: every publish ends by its deadline, in one of five outcomes. Never a hang, never a silent loss."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, TypedDict, Unpack
+
+from rmqpool.amqp.wire import encode_properties
+from rmqpool.errors import ConfigurationError, MessageError, NotSentError, PoolClosedError, RmqpoolError
+from rmqpool.future import PublishFuture
+from rmqpool.message import Confirmation, Message, PublishReport
+from rmqpool.pool import ConnectionPool
+from rmqpool.preparation import prepare_message
+from rmqpool.settings import ConnectionSettings
+from rmqpool.topology import Topology
+
+__all__ = ["MessageOptions", "Publisher"]
+
+_MEBIBYTE = 1024 * 1024
+
+
+class MessageOptions(TypedDict, total=False):
+    """Properties of one message, and how it is published.
+
+    ``timeout`` seconds until its deadline; ``retry`` False: write it once only; ``expiration`` seconds or a timedelta;
+    ``compression`` ``"gzip"``; everything else as AMQP names it. See :func:`rmqpool.preparation.prepare_message`.
+    """
+
+    timeout: float | None
+    retry: bool | None
+    headers: Mapping[str, Any] | None
+    message_id: str | None
+    priority: int | None
+    expiration: float | timedelta | str | None
+    correlation_id: str | None
+    reply_to: str | None
+    type: str | None
+    user_id: str | None
+    app_id: str | None
+    timestamp: datetime | int | None
+    content_type: str | None
+    content_encoding: str | None
+    compression: str | None
+    persistent: bool
+    mandatory: bool
+
+
+class Publisher:
+    """Publishes with confirms, from any number of threads over the pool's few connections.
+
+    ``pool`` is a :class:`ConnectionPool` (shared; it stays open) or a URL (then the publisher owns its pool and closes
+    it). ``declare`` names queues, exchanges and bindings: declared before the first publish, and again on each new
+    connection. ``timeout`` is the default deadline in seconds (None: the pool's, 30). ``retry`` writes a message again,
+    with the same message_id, when its connection was lost; ``max_message_size`` is in bytes (None: what the broker's
+    generation takes by default).
+
+    Messages of one thread to one queue keep their order as long as none of them is written a second time.
+    """
+
+    def __init__(
+        self,
+        pool: ConnectionPool | ConnectionSettings | str = "amqp://guest:guest@127.0.0.1/",
+        *,
+        declare: Iterable[Topology] = (),
+        timeout: float | None = None,
+        retry: bool = True,
+        max_message_size: int | None = None,
+    ) -> None:
+        self._owns_pool = not isinstance(pool, ConnectionPool)
+        self.pool = pool if isinstance(pool, ConnectionPool) else ConnectionPool(pool)
+        self._topology = tuple(declare)
+        self._declared = not self._topology
+        self._declaring = threading.Lock()
+        self._timeout = self.pool.timeout if timeout is None else checked_timeout(timeout)
+        self._retry = retry
+        self._max_message_size = max_message_size or self.pool.settings.max_message_size
+        self._frame_max = self.pool.settings.frame_max
+        self._user = self.pool.settings.user
+        self._closed = False
+
+    # Publishing
+
+    def publish(self, queue: str, body: object, **options: Unpack[MessageOptions]) -> Confirmation:
+        """Publish to ``queue`` through the default exchange and wait for the confirm.
+
+        ``body`` is bytes, text, or anything that its content type's codec takes (JSON by default). Raises, by its
+        deadline: UnroutableError, NackedError, NotSentError, UnknownOutcomeError; before anything is written:
+        MessageError (the message cannot be sent), TopologyMismatchError (``declare`` differs from what is there).
+        """
+        return self.submit(queue, body, **options).result()
+
+    def publish_to(
+        self, exchange: str, routing_key: str, body: object, **options: Unpack[MessageOptions]
+    ) -> Confirmation:
+        """Publish to ``exchange`` with ``routing_key`` and wait for the confirm; errors as for :meth:`publish`.
+
+        ``mandatory=False`` confirms also what no queue takes: right for events that may have no subscriber.
+        """
+        return self.submit_to(exchange, routing_key, body, **options).result()
+
+    def submit(self, queue: str, body: object, **options: Unpack[MessageOptions]) -> PublishFuture:
+        """Hand a message over without waiting for its outcome: pipelined.
+
+        Waits only while the window is full, at most until the message's deadline (NotSentError then).
+        """
+        return self.submit_to("", queue, body, **options)
+
+    def submit_to(
+        self, exchange: str, routing_key: str, body: object, **options: Unpack[MessageOptions]
+    ) -> PublishFuture:
+        """As :meth:`submit`, to an exchange."""
+        deadline = time.monotonic() + self.timeout_of(options)
+        retry = self.retry_of(options)
+        message, header = self.prepare(exchange, routing_key, body, options)
+        self.ensure_declared(deadline)
+        return self._hand_over(message, header, deadline, retry)
+
+    def publish_many(
+        self, queue: str, bodies: Iterable[object], *, exchange: str = "", **options: Unpack[MessageOptions]
+    ) -> PublishReport:
+        """Publish all ``bodies``, pipelined; returns one outcome for each, in order, and raises for none of them.
+
+        Every body is checked before the first is written (MessageError). ``timeout`` is the deadline of the whole call.
+        """
+        deadline = time.monotonic() + self.timeout_of(options)
+        retry = self.retry_of(options)
+        if options.get("message_id") is not None:
+            raise MessageError("publish_many gives each message an id of its own: leave message_id out", field="message_id")
+        prepared = [self.prepare(exchange, queue, body, options) for body in bodies]
+        self.ensure_declared(deadline)
+        futures: list[PublishFuture | NotSentError] = []
+        for message, header in prepared:
+            try:
+                futures.append(self._hand_over(message, header, deadline, retry))
+            except NotSentError as error:
+                futures.append(error)
+        outcomes = (future if isinstance(future, NotSentError) else future.outcome() for future in futures)
+        return PublishReport(tuple(outcomes))
+
+    def flush(self, timeout: float = 10.0) -> bool:
+        """Wait until every message handed to the pool has its outcome; False if some had none after ``timeout`` seconds."""
+        return self.pool.flush(timeout)
+
+    def close(self, timeout: float = 5.0) -> bool:
+        """Flush; close the pool if it is this publisher's own. True if nothing was left over. Idempotent."""
+        if self._closed:
+            return True
+        self._closed = True
+        return self.pool.close(timeout) if self._owns_pool else self.flush(timeout)
+
+    def __enter__(self) -> Publisher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Publisher {'closed ' if self._closed else ''}on {self.pool!r}>"
+
+    # Shared with AsyncPublisher
+
+    def timeout_of(self, options: MessageOptions) -> float:
+        """The seconds that this message has."""
+        timeout = options.get("timeout")
+        return self._timeout if timeout is None else checked_timeout(timeout)
+
+    def retry_of(self, options: MessageOptions) -> bool:
+        """Whether it may be written a second time."""
+        retry = options.get("retry")
+        return self._retry if retry is None else retry
+
+    def prepare(
+        self, exchange: str, routing_key: str, body: object, options: MessageOptions
+    ) -> tuple[Message, bytes]:
+        """Check everything and encode: the message and its encoded properties. Raises MessageError."""
+        if self._closed:
+            raise PoolClosedError("the publisher is closed: make a new one")
+        limit = self._max_message_size or self._broker_limit()
+        try:
+            message = prepare_message(
+                exchange,
+                routing_key,
+                body,
+                max_message_size=limit,
+                connection_user=self._user,
+                **{name: value for name, value in options.items() if name not in _NOT_OF_THE_MESSAGE},  # type: ignore[arg-type]
+            )
+        except TypeError as error:
+            raise _unknown_option(options) or error from None
+        return message, encode_properties(message, self._frame_max)
+
+    def ensure_declared(self, deadline: float) -> None:
+        """Declare the publisher's topology once, before its first message."""
+        if self._declared:
+            return
+        with self._declaring:
+            if self._declared:
+                return
+            try:
+                self.pool.declare(self._topology, deadline - time.monotonic())
+            except TimeoutError as error:
+                raise self._not_declared(error) from error
+            self._declared = True
+
+    @property
+    def needs_declaring(self) -> bool:
+        """True until the topology was declared for the first time."""
+        return not self._declared
+
+    def _not_declared(self, error: BaseException) -> NotSentError:
+        return NotSentError(f"nothing was sent: the publisher's topology could not be declared in time ({error})")
+
+    def _hand_over(self, message: Message, header: bytes, deadline: float, retry: bool) -> PublishFuture:
+        size = len(message.body) + len(header)
+        while True:
+            engine = self.pool.publishing()
+            if engine.window.enter(size, deadline):
+                return engine.submit(message, header, deadline, retry)
+            if not engine.closed:
+                raise window_full(message, self.pool)
+
+    def _broker_limit(self) -> int:
+        generation = self.pool.broker_generation
+        return (16 if generation is not None and generation >= 4 else 128) * _MEBIBYTE
+
+
+_NOT_OF_THE_MESSAGE = frozenset({"timeout", "retry"})
+
+
+def window_full(message: Message, pool: ConnectionPool) -> NotSentError:
+    """The window had no room until the deadline."""
+    return NotSentError(
+        f"message {message.message_id} was not sent: the window of messages without an outcome stayed full until its "
+        f"deadline ({pool.stats().summary()}); nothing was written",
+        message_id=message.message_id,
+        exchange=message.exchange,
+        routing_key=message.routing_key,
+    )
+
+
+def checked_timeout(timeout: float) -> float:
+    """Seconds above 0, or ConfigurationError."""
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < threading.TIMEOUT_MAX:
+        raise ConfigurationError(f"timeout is {timeout!r}; give seconds above 0")
+    return float(timeout)
+
+
+def _unknown_option(options: Mapping[str, object]) -> RmqpoolError | None:
+    known = set(MessageOptions.__annotations__)
+    unknown = sorted(set(options) - known)
+    if not unknown:
+        return None
+    return MessageError(
+        f"unknown option {', '.join(unknown)}: known are {', '.join(sorted(known))}", field=unknown[0]
+    )
+
+

@@ -1,0 +1,1 @@
+"""What rmqpool's own tests, and those of its users, run on."""
