@@ -1,1 +1,153 @@
-"""placeholder"""
+"""rmqpool: a RabbitMQ toolkit for Python services. The public names, and nothing else; each is loaded when it is used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from rmqpool.version import __version__
+
+if TYPE_CHECKING:
+    from rmqpool.async_publisher import AsyncPublisher
+    from rmqpool.config import Settings, load_settings
+    from rmqpool.consumer import Consumer
+    from rmqpool.errors import (
+        AccessRefusedError,
+        AuthenticationError,
+        CallTimeoutError,
+        ChannelClosedError,
+        ConfigurationError,
+        ConnectionFailedError,
+        ConnectionLostError,
+        DecodeError,
+        EncodeError,
+        ExchangeNotFoundError,
+        LeaseReleasedError,
+        MessageError,
+        MessageTooLargeError,
+        NackedError,
+        NotFoundError,
+        NotSentError,
+        PoolClosedError,
+        PoolError,
+        PoolTimeoutError,
+        PreconditionFailedError,
+        PublishAccessRefusedError,
+        PublishError,
+        PublishPreconditionError,
+        ResourceLockedError,
+        RmqpoolError,
+        TLSError,
+        TooManyWaitingError,
+        TopologyMismatchError,
+        UnknownOutcomeError,
+        UnroutableError,
+        VirtualHostAccessError,
+        VirtualHostNotFoundError,
+    )
+    from rmqpool.future import PublishFuture
+    from rmqpool.lease import LeasedChannel
+    from rmqpool.message import Confirmation, Delivery, Message, Outcome, PublishReport
+    from rmqpool.pool import ConnectionPool
+    from rmqpool.pool_stats import PoolStats
+    from rmqpool.publisher import Publisher
+    from rmqpool.settings import ConnectionSettings, Secret, TLSSettings
+    from rmqpool.topology import Binding, Exchange, Queue
+    from rmqpool.urls import parse_url
+    from rmqpool.worker import Reject, Retry, Worker
+
+__all__ = [
+    # publishing and consuming
+    "AsyncPublisher",
+    "ConnectionPool",
+    "Consumer",
+    "LeasedChannel",
+    "PoolStats",
+    "PublishFuture",
+    "Publisher",
+    "Reject",
+    "Retry",
+    "Worker",
+    # what travels
+    "Confirmation",
+    "Delivery",
+    "Message",
+    "Outcome",
+    "PublishReport",
+    # topology
+    "Binding",
+    "Exchange",
+    "Queue",
+    # settings
+    "ConnectionSettings",
+    "Secret",
+    "Settings",
+    "TLSSettings",
+    "load_settings",
+    "parse_url",
+    # errors
+    "AccessRefusedError",
+    "AuthenticationError",
+    "CallTimeoutError",
+    "ChannelClosedError",
+    "ConfigurationError",
+    "ConnectionFailedError",
+    "ConnectionLostError",
+    "DecodeError",
+    "EncodeError",
+    "ExchangeNotFoundError",
+    "LeaseReleasedError",
+    "MessageError",
+    "MessageTooLargeError",
+    "NackedError",
+    "NotFoundError",
+    "NotSentError",
+    "PoolClosedError",
+    "PoolError",
+    "PoolTimeoutError",
+    "PreconditionFailedError",
+    "PublishAccessRefusedError",
+    "PublishError",
+    "PublishPreconditionError",
+    "ResourceLockedError",
+    "RmqpoolError",
+    "TLSError",
+    "TooManyWaitingError",
+    "TopologyMismatchError",
+    "UnknownOutcomeError",
+    "UnroutableError",
+    "VirtualHostAccessError",
+    "VirtualHostNotFoundError",
+    # the package
+    "__version__",
+]
+
+_MODULES = {
+    "async_publisher": ("AsyncPublisher",),
+    "config": ("Settings", "load_settings"),
+    "consumer": ("Consumer",),
+    "future": ("PublishFuture",),
+    "lease": ("LeasedChannel",),
+    "message": ("Confirmation", "Delivery", "Message", "Outcome", "PublishReport"),
+    "pool": ("ConnectionPool",),
+    "pool_stats": ("PoolStats",),
+    "publisher": ("Publisher",),
+    "settings": ("ConnectionSettings", "Secret", "TLSSettings"),
+    "topology": ("Binding", "Exchange", "Queue"),
+    "urls": ("parse_url",),
+    "worker": ("Reject", "Retry", "Worker"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """Load the module of a public name when it is first used (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(f"rmqpool.{_HOME.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,8 +1,8 @@
 """Bodies to bytes and back. Only what was asked for is decoded: pickle never, and nothing is decoded beyond a cap.
 
 JSON is our own (rmqpool/plain_json.py); MessagePack and YAML go through kombu's serializer registry, which is
-global, and any import may open it up. So everything is checked before it is called: the content type without its parameters
-against ``accept``, the charset against a list, the size while decompressing.
+global, and any import may open it up. So everything is checked before it is called: the content type without its
+parameters against ``accept``, the charset against a list, the size while decompressing.
 
 Compression is marked by ``content_encoding: gzip``, as other languages expect it; the charset is UTF-8 then. kombu's
 own mark (a header ``compression`` with a raw zlib stream that it calls gzip) is understood on receipt.

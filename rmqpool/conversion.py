@@ -52,6 +52,10 @@ def _make(annotation: Any) -> Converter:
         return lambda value: value
     if annotation is bytes:
         return _only_bytes
+    if isinstance(annotation, str):
+        raise ConfigurationError(
+            "the annotation is a text that was not resolved: use typing.get_type_hints, or the type"
+        )
     if isinstance(annotation, type) and annotation in (dict, list, str, int, float, bool):
         return _unless_it_is(annotation, _with_pydantic(annotation))
     return _with_pydantic(annotation)
@@ -99,7 +103,7 @@ def _with_msgspec(annotation: Any, problem: Exception) -> Converter:
     try:
         import msgspec
 
-        msgspec.json.Decoder(annotation)  # builds the type's description, and raises if it cannot
+        msgspec.json.schema(annotation)  # raises for a type that it does not know; a Decoder would not
     except (ImportError, TypeError, NameError) as error:
         raise ConfigurationError(
             f"a body cannot be turned into {_name(annotation)}: use a dataclass, a pydantic model, a msgspec Struct "

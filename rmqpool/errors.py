@@ -1,37 +1,37 @@
 """One tree of errors. Each message says what happened, to what, and what to do next; none ever carries a secret.
 
-    RmqpoolError
-    ├── ConfigurationError                    a URL, a setting, a topology value or a handler is wrong (also a ValueError)
-    ├── ConnectionFailedError                 a connection could not be opened: host, port, stage
-    │   ├── AuthenticationError               wrong user or password
-    │   ├── VirtualHostNotFoundError          the virtual host does not exist
-    │   ├── VirtualHostAccessError            the user may not enter the virtual host
-    │   └── TLSError                          certificate or TLS handshake refused
-    ├── ConnectionLostError                   an open connection died under a call
-    ├── ChannelClosedError                    the broker closed a channel: code and text
-    │   ├── AccessRefusedError                403
-    │   ├── NotFoundError                     404
-    │   ├── ResourceLockedError               405
-    │   └── PreconditionFailedError           406
-    │       └── TopologyMismatchError         declared with other arguments than those that are there
-    ├── CallTimeoutError                      no answer within the time (also a TimeoutError)
-    ├── PoolError
-    │   ├── PoolTimeoutError                  nothing free within the time, with the numbers (also a TimeoutError)
-    │   ├── PoolClosedError                   the pool is closed
-    │   ├── TooManyWaitingError               max_waiting callers wait already
-    │   └── LeaseReleasedError                a leased channel was used after its release
-    ├── MessageError                          refused before anything was written: the field is named (also a ValueError)
-    │   ├── EncodeError                       the body cannot be turned into bytes
-    │   └── MessageTooLargeError              body or headers larger than the broker takes
-    ├── DecodeError                           a received body cannot be turned into what the handler asks for
-    └── PublishError                          a publish that was not confirmed: one class for each outcome
-        ├── UnroutableError                   returned: no queue took it
-        ├── NackedError                       the broker refused it
-        │   ├── PublishAccessRefusedError     403
-        │   ├── ExchangeNotFoundError         404
-        │   └── PublishPreconditionError      406
-        ├── NotSentError                      nothing was written
-        └── UnknownOutcomeError               written, and no confirm by the deadline
+RmqpoolError
+├── ConfigurationError                    a URL, a setting, a topology value or a handler is wrong (also a ValueError)
+├── ConnectionFailedError                 a connection could not be opened: host, port, stage
+│   ├── AuthenticationError               wrong user or password
+│   ├── VirtualHostNotFoundError          the virtual host does not exist
+│   ├── VirtualHostAccessError            the user may not enter the virtual host
+│   └── TLSError                          certificate or TLS handshake refused
+├── ConnectionLostError                   an open connection died under a call
+├── ChannelClosedError                    the broker closed a channel: code and text
+│   ├── AccessRefusedError                403
+│   ├── NotFoundError                     404
+│   ├── ResourceLockedError               405
+│   └── PreconditionFailedError           406
+│       └── TopologyMismatchError         declared with other arguments than those that are there
+├── CallTimeoutError                      no answer within the time (also a TimeoutError)
+├── PoolError
+│   ├── PoolTimeoutError                  nothing free within the time, with the numbers (also a TimeoutError)
+│   ├── PoolClosedError                   the pool is closed
+│   ├── TooManyWaitingError               max_waiting callers wait already
+│   └── LeaseReleasedError                a leased channel was used after its release
+├── MessageError                          refused before anything was written: the field is named (also a ValueError)
+│   ├── EncodeError                       the body cannot be turned into bytes
+│   └── MessageTooLargeError              body or headers larger than the broker takes
+├── DecodeError                           a received body cannot be turned into what the handler asks for
+└── PublishError                          a publish that was not confirmed: one class for each outcome
+    ├── UnroutableError                   returned: no queue took it
+    ├── NackedError                       the broker refused it
+    │   ├── PublishAccessRefusedError     403
+    │   ├── ExchangeNotFoundError         404
+    │   └── PublishPreconditionError      406
+    ├── NotSentError                      nothing was written
+    └── UnknownOutcomeError               written, and no confirm by the deadline
 """
 
 from __future__ import annotations
@@ -236,9 +236,7 @@ class UnroutableError(PublishError):
         routing_key: str = "",
         attempts: int = 0,
     ) -> None:
-        super().__init__(
-            message, message_id=message_id, exchange=exchange, routing_key=routing_key, attempts=attempts
-        )
+        super().__init__(message, message_id=message_id, exchange=exchange, routing_key=routing_key, attempts=attempts)
         self.reply_code = reply_code
         self.reply_text = reply_text
 
@@ -260,9 +258,7 @@ class NackedError(PublishError):
         routing_key: str = "",
         attempts: int = 0,
     ) -> None:
-        super().__init__(
-            message, message_id=message_id, exchange=exchange, routing_key=routing_key, attempts=attempts
-        )
+        super().__init__(message, message_id=message_id, exchange=exchange, routing_key=routing_key, attempts=attempts)
         self.code = code
         self.text = text
 

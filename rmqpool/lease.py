@@ -91,7 +91,9 @@ class LeasedChannel:
         self.release()
 
     def __repr__(self) -> str:
-        state = "released" if self._released else ("open" if self._channel.is_open else f"closed: {self._channel.error}")
+        state = (
+            "released" if self._released else ("open" if self._channel.is_open else f"closed: {self._channel.error}")
+        )
         return f"<LeasedChannel {self._channel.serial} on {self._channel.link.name}, {state}>"
 
     # Exchanges
@@ -318,16 +320,12 @@ class LeasedChannel:
 
     def basic_reject(self, delivery_tag: int, requeue: bool = True, timeout: float | None = None) -> None:
         """basic.reject."""
-        self._settle_tag(
-            delivery_tag, False, "basic_reject", timeout, lambda c: c.basic_reject(delivery_tag, requeue)
-        )
+        self._settle_tag(delivery_tag, False, "basic_reject", timeout, lambda c: c.basic_reject(delivery_tag, requeue))
 
     def basic_qos(self, prefetch_count: int = 0, global_qos: bool = False, timeout: float | None = None) -> None:
         """basic.qos, in messages; quorum queues take no global one."""
         self._channel.unclean = self._channel.unclean or "its prefetch was changed"
-        self._call(
-            lambda channel, reply: channel.basic_qos(0, prefetch_count, global_qos, reply), "basic_qos", timeout
-        )
+        self._call(lambda channel, reply: channel.basic_qos(0, prefetch_count, global_qos, reply), "basic_qos", timeout)
 
     # Transactions
 

@@ -262,7 +262,7 @@ class ConnectionPool:
     def publishing(self) -> Publishing:
         """The publishing engine of the calling thread: always the same one, so that its messages keep their order."""
         connection = getattr(self._local, "connection", None)
-        if connection is not None and connection.usable and self._owner == os.getpid():
+        if connection is not None and connection.usable:
             return connection.publishing  # type: ignore[no-any-return]
         with self._lock:
             self._check_open()
@@ -424,7 +424,11 @@ class _PublishConnection:
 def _settings(
     url: str | ConnectionSettings, heartbeat: int | None, blocked_timeout: float | None, name: str
 ) -> ConnectionSettings:
-    overrides: dict[str, Any] = {"heartbeat": heartbeat, "blocked_timeout": blocked_timeout, "connection_name": name or None}
+    overrides: dict[str, Any] = {
+        "heartbeat": heartbeat,
+        "blocked_timeout": blocked_timeout,
+        "connection_name": name or None,
+    }
     given = {field: value for field, value in overrides.items() if value is not None}
     settings = parse_url(url, **given) if isinstance(url, str) else dataclasses.replace(url, **given)
     if settings.connection_name:
@@ -447,7 +451,9 @@ def _positive(name: str, value: float) -> float:
 # Fork and the interpreter's end
 
 _POOLS: weakref.WeakSet[ConnectionPool] = weakref.WeakSet()
-_INHERITED: list[Any] = []  # keeps the parent's sockets referenced: collecting them could speak on the parent's TLS stream
+_INHERITED: list[
+    Any
+] = []  # keeps the parent's sockets referenced: collecting them could speak on the parent's TLS stream
 
 
 def _after_fork_in_child() -> None:

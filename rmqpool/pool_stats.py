@@ -58,7 +58,9 @@ class PoolStats:
         ready = sum(1 for connection in self.connections if connection.state is LinkState.READY)
         parts = [f"{ready} of {len(self.connections)} connections ready"]
         if self.channels is not None:
-            parts.append(f"{self.channels.leased} of {self.channels.capacity} channels leased, {self.channels.waiting} waiting")
+            parts.append(
+                f"{self.channels.leased} of {self.channels.capacity} channels leased, {self.channels.waiting} waiting"
+            )
         parts.append(f"{self.unsettled} messages on their way")
         if self.blocked:
             parts.append(f"blocked: {self.blocked}")

@@ -129,11 +129,17 @@ class Publisher:
         deadline = time.monotonic() + self.timeout_of(options)
         retry = self.retry_of(options)
         if options.get("message_id") is not None:
-            raise MessageError("publish_many gives each message an id of its own: leave message_id out", field="message_id")
+            raise MessageError(
+                "publish_many gives each message an id of its own: leave message_id out", field="message_id"
+            )
         prepared = [self.prepare(exchange, queue, body, options) for body in bodies]
         self.ensure_declared(deadline)
         futures: list[PublishFuture | NotSentError] = []
+        engine = self.pool.publishing()
         for message, header in prepared:
+            if engine.window.try_enter(len(message.body) + len(header)):  # the common case, without asking the pool
+                futures.append(engine.submit(message, header, deadline, retry))
+                continue
             try:
                 futures.append(self._hand_over(message, header, deadline, retry))
             except NotSentError as error:
@@ -175,13 +181,11 @@ class Publisher:
         retry = options.get("retry")
         return self._retry if retry is None else retry
 
-    def prepare(
-        self, exchange: str, routing_key: str, body: object, options: MessageOptions
-    ) -> tuple[Message, bytes]:
+    def prepare(self, exchange: str, routing_key: str, body: object, options: MessageOptions) -> tuple[Message, bytes]:
         """Check everything and encode: the message and its encoded properties. Raises MessageError."""
         if self._closed:
             raise PoolClosedError("the publisher is closed: make a new one")
-        limit = self._max_message_size or self._broker_limit()
+        limit = self._max_message_size or self._find_out_limit()
         try:
             message = prepare_message(
                 exchange,
@@ -225,9 +229,13 @@ class Publisher:
             if not engine.closed:
                 raise window_full(message, self.pool)
 
-    def _broker_limit(self) -> int:
+    def _find_out_limit(self) -> int:
+        """What the broker's generation takes by default; the larger one until a connection told the generation."""
         generation = self.pool.broker_generation
-        return (16 if generation is not None and generation >= 4 else 128) * _MEBIBYTE
+        if generation is None:
+            return 128 * _MEBIBYTE
+        self._max_message_size = (16 if generation >= 4 else 128) * _MEBIBYTE
+        return self._max_message_size
 
 
 _NOT_OF_THE_MESSAGE = frozenset({"timeout", "retry"})
@@ -256,8 +264,4 @@ def _unknown_option(options: Mapping[str, object]) -> RmqpoolError | None:
     unknown = sorted(set(options) - known)
     if not unknown:
         return None
-    return MessageError(
-        f"unknown option {', '.join(unknown)}: known are {', '.join(sorted(known))}", field=unknown[0]
-    )
-
-
+    return MessageError(f"unknown option {', '.join(unknown)}: known are {', '.join(sorted(known))}", field=unknown[0])

@@ -224,6 +224,9 @@ def expand(declared: Iterable[Topology]) -> tuple[Topology, ...]:
     explicitly wins over the one that another queue implies.
     """
     values = list(dict.fromkeys(declared))
+    for value in values:
+        if not isinstance(value, Queue | Exchange | Binding):
+            raise ConfigurationError(f"declare= takes Queue, Exchange and Binding values, not {type(value).__name__}")
     exchanges = [value for value in values if isinstance(value, Exchange)]
     queues = [value for value in values if isinstance(value, Queue)]
     bindings = [value for value in values if isinstance(value, Binding)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 __all__ = ["Window"]
@@ -19,13 +20,18 @@ class Window:
         self._messages = 0
         self._bytes = 0
         self._waiting = 0
-        self._on_space: list[Callable[[], None]] = []
+        self._on_space: deque[Callable[[], None]] = deque()
         self._closed = False
 
     @property
     def messages(self) -> int:
         """Messages without an outcome."""
         return self._messages
+
+    @property
+    def closed(self) -> bool:
+        """True when nothing more is let in."""
+        return self._closed
 
     def _fits(self, size: int) -> bool:
         if self._messages == 0:
@@ -58,9 +64,16 @@ class Window:
             self._bytes -= size
             if self._waiting:
                 self._changed.notify_all()
-            listeners, self._on_space = self._on_space, []
+            listeners = self._listeners_to_wake(messages)
         for listener in listeners:
             listener()
+
+    def _listeners_to_wake(self, messages: int) -> list[Callable[[], None]]:
+        """As many as have left, longest waiting first; all when nothing is left that could wake the others later."""
+        if not self._on_space:
+            return []
+        count = len(self._on_space) if self._messages == 0 else min(messages, len(self._on_space))
+        return [self._on_space.popleft() for _ in range(count)]
 
     def call_on_space(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` once as soon as something leaves (at once if there is room): for event loops."""
@@ -73,25 +86,46 @@ class Window:
     def wait_empty(self, deadline: float) -> bool:
         """Wait until nothing is on its way; False if something still is at ``deadline`` (monotonic)."""
         with self._changed:
-            while self._messages:
-                remaining = deadline - time.monotonic()
-                if remaining <= 0:
-                    return False
-                self._waiting += 1
-                try:
-                    self._changed.wait(remaining)
-                finally:
-                    self._waiting -= 1
-            return True
+            return self._wait_empty(deadline)
+
+    def close_when_empty(self, deadline: float) -> bool:
+        """Wait as :meth:`wait_empty` does, then close in the same step: nothing slips in between."""
+        with self._changed:
+            empty = self._wait_empty(deadline)
+            self._closed = True
+        self.close()
+        return empty
+
+    def close_if_empty(self) -> bool:
+        """Close if nothing is on its way at this moment; False, and nothing changes, if something is."""
+        with self._changed:
+            if self._messages:
+                return False
+            self._closed = True
+        self.close()
+        return True
 
     def close(self) -> None:
-        """Nobody waits any longer."""
+        """Nobody waits any longer, and nothing more is let in."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-            listeners, self._on_space = self._on_space, []
+            listeners = list(self._on_space)
+            self._on_space.clear()
         for listener in listeners:
             listener()
+
+    def _wait_empty(self, deadline: float) -> bool:
+        while self._messages:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return False
+            self._waiting += 1
+            try:
+                self._changed.wait(remaining)
+            finally:
+                self._waiting -= 1
+        return True
 
     def _enter_if_fits(self, size: int) -> bool:
         if self._closed or not self._fits(size):

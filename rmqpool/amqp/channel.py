@@ -25,6 +25,7 @@ from rmqpool.errors import (
     ConfigurationError,
     ConnectionFailedError,
     ConnectionLostError,
+    PoolClosedError,
     RmqpoolError,
 )
 
@@ -50,7 +51,9 @@ class BlockingChannel:
         self._getting = threading.Lock()  # pika takes one basic.get at a time
         self._on_get_empty: Callable[[Any], None] = lambda frame: None
         channel.add_on_close_callback(link.contained(self._on_closed))
-        channel.add_callback(link.contained(lambda frame: self._on_get_empty(frame)), [spec.Basic.GetEmpty], one_shot=False)
+        channel.add_callback(
+            link.contained(lambda frame: self._on_get_empty(frame)), [spec.Basic.GetEmpty], one_shot=False
+        )
         link.attach(self)
 
     @property
@@ -74,7 +77,8 @@ class BlockingChannel:
         if self._error is not None:
             raise self._error
         future: Future[Any] = Future()
-        self.link.post(lambda: self._begin(send, future, during))
+        if not self.link.post(lambda: self._begin(send, future, during)):
+            raise PoolClosedError(f"{during}: connection {self.link.name} is closed, or was inherited through a fork")
         try:
             return future.result(timeout)
         except FutureTimeoutError as error:
@@ -216,7 +220,9 @@ class _Opening:
         except pika_exceptions.NoFreeChannels:
             limit = connection.params.channel_max
             self._finish(
-                ConnectionLostError(f"connection {self._link.name} has all of its {limit} channels open: raise channel_max")
+                ConnectionLostError(
+                    f"connection {self._link.name} has all of its {limit} channels open: raise channel_max"
+                )
             )
             return
         channel.add_on_close_callback(self._link.contained(self._on_closed))
@@ -252,5 +258,3 @@ class _Opening:
 
     def link_down(self, error: RmqpoolError) -> None:
         self._finish(error)
-
-

@@ -76,9 +76,7 @@ class Connector:
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._task = self._services.connect_socket(
-            self._socket, address, on_done=self._guarded(self._on_connected)
-        )
+        self._task = self._services.connect_socket(self._socket, address, on_done=self._guarded(self._on_connected))
 
     def _on_connected(self, error: BaseException | None) -> None:
         self._task = None
@@ -141,7 +139,9 @@ class Connector:
         else:
             self._finish(failure)
 
-    def _failed(self, error: BaseException | None, broker_close: tuple[int, str] | None = None) -> ConnectionFailedError:
+    def _failed(
+        self, error: BaseException | None, broker_close: tuple[int, str] | None = None
+    ) -> ConnectionFailedError:
         return connection_failed(error, self._stage, self._host, self._port, self._settings, broker_close)
 
     def _finish(self, result: Connection | ConnectionFailedError) -> None:

@@ -98,7 +98,9 @@ def connection_failed(
     )
 
 
-def _refused_by_broker(code: int, text: str, host: str, port: int, settings: ConnectionSettings) -> ConnectionFailedError:
+def _refused_by_broker(
+    code: int, text: str, host: str, port: int, settings: ConnectionSettings
+) -> ConnectionFailedError:
     user, vhost = settings.user, settings.vhost
     lowered = text.lower()
     kind: type[ConnectionFailedError] = ConnectionFailedError
@@ -107,7 +109,9 @@ def _refused_by_broker(code: int, text: str, host: str, port: int, settings: Con
         sentence = f"the broker {host}:{port} refused user {user!r}: wrong user name or password; check both ({text})"
     elif code == 530 and "not found" in lowered:
         kind = VirtualHostNotFoundError
-        sentence = f"the virtual host {vhost!r} does not exist on {host}:{port}: create it (rabbitmqctl add_vhost) ({text})"
+        sentence = (
+            f"the virtual host {vhost!r} does not exist on {host}:{port}: create it (rabbitmqctl add_vhost) ({text})"
+        )
     elif code == 530 and "limit" not in lowered and "is down" not in lowered:
         kind = VirtualHostAccessError
         sentence = (

@@ -50,6 +50,7 @@ class IOThread:
         self._posted: deque[Callable[[], None]] = deque()
         self._woken = False
         self._stopping = False
+        self._ended = False  # nothing that is posted from here on is run by the thread
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     @property
@@ -69,12 +70,29 @@ class IOThread:
     def start(self) -> None:
         self._thread.start()
 
-    def post(self, function: Callable[[], None]) -> None:
-        """Run ``function`` on the I/O thread soon. Thread-safe; one wake-up while none is pending."""
+    def post(self, function: Callable[[], None]) -> bool:
+        """Run ``function`` on the I/O thread soon. Thread-safe; one wake-up while none is pending.
+
+        False if the thread has ended (or stayed in the parent of a fork) and will not run it.
+        """
         self._posted.append(function)
+        if self._ended:
+            return not self._take_back(function)
         if not self._woken:
             self._woken = True
             self.loop.add_callback_threadsafe(self._run_posted)
+        return True
+
+    def abandon_after_fork(self) -> None:
+        """In a forked child the thread is not there: nothing that is posted will run."""
+        self._ended = True
+
+    def _take_back(self, function: Callable[[], None]) -> bool:
+        try:
+            self._posted.remove(function)
+        except ValueError:
+            return False  # the thread ran it while it ended
+        return True
 
     def call_later(self, delay: float, function: Callable[[], None]) -> Timer:
         """Run ``function`` in ``delay`` seconds; I/O thread only. Timers end with the loop they were made on."""
@@ -113,6 +131,7 @@ class IOThread:
                 _LOGGER.exception("pika's I/O loop of %s ended with an error; a new one takes over", self._thread.name)
                 self._replace_loop()
                 self._report(error)
+        self._ended = True
         self._drain_at_end()
         self.loop.close()
 

@@ -13,7 +13,14 @@ import pika
 from rmqpool.amqp.channel import BlockingChannel
 from rmqpool.amqp.wire import FRAME_OVERHEAD
 from rmqpool.core.confirms import ConfirmWindow, Returned, Settled
-from rmqpool.errors import MessageError, MessageTooLargeError, NackedError, RmqpoolError, UnknownOutcomeError, UnroutableError
+from rmqpool.errors import (
+    MessageError,
+    MessageTooLargeError,
+    NackedError,
+    RmqpoolError,
+    UnknownOutcomeError,
+    UnroutableError,
+)
 from rmqpool.identifiers import new_message_id
 
 __all__ = ["LeaseConfirms", "publish_properties"]

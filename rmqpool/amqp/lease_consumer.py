@@ -65,7 +65,9 @@ class LeaseConsumer(Iterator[Delivery]):
             return
         self._closed = True
         if self._channel.is_open:
-            self._channel.call(lambda channel, reply: channel.basic_cancel(self._tag, reply), self._call_timeout, "basic_cancel")
+            self._channel.call(
+                lambda channel, reply: channel.basic_cancel(self._tag, reply), self._call_timeout, "basic_cancel"
+            )
         self._inbox.put(None)
 
     def _start(self, prefetch: int) -> None:
@@ -77,7 +79,9 @@ class LeaseConsumer(Iterator[Delivery]):
                 self._queue, contained(self._on_message), auto_ack=self._auto_ack, callback=contained(reply)
             )
 
-        self._channel.call(lambda channel, reply: channel.basic_qos(0, prefetch, False, reply), self._call_timeout, "basic_qos")
+        self._channel.call(
+            lambda channel, reply: channel.basic_qos(0, prefetch, False, reply), self._call_timeout, "basic_qos"
+        )
         self._channel.call(send, self._call_timeout, f"basic_consume({self._queue!r})")
         self._channel.listen(self._inbox.put)
 

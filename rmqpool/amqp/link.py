@@ -141,9 +141,9 @@ class Link:
         """The actor hears nothing more."""
         self._thread.post(lambda: self._actors.remove(actor) if actor in self._actors else None)
 
-    def post(self, function: Callable[[], None]) -> None:
-        """Run ``function`` on the I/O thread soon; errors in it are contained."""
-        self._thread.post(function)
+    def post(self, function: Callable[[], None]) -> bool:
+        """Run ``function`` on the I/O thread soon; errors in it are contained. False if that thread has ended."""
+        return self._thread.post(function)
 
     def call_later(self, delay: float, function: Callable[[], None]) -> Timer:
         """Run ``function`` in ``delay`` seconds. I/O thread only."""
@@ -212,7 +212,9 @@ class Link:
                     raise self.refusal
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
-                    raise PoolTimeoutError(f"connection {self.name} is not ready: {self.why_not_ready()}") from self._last_error
+                    raise PoolTimeoutError(
+                        f"connection {self.name} is not ready: {self.why_not_ready()}"
+                    ) from self._last_error
                 self._changed.wait(remaining)
 
     def why_not_ready(self) -> str:
@@ -253,6 +255,7 @@ class Link:
         """In a forked child: the parent's thread and socket are not ours. Forget them without a word on the wire."""
         self._state = LinkState.CLOSED
         self._changed = threading.Condition()
+        self._thread.abandon_after_fork()
 
     # On the I/O thread: connecting
 
@@ -346,8 +349,11 @@ class Link:
         heartbeat = connection.params.heartbeat or self.settings.heartbeat
         silent_for = time.monotonic() - connection.last_byte_at
         if silent_for >= _SILENCE * heartbeat:
-            sentence = f"nothing came from {self._address} for {silent_for:.1f} s (heartbeat {heartbeat} s): given up as dead"
+            sentence = (
+                f"nothing came from {self._address} for {silent_for:.1f} s (heartbeat {heartbeat} s): given up as dead"
+            )
             connection.abort(ConnectionLostError(f"connection {self.name}: {sentence}; it is being opened again"))
+            return
         self._watchdog = self._thread.call_later(heartbeat / 8, self._watch)
 
     def _on_blocked(self, _connection: object, frame: Any) -> None:

@@ -46,9 +46,7 @@ class Outcomes:
             message = future.message
             count += 1
             size += future.size
-            future.resolve(
-                Confirmation(message.message_id, message.exchange, message.routing_key, future.attempts)
-            )
+            future.resolve(Confirmation(message.message_id, message.exchange, message.routing_key, future.attempts))
         if count:
             self._window.leave(count, size)
 
@@ -162,5 +160,3 @@ def _target(future: PublishFuture) -> str:
     if message.exchange:
         return f"exchange {message.exchange!r} (routing key {message.routing_key!r})"
     return f"queue {message.routing_key!r}"
-
-

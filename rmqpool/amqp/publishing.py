@@ -226,9 +226,7 @@ class Publishing:
         code, text = _reason_of(reason)
         alone, self._alone = self._alone, False
         _LOGGER.warning("the publish channel of %s was closed: %s %s", self._link.name, code, text)
-        self._take_back(
-            lambda _, exchanges: judge_channel_close(code, text, exchanges, alone), code, text, None
-        )
+        self._take_back(lambda _, exchanges: judge_channel_close(code, text, exchanges, alone), code, text, None)
         self._reopened += 1
         delay = 0.0 if alone or self._reopened == 1 else _REOPEN_BACKOFF.delay(self._reopened, self._random())
         self._link.call_later(delay, self._open_channel)

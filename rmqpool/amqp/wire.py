@@ -6,6 +6,7 @@ through pika's own ``basic_publish`` (AMQP 0-9-1, 2.3.5: method, header and body
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -20,7 +21,10 @@ __all__ = ["FRAME_OVERHEAD", "encode_properties", "has_fast_path", "publish_thro
 
 FRAME_OVERHEAD = 8  # bytes: type, channel and size before the payload, the end mark after it
 _HEADER_PREFIX = 12  # bytes of a header frame's payload before the properties: class, weight, body size
-_BASIC_CLASS = b"\x00\x3c\x00\x00"  # class 60, weight 0
+_BASIC_CLASS = 60
+_HEADER_FRAME = struct.Struct(">BHIHHQ")  # type, channel, payload size; class, weight, body size
+_BODY_FRAME = struct.Struct(">BHI")
+_END = b"\xce"
 
 
 def properties_of(message: Message) -> pika.BasicProperties:
@@ -131,20 +135,19 @@ def marshal(channel_number: int, message: Message, properties: bytes, body_max: 
     """All frames of one publish, as pieces to be joined; ``body_max`` is the payload that one body frame may have."""
     body = message.body
     size = len(body)
-    channel = channel_number.to_bytes(2, "big")
     pieces = [
         _method_frame(channel_number, message.exchange, message.routing_key, message.mandatory),
-        b"\x02" + channel + (_HEADER_PREFIX + len(properties)).to_bytes(4, "big") + _BASIC_CLASS + size.to_bytes(8, "big"),
+        _HEADER_FRAME.pack(2, channel_number, _HEADER_PREFIX + len(properties), _BASIC_CLASS, 0, size),
         properties,
-        b"\xce",
+        _END,
     ]
     if size <= body_max:
         if size:
-            pieces += (b"\x03" + channel + size.to_bytes(4, "big"), body, b"\xce")
+            pieces += (_BODY_FRAME.pack(3, channel_number, size), body, _END)
         return pieces
     for start in range(0, size, body_max):
         part = body[start : start + body_max]
-        pieces += (b"\x03" + channel + len(part).to_bytes(4, "big"), part, b"\xce")
+        pieces += (_BODY_FRAME.pack(3, channel_number, len(part)), part, _END)
     return pieces
 
 

@@ -1,4 +1,4 @@
-"""What private RabbitMQ nodes share: one private epmd and one cookie for each Python process, so that nodes may cluster.
+"""What private RabbitMQ nodes share, so that they may cluster: an epmd and a cookie for each Python process.
 
 Law: never the machine's epmd, never its cookie. The first node starts the epmd, the last one to close ends it.
 """
@@ -26,7 +26,7 @@ def program(name: str) -> str:
 
 
 class Epmd:
-    """A private Erlang port mapper daemon on loopback, with the cookie of its nodes. Counted by `acquire`, `release`."""
+    """A private Erlang port mapper daemon on loopback, with the cookie of its nodes. Thread-safe."""
 
     def __init__(self, user: str | None) -> None:
         self.user = user

@@ -4,7 +4,7 @@ Law: when the owner is gone, however it died, nothing of the service is left: no
 parent of all the service's processes (a subreaper: daemons that fork away come back to it), and the kernel tells it
 about the owner's end through a pidfd. It imports nothing of rmqpool, so that it starts in milliseconds.
 
-Standard input: one JSON object (`Order`). Standard output: the service's process id, in one line. Ends with the service.
+Standard input: one JSON object (`Order`). Standard output: the service's process id, in one line.
 """
 
 import ctypes
@@ -69,8 +69,8 @@ def _run(order: Order) -> int:
             user=order["user"], group=order["user"], extra_groups=[] if order["user"] else None,
             preexec_fn=lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0),
         )  # fmt: skip
-    print(service.pid, flush=True)
-    os.close(sys.stdout.fileno())
+    sys.stdout.write(f"{service.pid}\n")
+    sys.stdout.close()
     owner_died = _wait_for_an_end(owner, os.pidfd_open(service.pid))
     _kill_descendants()
     if owner_died:

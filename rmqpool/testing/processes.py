@@ -87,7 +87,9 @@ class GuardedProcess:
             [sys.executable, "-I", "-S", guard.__file__],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
-        assert self._guard.stdin and self._guard.stdout and self._guard.stderr
+        assert self._guard.stdin
+        assert self._guard.stdout
+        assert self._guard.stderr
         with self._guard.stdin as stdin, self._guard.stdout as stdout:
             stdin.write(json.dumps(order).encode())
             stdin.close()

@@ -70,9 +70,14 @@ class FaultProxy:
     def frames(self, kind: str, direction: Direction | None = None, *, swallowed: bool = False) -> int:
         """How many frames of `kind` (`basic.ack`, `header`, `body`, `heartbeat`, `any`) were passed on so far.
 
+        A frame to which a peer has reacted is counted: this asks the loop, which counts right after it writes.
         swallowed: count those that a black hole or a cut took instead. No direction means both.
         """
-        return self._counters.frames(check_kind(kind), directions(direction), swallowed=swallowed)
+        ways = directions(direction)
+        with self._lock:
+            if not self._closed:
+                self._run_on_loop(lambda: None)
+        return self._counters.frames(check_kind(kind), ways, swallowed=swallowed)
 
     def wait_for_connections(self, count: int, timeout: float) -> None:
         """Wait until exactly `count` client connections are open; TimeoutError after `timeout` seconds."""
@@ -90,9 +95,11 @@ class FaultProxy:
         self, kind: str, count: int, timeout: float, direction: Direction | None = None, *, swallowed: bool = False
     ) -> None:
         """Wait until `frames(...)` is `count` or more; TimeoutError after `timeout` seconds."""
+        check_kind(kind)
+        ways = directions(direction)
 
         def seen() -> int:
-            return self.frames(kind, direction, swallowed=swallowed)
+            return self._counters.frames(kind, ways, swallowed=swallowed)
 
         self._counters.wait_for(
             lambda: seen() >= count, timeout, lambda: f"{seen()} frames of the kind {kind}, not {count}"
@@ -130,7 +137,7 @@ class FaultProxy:
         self._set("latency", _not_negative("latency", seconds))
 
     def slice(self, size_bytes: int, delay_seconds: float) -> None:
-        """Forward in pieces of `size_bytes`, with `delay_seconds` after each."""
+        """Forward in pieces of `size_bytes`, with `delay_seconds` before each."""
         if size_bytes < 1:
             raise ValueError(f"a slice of {size_bytes} bytes carries nothing: use 1 or more")
         self._set("slice_delay", _not_negative("the delay", delay_seconds))
@@ -198,15 +205,17 @@ class FaultProxy:
             runner.run(self._server.serve())
 
     def _call(self, action: Callable[[], _T]) -> _T:
-        """Run `action` on the loop's thread and return what it returns."""
-
-        async def act() -> _T:
-            return action()
-
+        """Run `action` on the loop's thread and return what it returns; RuntimeError if the proxy is closed."""
         with self._lock:
             if self._closed:
                 raise RuntimeError(f"{self!r}: open a new one")
-            return asyncio.run_coroutine_threadsafe(act(), self._loop).result(_CALL_TIMEOUT)
+            return self._run_on_loop(action)
+
+    def _run_on_loop(self, action: Callable[[], _T]) -> _T:
+        async def act() -> _T:
+            return action()
+
+        return asyncio.run_coroutine_threadsafe(act(), self._loop).result(_CALL_TIMEOUT)
 
     def _arm(self, fault: Cut | ByteLimit) -> Fault:
         self._call(lambda: self._server.arm(fault))

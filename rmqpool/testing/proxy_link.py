@@ -301,9 +301,9 @@ class _Lane:
         network = self._link.shared.network
         size = network.slice_bytes or len(data) or 1
         for start in range(0, len(data), size):
-            await asyncio.get_running_loop().sock_sendall(self._target, data[start : start + size])
             if network.slice_delay:
                 await asyncio.sleep(network.slice_delay)
+            await asyncio.get_running_loop().sock_sendall(self._target, data[start : start + size])
 
 
 def _shutdown_write(sock: socket.socket) -> None:

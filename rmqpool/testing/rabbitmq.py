@@ -142,7 +142,12 @@ class LocalRabbitMQ(RabbitMQNode):
         command = [program("erl_call"), "-address", address, "-r", "-timeout", str(max(1, round(timeout))), "-e"]
         # erl_call finds the cookie in HOME: it does not appear in the list of processes.
         return run_command(
-            command, environment=self._environment, timeout=timeout + 1, user=self._user, stdin=expression + "\n", cwd=self.folder
+            command,
+            environment=self._environment,
+            timeout=timeout + 1,
+            user=self._user,
+            stdin=expression + "\n",
+            cwd=self.folder,
         )
 
     def _running(self) -> GuardedProcess:

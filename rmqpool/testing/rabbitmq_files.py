@@ -6,7 +6,10 @@ from pathlib import Path
 
 __all__ = ["NodePlaces", "configuration", "enabled_plugins", "environment"]
 
-_EMULATOR = "+S 2:2 +SDcpu 1:1 +SDio 4 -start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
+_EMULATOR = (
+    "+S 2:2 +SDcpu 1:1 +SDio 4 -start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
+    " -rabbit quorum_tick_interval 200"  # milliseconds: the counts of quorum queues are that old
+)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,9 @@ class RabbitMQInstall:
             (folder / "plugins" / path.name).symlink_to(path)
 
     def _needed(self, names: tuple[str, ...]) -> list[Path]:
-        applications = {path.name.partition("-")[0]: path for path in (self.home / "plugins").iterdir() if path.is_dir()}
+        applications = {
+            path.name.partition("-")[0]: path for path in (self.home / "plugins").iterdir() if path.is_dir()
+        }
         unknown = [name for name in names if name not in applications]
         if unknown:
             raise ServicesError(f"{self.home} has no plugin {unknown[0]!r}.")

@@ -1,31 +1,23 @@
 """What a test may do to a RabbitMQ node, wherever the node comes from.
 
-Law: everything that asks or changes the running broker is one Erlang expression, given to `evaluate`; everything that
-happens to the process (start, kill, pause) is left to the class that owns the process.
+Law: what happens to the node as a process (start, kill, pause) is declared here and left to the class that owns the
+process; what is asked of the running broker is `RabbitMQAdmin`'s.
 """
 
 from __future__ import annotations
 
-import base64
-import json
-import re
-from abc import ABC, abstractmethod
-from typing import Any
+from abc import abstractmethod
 from urllib.parse import quote
 
-from rmqpool.testing.errors import ServicesError
+from rmqpool.testing.rabbitmq_admin import RabbitMQAdmin
 
 __all__ = ["RabbitMQNode"]
 
-_ACTOR = '<<"rmqpool tests">>'
-_NO_ALARM = 0.6
-_CHUNK = 30_000
 
-
-class RabbitMQNode(ABC):
+class RabbitMQNode(RabbitMQAdmin):
     """A RabbitMQ node that belongs to the tests. Every method ends within a deadline or raises `ServicesError`.
 
-    Not thread-safe, `evaluate` and what is built on it excepted.
+    Not thread-safe, what it inherits from `RabbitMQAdmin` excepted.
     """
 
     host: str = "127.0.0.1"
@@ -33,8 +25,6 @@ class RabbitMQNode(ABC):
     tls_port: int | None = None
     user: str
     password: str
-
-    # -- the process ---------------------------------------------------------------------------------------------
 
     @abstractmethod
     def start(self, timeout: float = 60) -> None:
@@ -73,10 +63,6 @@ class RabbitMQNode(ABC):
     def ctl(self, *arguments: str, timeout: float = 30) -> str:
         """Runs rabbitmqctl (a second or two) and returns what it printed."""
 
-    @abstractmethod
-    def evaluate_raw(self, expression: str, timeout: float) -> str:
-        """Has the node evaluate an Erlang expression and returns the result as Erlang prints it."""
-
     def restart(self, timeout: float = 60) -> None:
         """Stops the node gracefully and starts it again."""
         self.stop()
@@ -100,8 +86,6 @@ class RabbitMQNode(ABC):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.host}:{self.port}>"
 
-    # -- asking ----------------------------------------------------------------------------------------------------
-
     def amqp_url(
         self,
         *,
@@ -114,162 +98,6 @@ class RabbitMQNode(ABC):
         """The AMQP URL of the node, with any part replaced (by a proxy's port, say)."""
         who = f"{quote(user or self.user, safe='')}:{quote(password or self.password, safe='')}"
         return f"amqp://{who}@{host or self.host}:{port or self.port}/{quote(vhost, safe='')}"
-
-    def query(self, expression: str, timeout: float = 10) -> Any:
-        """The value of an Erlang expression that `rabbit_json` can encode, as Python values.
-
-        Raises `ServicesError` when the expression fails, or when its value is `{error, Reason}`.
-        """
-        wrapped = (
-            f'Answer = try case begin {expression} end of {{error, Reason}} -> [{{<<"error">>, {_printed("Reason")}}}];'
-            ' Value -> [{<<"value">>, Value}] end'
-            f' catch Class:Fault -> [{{<<"error">>, {_printed("{Class, Fault}")}}}] end,'
-            " Text = base64:encode(rabbit_json:encode(maps:from_list(Answer))), Size = byte_size(Text),"
-            f" [binary_to_list(binary:part(Text, At, min({_CHUNK}, Size - At))) || At <- lists:seq(0, Size - 1, {_CHUNK})]."
-        )
-        text = self.evaluate_raw(wrapped, timeout)
-        answer = json.loads(base64.b64decode("".join(re.findall(r'"([A-Za-z0-9+/=]*)"', text))) or "{}")
-        if "value" not in answer:
-            raise ServicesError(f"{self!r}: {expression[:200]} failed: {answer.get('error', text)}")
-        return answer["value"]
-
-    def command(self, expression: str, timeout: float = 10) -> None:
-        """Evaluates an Erlang expression for its effect. Raises `ServicesError` when it fails or gives `{error, Reason}`."""
-        self.query(f"case begin {expression} end of {{error, _}} = Refused -> Refused; _ -> ok end", timeout)
-
-    def eval(self, expression: str, timeout: float = 10) -> str:
-        """The value of an Erlang expression as Erlang would print it."""
-        return str(self.query(f"(fun(Printed) -> {_printed('Printed')} end)(begin {expression} end)", timeout))
-
-    def version(self) -> tuple[int, ...]:
-        """The version of RabbitMQ: (3, 10, 8)."""
-        text = self.query("list_to_binary(rabbit_misc:version())")
-        return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
-
-    def list_queues(self, vhost: str = "/") -> list[dict[str, Any]]:
-        """The queues of a vhost: name, type, durable, messages (all, also ready and unacknowledged), consumers, arguments."""
-        items = "name, type, durable, messages, messages_ready, messages_unacknowledged, consumers, arguments"
-        rows: list[dict[str, Any]] = self.query(
-            "[maps:map(fun(name, R) -> element(4, R); (arguments, T) -> rabbit_misc:amqp_table(T); (_, V) -> V end,"
-            f" maps:from_list(I)) || I <- rabbit_amqqueue:info_all({_binary(vhost)}, [{items}])]"
-        )
-        return rows
-
-    def list_connections(self) -> list[dict[str, Any]]:
-        """The AMQP connections: name, user, vhost, state, channels, client_properties, user_provided_name."""
-        items = "name, user, vhost, state, channels, client_properties, peer_port"
-        rows: list[dict[str, Any]] = self.query(
-            "[maps:map(fun(client_properties, T) -> rabbit_misc:amqp_table(T); (_, V) -> V end, maps:from_list(I))"
-            f" || I <- rabbit_networking:connection_info_all([{items}])]"
-        )
-        for row in rows:
-            row["user_provided_name"] = row["client_properties"].get("connection_name")
-        return rows
-
-    def list_channels(self) -> list[dict[str, Any]]:
-        """The open channels: number, user, vhost, confirm, consumer_count, messages_unacknowledged, prefetch_count..."""
-        items = (
-            "number, user, vhost, confirm, transactional, consumer_count, messages_unacknowledged,"
-            " messages_unconfirmed, messages_uncommitted, prefetch_count"
-        )
-        rows: list[dict[str, Any]] = self.query(f"[maps:from_list(I) || I <- rabbit_channel:info_all([{items}])]")
-        return rows
-
-    # -- connections and alarms ------------------------------------------------------------------------------------
-
-    def close_all_connections(self, reason: str = "closed by a test") -> None:
-        """Has the broker close every AMQP connection (320, CONNECTION_FORCED)."""
-        self.command(f'rabbit_networking:close_all_connections("{_escape(reason)}")')
-
-    def close_connection(self, name: str, reason: str = "closed by a test") -> None:
-        """Closes the connections with this name: the broker's ("host:port -> host:port") or the client's own."""
-        found = self.query(
-            f'Name = {_binary(name)}, length([rabbit_networking:close_connection(P, "{_escape(reason)}")'
-            " || [{pid, P}, {name, N}, {client_properties, T}]"
-            " <- rabbit_networking:connection_info_all([pid, name, client_properties]),"
-            ' N =:= Name orelse rabbit_misc:table_lookup(T, <<"connection_name">>) =:= {longstr, Name}])'
-        )
-        if not found:
-            raise ServicesError(f"{self!r} has no connection named {name!r}.")
-
-    def raise_memory_alarm(self) -> None:
-        """Blocks publishing connections: the memory limit becomes next to nothing."""
-        self.command("vm_memory_monitor:set_vm_memory_high_watermark(0.0000001)")
-        self._wait_for_alarm("memory", raised=True)
-
-    def clear_memory_alarm(self) -> None:
-        """Puts the memory limit back; nothing happens without an alarm."""
-        self.command(f"vm_memory_monitor:set_vm_memory_high_watermark({_NO_ALARM})")
-        self._wait_for_alarm("memory", raised=False)
-
-    def raise_disk_alarm(self) -> None:
-        """Blocks publishing connections: the disk limit becomes larger than any disk."""
-        self.command("rabbit_disk_monitor:set_disk_free_limit(1000000000000000)")
-        self._wait_for_alarm("disk", raised=True)
-
-    def clear_disk_alarm(self) -> None:
-        """Puts the disk limit back; nothing happens without an alarm."""
-        self.command("rabbit_disk_monitor:set_disk_free_limit(1000000)")
-        self._wait_for_alarm("disk", raised=False)
-
-    def _wait_for_alarm(self, source: str, *, raised: bool) -> None:
-        self.query(
-            "Wait = fun(_, 0) -> {error, alarm_unchanged}; (Again, Left) ->"
-            f" case lists:member({source}, [S || {{{{resource_limit, S, _}}, _}} <- rabbit_alarm:get_alarms()]) of"
-            f" {str(raised).lower()} -> true; _ -> timer:sleep(10), Again(Again, Left - 1) end end, Wait(Wait, 500)"
-        )
-
-    # -- users, vhosts, queues -------------------------------------------------------------------------------------
-
-    def add_vhost(self, name: str) -> None:
-        """Adds a vhost on which the node's own user may do everything."""
-        self.command(f"rabbit_vhost:add({_binary(name)}, {_ACTOR})")
-        self.set_permissions(self.user, name)
-
-    def delete_vhost(self, name: str) -> None:
-        """Deletes a vhost with all that is in it; its connections are closed."""
-        self.command(f"rabbit_vhost:delete({_binary(name)}, {_ACTOR})")
-
-    def add_user(
-        self,
-        name: str,
-        password: str,
-        *,
-        vhosts: tuple[str, ...] = ("/",),
-        permissions: tuple[str, str, str] = (".*", ".*", ".*"),
-    ) -> None:
-        """Adds a user with (configure, write, read) permissions on the vhosts."""
-        self.command(f"rabbit_auth_backend_internal:add_user({_binary(name)}, {_binary(password)}, {_ACTOR})")
-        for vhost in vhosts:
-            self.set_permissions(name, vhost, permissions)
-
-    def delete_user(self, name: str) -> None:
-        """Deletes a user; its connections stay."""
-        self.command(f"rabbit_auth_backend_internal:delete_user({_binary(name)}, {_ACTOR})")
-
-    def change_password(self, name: str, password: str) -> None:
-        """Changes a user's password; its connections stay."""
-        self.command(f"rabbit_auth_backend_internal:change_password({_binary(name)}, {_binary(password)}, {_ACTOR})")
-
-    def set_permissions(
-        self, name: str, vhost: str = "/", permissions: tuple[str, str, str] = (".*", ".*", ".*")
-    ) -> None:
-        """Sets a user's (configure, write, read) permissions on a vhost: regular expressions over names."""
-        arguments = ", ".join(map(_binary, (name, vhost, *permissions)))
-        self.command(f"rabbit_auth_backend_internal:set_permissions({arguments}, {_ACTOR})")
-
-    def clear_permissions(self, name: str, vhost: str = "/") -> None:
-        """Takes a user's access to a vhost away."""
-        self.command(f"rabbit_auth_backend_internal:clear_permissions({_binary(name)}, {_binary(vhost)}, {_ACTOR})")
-
-    def delete_queue(self, name: str, vhost: str = "/") -> None:
-        """Deletes a queue under its consumers."""
-        self.command(
-            f"case rabbit_amqqueue:lookup(rabbit_misc:r({_binary(vhost)}, queue, {_binary(name)})) of"
-            f" {{ok, Q}} -> {{ok, Count}} = rabbit_amqqueue:delete(Q, false, false, {_ACTOR}), Count; Error -> Error end"
-        )
-
-    # -- the RabbitMQ application, clusters ------------------------------------------------------------------------
 
     def stop_app(self) -> None:
         """Stops RabbitMQ inside the running Erlang node (rabbitmqctl stop_app)."""
@@ -286,15 +114,3 @@ class RabbitMQNode(ABC):
         self.ctl("reset", timeout=60)
         self.ctl("join_cluster", other.eval("node()").strip("'"), timeout=60)
         self.start_app()
-
-
-def _escape(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
-
-
-def _binary(text: str) -> str:
-    return f"<<{','.join(map(str, text.encode()))}>>"
-
-
-def _printed(variable: str) -> str:
-    return f'unicode:characters_to_binary(io_lib:format("~tp", [{variable}]))'

@@ -169,8 +169,12 @@ def test_tls_settings_that_contradict_the_url_are_refused(url, tls):
         parse_url(url, tls=tls)
 
 
-def _told(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error)) + repr(error)
+def _parsed_or_told(url: str) -> tuple[ConnectionSettings | None, str]:
+    """The settings, or everything that a log could hold of the refusal: message, traceback, repr."""
+    try:
+        return parse_url(url), ""
+    except ConfigurationError as error:
+        return None, "".join(traceback.format_exception(error)) + repr(error)
 
 
 @pytest.mark.parametrize(
@@ -205,13 +209,9 @@ def _told(error: BaseException) -> str:
 )
 def test_no_error_repeats_the_password_wherever_it_stands(url):
     """Neither the message nor the chained exceptions of the traceback."""
-    try:
-        settings = parse_url(url.format(*[CANARY] * 2))
-    except ConfigurationError as error:
-        assert CANARY not in _told(error)
-    else:
-        assert url == "amqp://{}"  # a host name like any other
-        assert settings.hosts == ((CANARY, 5672),)
+    settings, told = _parsed_or_told(url.format(*[CANARY] * 2))
+    assert CANARY not in told
+    assert (settings is None) == (url != "amqp://{}")  # the last is a host name like any other
 
 
 _reserved = st.sampled_from(
@@ -228,17 +228,10 @@ def test_any_text_parses_or_is_refused_without_the_password(parts, place):
     """Garbage of every kind around a password: settings, or a ConfigurationError that does not repeat it."""
     text = "".join([*parts[:place], CANARY, *parts[place:]])
     for url in (text, "amqp://" + text, "amqp://user:" + text, "amqps://user:" + text + "@host/"):
-        try:
-            settings = parse_url(url)
-        except ConfigurationError as error:
-            assert CANARY not in _told(error)
-        else:
-            assert isinstance(settings, ConnectionSettings)
-            assert (
-                settings.password == Secret("guest")
-                or settings.password.reveal() not in repr(settings)
-                or len(settings.password.reveal()) < len(CANARY)
-            )
+        settings, told = _parsed_or_told(url)
+        assert CANARY not in told
+        if settings is not None and CANARY in settings.password.reveal():
+            assert CANARY not in repr(settings) + settings.redacted_url()
 
 
 _texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)

@@ -345,7 +345,7 @@ def test_slices_arrive_one_at_a_time(peers: Peers) -> None:
     started = time.monotonic()
     client.sendall(b"abc")
     assert [server.recv(100) for _ in range(3)] == [b"a", b"b", b"c"]
-    assert time.monotonic() - started >= 2 * 0.3
+    assert time.monotonic() - started >= 3 * 0.3
 
 
 def test_faults_that_make_no_sense_are_refused(proxy: FaultProxy) -> None:
@@ -397,7 +397,7 @@ def test_a_failure_of_the_proxy_itself_is_raised_at_close(
     """A proxy that is out of file descriptors, say, does not let a test pass as if it had made its fault."""
     proxy = FaultProxy(listener.getsockname())
     with monkeypatch.context() as patch:
-        patch.setattr(proxy_server, "Link", lambda client, shared: client.close() or 1 / 0)
+        patch.setattr(proxy_server, "Link", lambda client, _: client.close() or 1 / 0)
         with socket.create_connection(("127.0.0.1", proxy.port), TIMEOUT) as client:
             assert client.recv(1) == b""
     with pytest.raises(RuntimeError, match="do not trust the test") as caught:

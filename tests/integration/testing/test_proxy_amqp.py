@@ -60,6 +60,24 @@ def test_frames_are_counted_by_kind_and_direction(peers: Peers) -> None:
     assert proxy.frames("any", swallowed=True) == 0
 
 
+def test_a_frame_that_a_peer_has_read_is_counted(peers: Peers) -> None:
+    """A test that saw the effect of a frame may assert on its count at once, without waiting."""
+    client, server = peers.pair()
+    for count in range(1, 301):
+        server.sendall(ack(count))
+        assert receive(client, len(ack(count))) == ack(count)
+        assert peers.proxy.frames("basic.ack") == count
+
+
+def test_counts_can_be_read_after_close(peers: Peers) -> None:
+    """What went through is known when the proxy is gone."""
+    client, server = peers.pair()
+    client.sendall(HEARTBEAT)
+    assert receive(server, len(HEARTBEAT)) == HEARTBEAT
+    peers.proxy.close()
+    assert peers.proxy.frames("heartbeat") == 1
+
+
 def test_frames_split_on_their_way_are_the_same_frames(peers: Peers) -> None:
     """A frame that arrives in two writes counts once, when it is whole, and arrives whole."""
     client, server = peers.pair()

@@ -1,0 +1,49 @@
+# Everything sets itself up: `make demo` and `make test` work on a fresh machine, and take seconds to start the next time.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+SOURCES := rmqpool tests $(wildcard workers benchmarks)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check soak bench lock clean venv services private-services
+.NOTPARALLEL:
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo: services  ## a producer, workers and an outbox at work, with faults (ARGS="--help" for more)
+	@$(BIN)/python -m workers.demo $(ARGS)
+
+test: private-services  ## all tests, with coverage (ARGS="-k name" for some of them)
+	@.ci/pytest $(ARGS)
+
+check: venv  ## lint, format, types and unit tests, within a minute
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/ruff format --check --quiet $(SOURCES)
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest tests/unit -q $(ARGS)
+
+soak: private-services  ## long runs with random faults
+	@$(BIN)/python -m pytest tests/stress -m soak $(ARGS)
+
+bench: private-services  ## how fast it is, beside other clients
+	@compose/install-system-packages compiler
+	@$(PIP) install --constraint constraints.txt --group bench
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+lock:  ## renews constraints.txt: the newest versions that pyproject.toml allows
+	@compose/lock $(PYTHON)
+
+clean:  ## removes the virtual environment and what tools left
+	@rm -rf .venv .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+services: venv
+	@compose/install-system-packages services
+
+private-services: venv
+	@compose/install-system-packages private-services
+
+venv:
+	@compose/make-venv $(PYTHON)

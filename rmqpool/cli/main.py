@@ -1,0 +1,121 @@
+"""The entry point: every command, and the one place where errors become sentences and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from rmqpool.cli import check, config, doctor, publish, queues, worker
+from rmqpool.cli.exits import EXIT_CODES_HELP, ExitCode
+from rmqpool.cli.failures import Failure, failure_of
+from rmqpool.cli.terminal import print_json, print_line, styled
+from rmqpool.errors import RmqpoolError
+from rmqpool.version import __version__
+
+__all__ = ["app", "main", "run"]
+
+_NAME = "rmqpool"
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or Typer's own copy of it
+_WANTS_JSON = ("--json", "--log-format=json")
+
+app = typer.Typer(
+    name=_NAME,
+    help="RabbitMQ for Python services: publish, work, look and diagnose.\n\n"
+    "\b\nExample:\n  rmqpool doctor --url amqp://guest:guest@localhost/\n\n" + EXIT_CODES_HELP,
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: loading Rich takes longer than everything else
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+worker.register(app)
+publish.register(app)
+queues.register(app)
+doctor.register(app)
+check.register(app)
+config.register(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print_line(f"rmqpool {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Only what all commands share."""
+
+
+def main() -> NoReturn:
+    """The command ``rmqpool``: runs and exits."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; the exit code. Errors of ours become a sentence on stderr, or an object with ``--json``."""
+    warnings.showwarning = _show_warning
+    as_json = wants_json(arguments)
+    try:
+        result = app(args=list(arguments), prog_name=_NAME, standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output left
+        return ExitCode.BROKEN_PIPE
+    except (KeyboardInterrupt, typer.Abort):
+        return _tell(Failure("Interrupted", "interrupted", ExitCode.INTERRUPTED), as_json)
+    except _UsageError as error:
+        return _tell_usage(error, as_json)
+    except RmqpoolError as error:
+        return _tell(failure_of(error), as_json)
+    except Exception as error:
+        return _tell(_fault(error), as_json)
+    return result if isinstance(result, int) else ExitCode.OK
+
+
+def wants_json(arguments: Sequence[str]) -> bool:
+    """Whether errors are to be told as JSON: known before the command line is parsed, as that may fail too."""
+    options = list(arguments)
+    if "--" in options:
+        options = options[: options.index("--")]
+    pairs = zip(options, options[1:], strict=False)
+    return any(option in _WANTS_JSON for option in options) or ("--log-format", "json") in pairs
+
+
+def _tell(failure: Failure, as_json: bool) -> int:
+    if as_json:
+        print_json(failure.as_json())
+        return failure.exit_code
+    if failure.detail:
+        print_line(failure.detail.rstrip(), error=True)
+    print_line(f"{styled(f'{_NAME}:', 'red', sys.stderr)} {failure.message}", error=True)
+    return failure.exit_code
+
+
+def _tell_usage(error: Any, as_json: bool) -> int:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else _NAME
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print_line(error.format_message(), error=True)
+        return ExitCode.USAGE
+    sentence = f"{error.format_message().strip()} Try: {command} --help"
+    return _tell(Failure("UsageError", sentence, ExitCode.USAGE), as_json)
+
+
+def _fault(error: Exception) -> Failure:
+    sentence = f"a fault inside rmqpool, please report it with the lines above: {type(error).__name__}"
+    return Failure(type(error).__name__, sentence, ExitCode.INTERNAL, detail="".join(traceback.format_exception(error)))
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    if issubclass(category, UserWarning):
+        print_line(f"{styled(f'{_NAME}: warning:', 'yellow', sys.stderr)} {message}", error=True)

@@ -1,0 +1,101 @@
+"""A consumer of one queue on the pool's consume connections: low-level, for those who bring their own threads.
+
+Most services use a Worker instead; it stands on this.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from types import TracebackType
+
+from rmqpool.amqp.consuming import ConsumerEvent, ConsumerStatus, ConsumeSpec, Consuming
+from rmqpool.errors import ConfigurationError, PoolTimeoutError
+from rmqpool.message import Delivery
+from rmqpool.pool import ConnectionPool
+from rmqpool.topology import Queue, Topology
+
+__all__ = ["Consumer", "ConsumerEvent", "ConsumerStatus"]
+
+QUORUM_PREFETCH_MAX = 2000  # https://www.rabbitmq.com/docs/quorum-queues: no unlimited prefetch
+
+
+class Consumer:
+    """Delivers the messages of ``queue`` to ``on_delivery`` until it is closed, through reconnects and deleted queues.
+
+    ``queue`` is a name, or a :class:`Queue` that is declared (with its dead-letter queue) before each subscription.
+    ``prefetch`` is the number of messages delivered and not yet settled. ``on_delivery`` and ``on_event`` run on the
+    connection's I/O thread: they must hand over and return at once. Every delivery must be settled by
+    ``delivery.ack()``, ``nack()`` or ``reject()``, from any thread. ``redeclare=False``: a deleted queue stays deleted,
+    and the consumer stays unready until somebody declares it. Thread-safe.
+    """
+
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        queue: str | Queue,
+        on_delivery: Callable[[Delivery], None],
+        *,
+        prefetch: int = 100,
+        declare: Iterable[Topology] = (),
+        redeclare: bool = True,
+        on_event: Callable[[ConsumerEvent, str], None] | None = None,
+    ) -> None:
+        name = queue.name if isinstance(queue, Queue) else queue
+        if isinstance(prefetch, bool) or not isinstance(prefetch, int) or not 1 <= prefetch <= 65535:
+            raise ConfigurationError(f"prefetch of queue {name!r} is {prefetch!r}; give 1 to 65535 messages")
+        if isinstance(queue, Queue) and queue.type == "quorum" and prefetch > QUORUM_PREFETCH_MAX:
+            raise ConfigurationError(f"prefetch of quorum queue {name!r} is {prefetch}; RabbitMQ takes at most 2000")
+        topology = (*((queue,) if isinstance(queue, Queue) else ()), *declare)
+        self._pool = pool
+        self._spec = ConsumeSpec(name, prefetch, topology, redeclare)
+        self._on_delivery = on_delivery
+        self._on_event = on_event or (lambda event, sentence: None)
+        self._link = pool.consume_link()
+        self._consuming = Consuming(self._link, self._spec, on_delivery, self._on_event)
+        self._closed = False
+        self._link.attach(self._consuming)
+
+    @property
+    def is_ready(self) -> bool:
+        """True while the broker knows this consumer."""
+        return self._consuming.ready.is_set()
+
+    def wait_ready(self, timeout: float = 10.0) -> None:
+        """Wait until the consumer is subscribed. Raises why the broker does not let us in, or PoolTimeoutError."""
+        deadline = time.monotonic() + timeout
+        self._link.wait_ready(deadline)
+        if not self._consuming.ready.wait(max(0.0, deadline - time.monotonic())):
+            error = self._consuming.status().last_error
+            raise PoolTimeoutError(
+                f"the consumer of queue {self._spec.queue!r} is not ready after {timeout:g} s ({error or 'no error yet'})"
+            ) from error
+
+    def cancel(self, timeout: float = 5.0) -> bool:
+        """Get no more deliveries; what was delivered can still be settled. False if the broker did not answer in time."""
+        self._consuming.cancel()
+        return self._consuming.cancelled.wait(timeout)
+
+    def status(self) -> ConsumerStatus:
+        """The figures of this moment."""
+        return self._consuming.status()
+
+    def close(self) -> None:
+        """Close the channel; whatever was not settled goes back to the queue. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._consuming.close()
+            self._pool.release_consume_link(self._link)
+
+    def __enter__(self) -> Consumer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        status = self._consuming.status()
+        state = "ready" if status.ready else "not ready"
+        return f"<Consumer of {status.queue!r} {state}, {status.outstanding} unsettled, {status.delivered} delivered>"

@@ -1,0 +1,108 @@
+"""The services that tests ask for by name. Each starts when the first test asks for it, and ends with the session."""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+
+from rmqpool.testing.postgres import LocalPostgres
+from rmqpool.testing.rabbitmq import RabbitMQNode
+from rmqpool.testing.services import named_amqp_url, named_postgres_url, private_postgres, private_rabbitmq
+
+BrokerFactory = Callable[..., RabbitMQNode]
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[RabbitMQNode]:
+    """A node that many tests share and none may break: own vhosts or own queue names, please."""
+    with private_rabbitmq() as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def broker_url(request: pytest.FixtureRequest) -> str:
+    """The AMQP URL of a broker to use and not to break: the one that RMQPOOL_TEST_AMQP_URL names, or `broker`."""
+    named = named_amqp_url()
+    if named is not None:
+        return named
+    node: RabbitMQNode = request.getfixturevalue("broker")
+    return node.amqp_url()
+
+
+@pytest.fixture
+def vhost(broker: RabbitMQNode) -> Iterator[str]:
+    """A vhost of the test's own on `broker`; deleted afterwards."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    broker.add_vhost(name)
+    yield name
+    broker.delete_vhost(name)
+
+
+@pytest.fixture
+def vhost_url(broker: RabbitMQNode, vhost: str) -> str:
+    """The AMQP URL of the test's own vhost."""
+    return broker.amqp_url(vhost=vhost)
+
+
+@pytest.fixture
+def queue_name() -> str:
+    """A queue name that no other test uses."""
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+def _private_broker() -> Iterator[RabbitMQNode]:
+    with private_rabbitmq() as node:
+        yield node
+
+
+@pytest.fixture
+def private_broker(_private_broker: RabbitMQNode) -> RabbitMQNode:
+    """A node that the test may kill, pause, block and restart. It is healed before each test; its queues stay."""
+    _private_broker.heal()
+    return _private_broker
+
+
+@pytest.fixture
+def broker_factory() -> Iterator[BrokerFactory]:
+    """Starts nodes with a configuration of their own: `broker_factory({"consumer_timeout": "2000"})`."""
+    nodes: list[RabbitMQNode] = []
+
+    def start(config: Mapping[str, str] | None = None, plugins: tuple[str, ...] = ()) -> RabbitMQNode:
+        node = private_rabbitmq(config, plugins)
+        nodes.append(node)
+        node.start()
+        return node
+
+    yield start
+    for node in nodes:
+        node.close()
+
+
+@pytest.fixture(scope="session")
+def _private_postgres() -> Iterator[LocalPostgres]:
+    with private_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(_private_postgres: LocalPostgres) -> LocalPostgres:
+    """A Postgres that the test may stop, kill and pause. It is healed before each test; its databases stay."""
+    _private_postgres.heal()
+    return _private_postgres
+
+
+@pytest.fixture
+def postgres_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a database to use: the one that RMQPOOL_TEST_POSTGRES_URL names, or a new one in `postgres`."""
+    named = named_postgres_url()
+    if named is not None:
+        return named
+    server: LocalPostgres = request.getfixturevalue("postgres")
+    return server.create_database(f"test_{uuid.uuid4().hex[:12]}")
+
+
+def with_path(url: str, path: str) -> str:
+    """The URL with another path: another vhost, another database."""
+    return urlunsplit(urlsplit(url)._replace(path=path))

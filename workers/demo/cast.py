@@ -1,0 +1,134 @@
+"""Who plays in the demo: a private broker, the publisher process, two worker processes. All end with the demo."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+
+from rmqpool.testing.rabbitmq import RabbitMQNode
+
+__all__ = ["Cast", "Process", "Tail"]
+
+_PROJECT = Path(__file__).resolve().parents[2]
+
+
+class Tail:
+    """Reads whole lines as they are appended to a file that may not be there yet."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._position = 0
+        self._rest = b""
+
+    def __iter__(self) -> Iterator[str]:
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._position)
+            data = self._rest + file.read()
+            self._position = file.tell()
+        *lines, self._rest = data.split(b"\n")
+        for line in lines:
+            yield line.decode()
+
+
+class Process:
+    """A child in a process group of its own; its output goes to a file, shown only when something is wrong."""
+
+    def __init__(self, name: str, command: list[str], environment: Mapping[str, str], folder: Path) -> None:
+        self.name = name
+        self.output = folder / f"{name.replace(' ', '-')}.log"
+        with self.output.open("wb") as output:
+            self._process = subprocess.Popen(
+                command,
+                cwd=_PROJECT,
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def is_running(self) -> bool:
+        """It has not ended yet."""
+        return self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative: the signal that ended it."""
+        return self._process.poll()
+
+    def kill(self) -> None:
+        """kill -9, and wait for the end."""
+        if self.is_running:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(10)
+
+    def stop(self, timeout: float) -> int:
+        """SIGTERM; returns the exit code. A process that does not end in time is killed."""
+        if self.is_running:
+            self._process.terminate()
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+    def last_words(self, lines: int = 15) -> str:
+        """The end of its output."""
+        return "\n".join(self.output.read_text(errors="replace").splitlines()[-lines:])
+
+
+class Cast:
+    """The processes around one broker. A context manager: everybody is gone afterwards, also after Ctrl-C."""
+
+    def __init__(self, broker: RabbitMQNode, folder: Path) -> None:
+        self.broker = broker
+        self.folder = folder
+        self._processes: list[Process] = []
+
+    def publisher(self, count: int, rate: float, jsonl: Path | None) -> Process:
+        """Start the publisher; it logs to ``publisher.outcomes``."""
+        command = [sys.executable, "-m", "workers.demo.publisher", "--log", str(self.folder / "publisher.outcomes")]
+        command += ["--count", str(count), "--rate", str(rate)]
+        command += ["--jsonl", str(jsonl.resolve())] if jsonl else []
+        return self._start("publisher", command, {})
+
+    def worker(self, number: int) -> Process:
+        """Start a worker; it writes the ids that it handled to ``worker-N.handled``."""
+        command = [
+            sys.executable,
+            "-m",
+            "rmqpool",
+            "worker",
+            "workers.orders:worker",
+            "--concurrency",
+            "8",
+            "--grace",
+            "10",
+        ]
+        return self._start(f"worker {number}", command, {"ORDERS_HANDLED_FILE": str(self.handled(number))})
+
+    def handled(self, number: int) -> Path:
+        """The file of the ids that a worker handled."""
+        return self.folder / f"worker-{number}.handled"
+
+    def _start(self, name: str, command: list[str], environment: Mapping[str, str]) -> Process:
+        process = Process(name, command, {"RMQPOOL_URL": self.broker.amqp_url(), **environment}, self.folder)
+        self._processes.append(process)
+        return process
+
+    def __enter__(self) -> Cast:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._processes:
+            process.kill()
