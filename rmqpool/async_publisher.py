@@ -57,8 +57,7 @@ class AsyncPublisher:
         self, exchange: str, routing_key: str, body: object, **options: Unpack[MessageOptions]
     ) -> Confirmation:
         """Publish to an exchange and await the confirm."""
-        outcome = await (await self.submit_to(exchange, routing_key, body, **options))
-        return outcome
+        return await (await self.submit_to(exchange, routing_key, body, **options))
 
     async def submit(self, queue: str, body: object, **options: Unpack[MessageOptions]) -> asyncio.Future[Confirmation]:
         """Hand a message over; the future that comes back is its outcome. Waits only while the window is full."""

@@ -71,6 +71,10 @@ class Consumer:
                 f"the consumer of queue {self._spec.queue!r} is not ready after {timeout:g} s ({error or 'no error yet'})"
             ) from error
 
+    def is_current(self, delivery: Delivery) -> bool:
+        """True while ``delivery`` can still be settled; False once it is settled, or its channel is gone (stale)."""
+        return self._consuming.is_current(delivery)
+
     def cancel(self, timeout: float = 5.0) -> bool:
         """Get no more deliveries; what was delivered can still be settled. False if the broker did not answer in time."""
         self._consuming.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -204,7 +205,13 @@ class PublishFuture:
             self._waiters.append(lock)
         if self.done():
             return
-        lock.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
+        if not lock.acquire(timeout=min(seconds, threading.TIMEOUT_MAX)):
+            self._forget_waiter(lock)
+
+    def _forget_waiter(self, lock: threading.Lock) -> None:
+        with _WAITERS:
+            if self._waiters and lock in self._waiters:
+                self._waiters.remove(lock)
 
     def __repr__(self) -> str:
         if self.cancelled_by_user:
@@ -216,4 +223,5 @@ class PublishFuture:
         return f"<PublishFuture {state}: {self.message!r}>"
 
 
-_WAITERS = threading.Lock()  # held for two instructions, and only by threads that are about to wait
+_WAITERS = threading.Lock()  # held for a few instructions, and only by threads that are about to wait
+os.register_at_fork(after_in_child=lambda: _WAITERS._at_fork_reinit())  # type: ignore[attr-defined]

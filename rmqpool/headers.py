@@ -21,10 +21,12 @@ __all__ = [
     "EXCEPTION_TRACEBACK",
     "EXCEPTION_TYPE",
     "FIRST_FAILURE_AT",
+    "ORIGINAL_CC",
     "ORIGINAL_EXCHANGE",
     "ORIGINAL_EXPIRATION",
     "ORIGINAL_QUEUE",
     "ORIGINAL_ROUTING_KEY",
+    "ORIGINAL_USER_ID",
     "PARKED_AT",
     "PREFIX",
     "REASON",
@@ -42,7 +44,8 @@ FIRST_FAILURE_AT: Final = "x-rmqpool-first-failure-at"
 """str, ISO 8601 in UTC: when the first attempt failed. A retry policy limits the whole duration by it."""
 
 REASON: Final = "x-rmqpool-reason"
-"""str, a short stable word: why it was parked (``exception``, ``rejected``, ``validation``, ``corrupt``, ...)."""
+"""str: why it was parked. A short stable word, and for some a detail after a colon: ``exception``, ``decode:validation``
+(or another reason of DecodeError), ``rejected:<the handler's own words>``. More words may come; these stay."""
 
 EXCEPTION_TYPE: Final = "x-rmqpool-exception-type"
 """str: the full name of the exception's class."""
@@ -65,6 +68,12 @@ ORIGINAL_QUEUE: Final = "x-rmqpool-original-queue"
 ORIGINAL_EXPIRATION: Final = "x-rmqpool-original-expiration"
 """str, milliseconds: the message's own expiration, taken off so that it does not expire while it is parked."""
 
+ORIGINAL_USER_ID: Final = "x-rmqpool-original-user-id"
+"""str: the message's own user_id, taken off because the broker takes no other user's than the connection's (406)."""
+
+ORIGINAL_CC: Final = "x-rmqpool-original-cc"
+"""list of str: the message's own ``CC`` header, taken off so that parking does not send it to those queues again."""
+
 WORKER: Final = "x-rmqpool-worker"
 """str, ``host:process id:worker name``: who parked it."""
 
@@ -83,6 +92,8 @@ ALL: Final = frozenset(
         ORIGINAL_ROUTING_KEY,
         ORIGINAL_QUEUE,
         ORIGINAL_EXPIRATION,
+        ORIGINAL_USER_ID,
+        ORIGINAL_CC,
         WORKER,
         PARKED_AT,
     }

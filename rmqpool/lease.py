@@ -87,8 +87,8 @@ class LeasedChannel:
         sentence = f"a leased channel was never released; it was borrowed by thread {self._ticket.thread} at:"
         _LOGGER.error("%s\n%s", sentence, self._ticket.borrowed_at())
         warnings.warn(f"{sentence}\n{self._ticket.borrowed_at()}", ResourceWarning, stacklevel=2, source=self)
-        self._channel.unclean = "leaked"
-        self.release()
+        self._released = True
+        self._leases.reclaim(self._ticket)
 
     def __repr__(self) -> str:
         state = (
@@ -188,7 +188,8 @@ class LeasedChannel:
                 timeout,
             )
         except RmqpoolError as error:
-            raise _explained(error, name, declared) from error
+            explained = _explained(error, name, declared)
+            raise explained from (None if explained is error else error)
         method = answer.method
         return QueueDeclared(method.queue, method.message_count, method.consumer_count)
 
@@ -291,7 +292,7 @@ class LeasedChannel:
             settler=None if auto_ack else self,
         )
         if not auto_ack:
-            self._unacked.add(delivery.delivery_tag)
+            self.received(delivery.delivery_tag)
         return delivery
 
     def basic_consume(
@@ -348,32 +349,35 @@ class LeasedChannel:
     def settle(self, delivery: Delivery, verdict: str, *, requeue: bool = False) -> bool:
         """What ``delivery.ack()`` and its like call: False if it was settled before, or the channel is gone."""
         tag = delivery.delivery_tag
-        if self._released or tag not in self._unacked or not self._channel.is_open:
+        if self._released or not self._channel.is_open or not self._take_unacked(tag, multiple=False):
             return False
-        if verdict == "ack":
-            self.basic_ack(tag)
-        elif verdict == "nack":
-            self.basic_nack(tag, requeue=requeue)
-        else:
-            self.basic_reject(tag, requeue=requeue)
         delivery.settled = verdict
+        self._tell(_settlement(tag, verdict, requeue), f"{verdict} of delivery {tag}", None)
         return True
 
     def received(self, delivery_tag: int) -> None:
         """A consumer of this lease got a delivery that must be settled."""
-        self._unacked.add(delivery_tag)
+        with self._lock:
+            self._unacked.add(delivery_tag)
+
+    def _take_unacked(self, tag: int, multiple: bool) -> bool:
+        """Take what a settlement covers out of the unacknowledged; False if this lease does not hold ``tag``."""
+        with self._lock:
+            held = {own for own in self._unacked if own <= tag or tag == 0} if multiple else {tag} & self._unacked
+            if not held or (tag and tag not in self._unacked):
+                return False
+            self._unacked -= held
+            return True
 
     def _settle_tag(
         self, tag: int, multiple: bool, name: str, timeout: float | None, send: Callable[[Any], None]
     ) -> None:
         self._check()
-        held = {own for own in self._unacked if own <= tag or tag == 0} if multiple else {tag} & self._unacked
-        if not held or (tag and tag not in self._unacked):
+        if not self._take_unacked(tag, multiple):
             raise LeaseReleasedError(
                 f"{name}({tag}): this lease holds no unacknowledged delivery with that tag; it was settled before, or "
                 "belongs to another channel. Nothing was sent: the broker would have closed the channel"
             )
-        self._unacked -= held
         self._tell(send, f"{name}({tag})", timeout)
 
     # Calling
@@ -391,6 +395,14 @@ class LeasedChannel:
     def _tell(self, send: Callable[[Any], None], during: str, timeout: float | None) -> None:
         self._check()
         self._channel.tell(send, self._timeout if timeout is None else timeout, during)
+
+
+def _settlement(tag: int, verdict: str, requeue: bool) -> Callable[[Any], None]:
+    if verdict == "ack":
+        return lambda channel: channel.basic_ack(tag)
+    if verdict == "nack":
+        return lambda channel: channel.basic_nack(tag, requeue=requeue)
+    return lambda channel: channel.basic_reject(tag, requeue=requeue)
 
 
 def _table(arguments: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -69,12 +69,13 @@ class ChannelLeases:
     ) -> None:
         self.link = link
         self._ledger: Ledger[BlockingChannel, Ticket] = Ledger(capacity, max_waiting)
-        self._lock = threading.RLock()  # reentrant: a leak is reported by whatever thread collects the garbage
+        self._lock = threading.Lock()
         self._max_idle = max_idle
         self._max_lifetime = max_lifetime
         self._random = random_fraction
         self._to_open = 0  # opens asked for that wait for the connection
         self._sweeping = False
+        self._inherited = False
         link.attach(self)
 
     # Borrowers
@@ -99,7 +100,14 @@ class ChannelLeases:
             decision = self._ledger.acquire(ticket, time.monotonic())
         self._act(decision)
         self.link.nudge()
-        if not ticket.ready.wait(max(0.0, deadline - time.monotonic())):
+        try:
+            in_time = ticket.ready.wait(max(0.0, deadline - time.monotonic()))
+        except BaseException:  # KeyboardInterrupt: a grant of this moment goes to the next in line
+            with self._lock:
+                decision = self._ledger.abandon(ticket, time.monotonic(), cancelled=True).decision
+            self._act(decision)
+            raise
+        if not in_time:
             with self._lock:
                 late = self._ledger.held_by(ticket)
                 abandoned = None if late is not None else self._ledger.abandon(ticket, time.monotonic())
@@ -115,9 +123,22 @@ class ChannelLeases:
 
     def release(self, ticket: Ticket, reusable: bool) -> None:
         """Give a leased channel back; one that is not reusable is closed and replaced when somebody needs it."""
+        if self._inherited:
+            return
         with self._lock:
             decision = self._ledger.release(ticket, time.monotonic(), reusable)
         self._act(decision)
+
+    def reclaim(self, ticket: Ticket) -> None:
+        """A lease was dropped without release: its channel ends, its place is free again (soon, on the I/O thread).
+
+        Whichever thread collects the garbage may be in the middle of anything, so nothing is decided on it.
+        """
+        self.link.post(lambda: self.release(ticket, reusable=False))
+
+    def abandon_after_fork(self) -> None:
+        """In a forked child: the parent's channels are not ours; releasing them does nothing."""
+        self._inherited = True
 
     # The owner
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import itertools
 import logging
 import os
 import random
@@ -35,6 +36,7 @@ from rmqpool.errors import (
 from rmqpool.lease import LeasedChannel
 from rmqpool.leasing import ChannelLeases
 from rmqpool.pool_stats import PoolStats, channel_stats
+from rmqpool.publish_connections import PublishConnection, PublishConnections
 from rmqpool.settings import ConnectionSettings
 from rmqpool.topology import Topology
 from rmqpool.urls import parse_url
@@ -42,6 +44,7 @@ from rmqpool.urls import parse_url
 __all__ = ["ConnectionPool"]
 
 _LOGGER = logging.getLogger("rmqpool")
+_SERIALS = itertools.count(1)
 _AT_EXIT = 5.0  # seconds that an interpreter's end waits for messages on their way
 EventListener = Callable[[LinkEvent, str, str], None]
 
@@ -101,13 +104,10 @@ class ConnectionPool:
     def _start_empty(self) -> None:
         """No connection yet; also in a forked child."""
         self._lock = threading.RLock()
-        self._local = threading.local()
-        self._publishing: list[_PublishConnection] = []
+        self._publish = PublishConnections(self._new_publish_connection, self._sizes["publish_connections"])
         self._consuming: list[Link] = []
         self._consumers: dict[Link, int] = {}
         self._leases: ChannelLeases | None = None
-        self._turn = 0
-        self._serial = 0
         self._owner = os.getpid()
 
     # Life
@@ -118,19 +118,14 @@ class ConnectionPool:
         Raises AuthenticationError, VirtualHostNotFoundError, VirtualHostAccessError, TLSError at once when the broker does
         not let us in, PoolTimeoutError when it cannot be reached in time (the pool goes on trying), PoolClosedError.
         """
-        with self._lock:
-            self._check_open()
-            while len(self._publishing) < self._sizes["publish_connections"]:
-                self._publishing.append(self._new_publish_connection())
+        self._publish.open()
         if wait:
             self.wait(timeout)
 
     def wait(self, timeout: float = 10.0) -> None:
         """Wait until every publish connection is ready; errors as for :meth:`open`."""
         deadline = time.monotonic() + timeout
-        with self._lock:
-            links = [connection.link for connection in self._publishing]
-        for link in links:
+        for link in self._publish.links:
             link.wait_ready(deadline)
 
     def close(self, timeout: float = 5.0) -> bool:
@@ -142,7 +137,7 @@ class ConnectionPool:
         deadline = time.monotonic() + timeout
         with self._lock:
             self._closed = True
-            publishing, self._publishing = self._publishing, []
+            publishing = self._publish.close()
             consuming, self._consuming = self._consuming, []
             leases, self._leases = self._leases, None
         _POOLS.discard(self)
@@ -151,6 +146,8 @@ class ConnectionPool:
         flush_until = deadline - min(1.0, timeout / 4)
         clean = [connection.publishing.close(flush_until) for connection in publishing]
         links = [connection.link for connection in publishing] + consuming + ([leases.link] if leases else [])
+        for link in links:
+            link.close_soon()  # all at once, then wait for each
         ended = [link.close(max(0.1, deadline - time.monotonic())) for link in links]
         return all(clean) and all(ended)
 
@@ -159,18 +156,13 @@ class ConnectionPool:
 
         Consumers keep their connection. Messages on their way are waited for at most ``timeout`` seconds.
         """
+        deadline = time.monotonic() + timeout
         with self._lock:
             self._check_open()
-            old, self._publishing = self._publishing, []
             leases = self._leases
-        if old:
-            self.open(wait=False)
         if leases is not None:
             leases.drain()
-        deadline = time.monotonic() + timeout
-        for connection in old:
-            connection.publishing.close(deadline)
-            connection.link.close(max(0.5, deadline - time.monotonic()))
+        self._publish.replace(deadline)
 
     def resize(
         self,
@@ -188,16 +180,10 @@ class ConnectionPool:
         with self._lock:
             self._check_open()
             self._sizes.update(given)
-            running = bool(self._publishing)
-            surplus = self._publishing[self._sizes["publish_connections"] :]
-            del self._publishing[self._sizes["publish_connections"] :]
             leases = self._leases
-        if running:
-            self.open(wait=False)
+        self._publish.resize(self._sizes["publish_connections"])
         if leases is not None and channels_per_connection is not None:
             leases.resize(channels_per_connection)
-        for connection in surplus:
-            connection.retire()
 
     # What stands on the pool
 
@@ -219,8 +205,7 @@ class ConnectionPool:
         self.declare_once(items, timeout)
         with self._lock:
             self._declared.update(dict.fromkeys(items))
-            for connection in self._publishing:
-                connection.publishing.declare_on_connect(items)
+        self._publish.declare_on_connect(items)
 
     def declare_once(self, topology: Iterable[Topology], timeout: float | None = None) -> None:
         """Declare now, on a throw-away channel, and do not remember it."""
@@ -261,25 +246,11 @@ class ConnectionPool:
 
     def publishing(self) -> Publishing:
         """The publishing engine of the calling thread: always the same one, so that its messages keep their order."""
-        connection = getattr(self._local, "connection", None)
-        if connection is not None and connection.usable:
-            return connection.publishing  # type: ignore[no-any-return]
-        with self._lock:
-            self._check_open()
-            self._replace_aged()
-            if not self._publishing:
-                self.open(wait=False)
-            chosen = self._publishing[self._turn % len(self._publishing)]
-            self._turn += 1
-        self._local.connection = chosen
-        return chosen.publishing
+        return self._publish.mine()
 
     def flush(self, timeout: float) -> bool:
         """Wait until no message is on its way; False if some still were after ``timeout`` seconds."""
-        deadline = time.monotonic() + timeout
-        with self._lock:
-            engines = [connection.publishing for connection in self._publishing]
-        return all([engine.window.wait_empty(deadline) for engine in engines])
+        return self._publish.flush(time.monotonic() + timeout)
 
     def consume_link(self) -> Link:
         """The consume connection with the fewest consumers; give it back with :meth:`release_consume_link`."""
@@ -308,8 +279,8 @@ class ConnectionPool:
     @property
     def broker_generation(self) -> int | None:
         """The broker's major version, None until a connection told it."""
-        for connection in self._publishing:
-            version = connection.link.status().broker.rpartition(" ")[2]
+        for link in self._publish.links:
+            version = link.status().broker.rpartition(" ")[2]
             major = version.partition(".")[0]
             if major.isdigit():
                 return int(major)
@@ -318,14 +289,14 @@ class ConnectionPool:
     def stats(self) -> PoolStats:
         """The state of every connection, the leased channels and the messages on their way, at this moment."""
         with self._lock:
-            publishing, consuming, leases = list(self._publishing), list(self._consuming), self._leases
+            consuming, leases = list(self._consuming), self._leases
         return PoolStats(
-            publish=tuple(connection.link.status() for connection in publishing),
+            publish=self._publish.statuses(),
             consume=tuple(link.status() for link in consuming),
             lease=leases.link.status() if leases else None,
             channels=channel_stats(leases.snapshot()) if leases else None,
-            unsettled=sum(connection.publishing.window.messages for connection in publishing),
-            unconfirmed=sum(connection.publishing.unconfirmed for connection in publishing),
+            unsettled=self._publish.unsettled(),
+            unconfirmed=self._publish.unconfirmed(),
         )
 
     def __repr__(self) -> str:
@@ -334,7 +305,11 @@ class ConnectionPool:
         return f"<ConnectionPool {self.settings.redacted_url()} {self.stats().summary()}>"
 
     def __enter__(self) -> ConnectionPool:
-        self.open(wait=True)
+        try:
+            self.open(wait=True)
+        except BaseException:
+            self.close(timeout=1.0)  # no __exit__ follows
+            raise
         return self
 
     def __exit__(
@@ -345,7 +320,7 @@ class ConnectionPool:
     def __del__(self) -> None:
         if getattr(self, "_closed", True) or getattr(self, "_owner", 0) != os.getpid():
             return
-        if self._publishing or self._consuming or self._leases is not None:
+        if self._publish.links or self._consuming or self._leases is not None:
             warnings.warn(f"{self!r} was dropped without close()", ResourceWarning, stacklevel=2, source=self)
             self.close(timeout=1.0)
 
@@ -371,54 +346,29 @@ class ConnectionPool:
             return self._leases
 
     def _new_link(self, role: str) -> Link:
-        self._serial += 1
         listener = self._on_event
-        name = f"{self.settings.connection_name}:{role}-{self._serial}"
+        client = self.settings.connection_name or f"rmqpool@{socket.gethostname()}:{os.getpid()}"
+        name = f"{client}:{role}-{next(_SERIALS)}"
         return Link(self.settings, name, lambda event, link, sentence: listener(event, link, sentence))
 
-    def _new_publish_connection(self) -> _PublishConnection:
+    def _new_publish_connection(self) -> PublishConnection:
         link = self._new_link("publish")
         publishing = Publishing(link, self._window, self._window_bytes)
         publishing.declare_on_connect(tuple(self._declared))
         link.attach(publishing)
         link.start()
         lifetime = self._max_lifetime * (1.0 - 0.1 * random.random())
-        return _PublishConnection(link, publishing, time.monotonic() + lifetime)
-
-    def _replace_aged(self) -> None:
-        for index, connection in enumerate(self._publishing):
-            if time.monotonic() >= connection.retire_at:
-                self._publishing[index] = self._new_publish_connection()
-                connection.retire()
+        return PublishConnection(link, publishing, time.monotonic() + lifetime)
 
     def _after_fork_in_child(self) -> None:
-        connections, consuming, leases = self._publishing, self._consuming, self._leases
+        publish, consuming, leases = self._publish, self._consuming, self._leases
         self._start_empty()
-        for connection in connections:
-            connection.publishing.abandon_after_fork()
-            connection.link.abandon_after_fork()
+        publish.abandon_after_fork()
+        if leases is not None:
+            leases.abandon_after_fork()
         for link in [*consuming, *([leases.link] if leases is not None else [])]:
             link.abandon_after_fork()
-        _INHERITED.append((connections, consuming, leases))
-
-
-class _PublishConnection:
-    """A publish connection, its engine, and when it is to be replaced."""
-
-    def __init__(self, link: Link, publishing: Publishing, retire_at: float) -> None:
-        self.link = link
-        self.publishing = publishing
-        self.retire_at = retire_at
-        self._retired = False
-
-    @property
-    def usable(self) -> bool:
-        return not self._retired and not self.publishing.closed and time.monotonic() < self.retire_at
-
-    def retire(self) -> None:
-        """Take no new messages; the connection ends by itself once the last one has its outcome."""
-        self._retired = True
-        self.publishing.retire()
+        _INHERITED.append((publish, consuming, leases))
 
 
 def _settings(
@@ -430,10 +380,7 @@ def _settings(
         "connection_name": name or None,
     }
     given = {field: value for field, value in overrides.items() if value is not None}
-    settings = parse_url(url, **given) if isinstance(url, str) else dataclasses.replace(url, **given)
-    if settings.connection_name:
-        return settings
-    return dataclasses.replace(settings, connection_name=f"rmqpool@{socket.gethostname()}:{os.getpid()}")
+    return parse_url(url, **given) if isinstance(url, str) else dataclasses.replace(url, **given)
 
 
 def _count(name: str, value: int) -> int:
@@ -451,9 +398,8 @@ def _positive(name: str, value: float) -> float:
 # Fork and the interpreter's end
 
 _POOLS: weakref.WeakSet[ConnectionPool] = weakref.WeakSet()
-_INHERITED: list[
-    Any
-] = []  # keeps the parent's sockets referenced: collecting them could speak on the parent's TLS stream
+# Keeps the parent's sockets referenced: collecting them could speak on the parent's TLS stream.
+_INHERITED: list[Any] = []
 
 
 def _after_fork_in_child() -> None:

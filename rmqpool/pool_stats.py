@@ -29,7 +29,10 @@ class ChannelStats:
 
 @dataclass(frozen=True, slots=True)
 class PoolStats:
-    """Everything :meth:`ConnectionPool.stats` tells. ``unsettled`` messages have no outcome yet, ``unconfirmed`` ones are written."""
+    """Everything :meth:`ConnectionPool.stats` tells.
+
+    ``unsettled`` messages have no outcome yet; ``unconfirmed`` ones of them were written.
+    """
 
     publish: tuple[LinkStatus, ...]
     consume: tuple[LinkStatus, ...]

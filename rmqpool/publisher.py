@@ -10,7 +10,14 @@ from types import TracebackType
 from typing import Any, TypedDict, Unpack
 
 from rmqpool.amqp.wire import encode_properties
-from rmqpool.errors import ConfigurationError, MessageError, NotSentError, PoolClosedError, RmqpoolError
+from rmqpool.errors import (
+    ConfigurationError,
+    ConnectionFailedError,
+    MessageError,
+    NotSentError,
+    PoolClosedError,
+    RmqpoolError,
+)
 from rmqpool.future import PublishFuture
 from rmqpool.message import Confirmation, Message, PublishReport
 from rmqpool.pool import ConnectionPool
@@ -119,6 +126,20 @@ class Publisher:
         self.ensure_declared(deadline)
         return self._hand_over(message, header, deadline, retry)
 
+    def submit_message(
+        self, message: Message, *, timeout: float | None = None, retry: bool | None = None
+    ) -> PublishFuture:
+        """As :meth:`submit_to`, for a message that is ready: nothing of it is checked, encoded or changed.
+
+        For those who pass messages on: parking, replays, relays. Raises MessageError if its headers cannot be sent.
+        """
+        if self._closed:
+            raise PoolClosedError("the publisher is closed: make a new one")
+        deadline = time.monotonic() + (self._timeout if timeout is None else checked_timeout(timeout))
+        header = encode_properties(message, self._frame_max)
+        self.ensure_declared(deadline)
+        return self._hand_over(message, header, deadline, self._retry if retry is None else retry)
+
     def publish_many(
         self, queue: str, bodies: Iterable[object], *, exchange: str = "", **options: Unpack[MessageOptions]
     ) -> PublishReport:
@@ -144,6 +165,8 @@ class Publisher:
                 futures.append(self._hand_over(message, header, deadline, retry))
             except NotSentError as error:
                 futures.append(error)
+            except PoolClosedError as error:
+                futures.append(_closed_under(message, error))
         outcomes = (future if isinstance(future, NotSentError) else future.outcome() for future in futures)
         return PublishReport(tuple(outcomes))
 
@@ -203,22 +226,24 @@ class Publisher:
         """Declare the publisher's topology once, before its first message."""
         if self._declared:
             return
-        with self._declaring:
-            if self._declared:
-                return
-            try:
-                self.pool.declare(self._topology, deadline - time.monotonic())
-            except TimeoutError as error:
-                raise self._not_declared(error) from error
-            self._declared = True
+        if not self._declaring.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise self._not_declared("another thread is still declaring it")
+        try:
+            if not self._declared:
+                self.pool.declare(self._topology, max(0.0, deadline - time.monotonic()))
+                self._declared = True
+        except (TimeoutError, ConnectionFailedError) as error:
+            raise self._not_declared(error) from error
+        finally:
+            self._declaring.release()
 
     @property
     def needs_declaring(self) -> bool:
         """True until the topology was declared for the first time."""
         return not self._declared
 
-    def _not_declared(self, error: BaseException) -> NotSentError:
-        return NotSentError(f"nothing was sent: the publisher's topology could not be declared in time ({error})")
+    def _not_declared(self, error: object) -> NotSentError:
+        return NotSentError(f"nothing was sent: the publisher's topology could not be declared ({error})")
 
     def _hand_over(self, message: Message, header: bytes, deadline: float, retry: bool) -> PublishFuture:
         size = len(message.body) + len(header)
@@ -250,6 +275,17 @@ def window_full(message: Message, pool: ConnectionPool) -> NotSentError:
         exchange=message.exchange,
         routing_key=message.routing_key,
     )
+
+
+def _closed_under(message: Message, error: PoolClosedError) -> NotSentError:
+    outcome = NotSentError(
+        f"message {message.message_id} was not sent: {error}",
+        message_id=message.message_id,
+        exchange=message.exchange,
+        routing_key=message.routing_key,
+    )
+    outcome.__cause__ = error
+    return outcome
 
 
 def checked_timeout(timeout: float) -> float:

@@ -16,6 +16,7 @@ from rmqpool.topology_checks import (
     EXCHANGE_FIELDS,
     QUEUE_FIELDS,
     check_arguments,
+    check_exchange_type,
     check_name,
     check_queue,
     check_text,
@@ -136,7 +137,7 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """An exchange. ``type`` may be one that a plugin brings (``x-consistent-hash``). Raises ConfigurationError."""
+    """An exchange. ``type``: direct, fanout, topic, headers, or a plugin's (``x-…``). Raises ConfigurationError."""
 
     name: str
     type: str = "direct"
@@ -149,7 +150,7 @@ class Exchange:
     def __post_init__(self) -> None:
         check_name("exchange", self.name)
         owner = f"exchange {self.name!r}"
-        check_text(owner, "type", self.type, empty=False)
+        check_exchange_type(owner, self.type)
         if self.alternate_exchange is not None:
             check_text(owner, "alternate_exchange", self.alternate_exchange, empty=False)
         object.__setattr__(self, "arguments", check_arguments(owner, self.arguments, EXCHANGE_FIELDS))

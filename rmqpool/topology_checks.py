@@ -16,6 +16,7 @@ __all__ = [
     "EXCHANGE_FIELDS",
     "QUEUE_FIELDS",
     "check_arguments",
+    "check_exchange_type",
     "check_name",
     "check_queue",
     "check_text",
@@ -95,6 +96,15 @@ def check_arguments(owner: str, arguments: object, fields: Mapping[str, str]) ->
         if name in fields:
             raise ConfigurationError(f"{owner}: give {name!r} as {fields[name]}=, not in arguments")
     return dict(arguments)
+
+
+def check_exchange_type(owner: str, kind: object) -> None:
+    """Raise for a type that no broker has: RabbitMQ closes the whole connection over one (503, command invalid)."""
+    check_text(owner, "type", kind, empty=False)
+    if kind not in ("direct", "fanout", "topic", "headers") and not str(kind).startswith("x-"):
+        raise ConfigurationError(
+            f"{owner}: type is {kind!r}; it must be direct, fanout, topic, headers, or a plugin's type (x-…)"
+        )
 
 
 def check_queue(queue: Queue) -> None:

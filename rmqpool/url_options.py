@@ -36,7 +36,7 @@ def _seconds_of_milliseconds(text: str, name: str) -> float:
     return _whole(text, name) / 1000
 
 
-def _text(text: str, name: str) -> str:  # noqa: ARG001 - one signature for all readers
+def _text(text: str, name: str) -> str:
     return text
 
 

@@ -2,15 +2,22 @@
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from urllib.parse import urlsplit, urlunsplit
+from pathlib import Path
 
 import pytest
 
-from rmqpool.testing.postgres import LocalPostgres
+from rmqpool.testing.postgres import PostgresServer
 from rmqpool.testing.rabbitmq import RabbitMQNode
 from rmqpool.testing.services import named_amqp_url, named_postgres_url, private_postgres, private_rabbitmq
 
+# How a test's argument `broker_factory` is typed: broker_factory(config, plugins) -> a started node.
 BrokerFactory = Callable[..., RabbitMQNode]
+
+
+@pytest.fixture(scope="session")
+def docker_compose_file() -> str:
+    """What pytest-docker's `docker_services` starts, for who asks for it where an engine answers."""
+    return str(Path(__file__).parent.parent / "compose" / "compose.yaml")
 
 
 @pytest.fixture(scope="session")
@@ -81,13 +88,13 @@ def broker_factory() -> Iterator[BrokerFactory]:
 
 
 @pytest.fixture(scope="session")
-def _private_postgres() -> Iterator[LocalPostgres]:
+def _private_postgres() -> Iterator[PostgresServer]:
     with private_postgres() as server:
         yield server
 
 
 @pytest.fixture
-def postgres(_private_postgres: LocalPostgres) -> LocalPostgres:
+def postgres(_private_postgres: PostgresServer) -> PostgresServer:
     """A Postgres that the test may stop, kill and pause. It is healed before each test; its databases stay."""
     _private_postgres.heal()
     return _private_postgres
@@ -99,10 +106,5 @@ def postgres_url(request: pytest.FixtureRequest) -> str:
     named = named_postgres_url()
     if named is not None:
         return named
-    server: LocalPostgres = request.getfixturevalue("postgres")
+    server: PostgresServer = request.getfixturevalue("postgres")
     return server.create_database(f"test_{uuid.uuid4().hex[:12]}")
-
-
-def with_path(url: str, path: str) -> str:
-    """The URL with another path: another vhost, another database."""
-    return urlunsplit(urlsplit(url)._replace(path=path))

@@ -140,7 +140,7 @@ class BlockingChannel:
             send(self._channel, reply)
         except pika_exceptions.ChannelWrongStateError as error:
             self._lose(connection_lost(error, self.link.name))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever pika says of an argument becomes our error
             self._pending.pop(future, None)
             self.unclean = f"{during} failed"
             future.set_exception(ConfigurationError(f"{during}: {error}"))

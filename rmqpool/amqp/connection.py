@@ -8,6 +8,7 @@ from typing import Any
 
 import pika
 from pika import spec
+from pika.adapters.utils.io_services_utils import _AsyncPlaintextTransport
 from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
 
 from rmqpool.settings import ConnectionSettings
@@ -38,6 +39,23 @@ class Connection(pika.SelectConnection):
     def unwritten_bytes(self) -> int:
         """Bytes handed to pika that the socket has not taken yet."""
         return 0 if self._transport is None else int(self._get_write_buffer_size())
+
+    def write(self, data: bytes) -> None:
+        """Write now what the socket takes now; pika would first wait for a turn of its loop to hear that it is writable.
+
+        Only for plain TCP with nothing waiting before it; everything else, errors too, goes through pika's transport.
+        """
+        self.bytes_sent += len(data)
+        transport = self._transport
+        if type(transport) is _AsyncPlaintextTransport and transport.get_write_buffer_size() == 0:
+            try:
+                sent = transport._sock.send(data)
+            except OSError:  # not writable, or broken: pika's transport finds out and says so
+                sent = 0
+            if sent == len(data):
+                return
+            data = data[sent:]
+        self._adapter_emit_data(data)
 
     def abort(self, error: Exception) -> None:
         """Drop the TCP stream at once, with ``error`` as the reason that the close callbacks get."""

@@ -165,7 +165,7 @@ class Connector:
                 return
             try:
                 callback(*arguments)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - it becomes the outcome of the attempt
                 self._finish(self._failed(error))
 
         return guarded

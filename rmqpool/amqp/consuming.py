@@ -134,6 +134,10 @@ class Consuming:
             self._link.post(self._write_settlements)
         return True
 
+    def is_current(self, delivery: Delivery) -> bool:
+        """True while ``delivery`` can still be settled: its channel is the one of this moment, and it is unsettled."""
+        return not delivery.settled and (delivery.epoch, delivery.channel_serial) == (self._epoch, self._serial)
+
     def cancel(self) -> None:
         """Ask the broker for no more deliveries; what was delivered can still be settled. ``cancelled`` tells when done."""
         self._link.post(self._cancel)
@@ -209,6 +213,9 @@ class Consuming:
         self._channel.add_on_close_callback(self._link.contained(self._on_channel_closed))
 
     def _on_channel_open(self, channel: Any) -> None:
+        if channel is not self._channel:
+            channel.close()  # closed, or lost, while it was opening
+            return
         with self._lock:
             self._serial = next(_SERIALS)
         contained = self._link.contained
@@ -237,17 +244,20 @@ class Consuming:
     def _on_message(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
         self._delivered += 1
         self._outstanding.add(method.delivery_tag)
-        self._on_delivery(
-            delivery_from(
-                method,
-                properties,
-                body,
-                queue=self.spec.queue,
-                epoch=self._epoch,
-                channel_serial=self._serial,
-                settler=self,
-            )
+        delivery = delivery_from(
+            method,
+            properties,
+            body,
+            queue=self.spec.queue,
+            epoch=self._epoch,
+            channel_serial=self._serial,
+            settler=self,
         )
+        try:
+            self._on_delivery(delivery)
+        except Exception:
+            _LOGGER.exception("on_delivery of queue %r failed: the message goes back to the queue", self.spec.queue)
+            delivery.reject(requeue=True)  # counts towards the delivery limit of a quorum queue
 
     # Losing the channel (I/O thread)
 
@@ -291,6 +301,7 @@ class Consuming:
             self._serial = 0
         self.ready.clear()
         self._channel = None
+        self._tag = ""
         self._outstanding.clear()
 
     # Settling and ending (I/O thread)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -66,12 +68,13 @@ class LeaseConfirms:
         self, exchange: str, routing_key: str, body: bytes, properties: Any, mandatory: bool, timeout: float
     ) -> None:
         """Publish and wait for the confirm; errors as for ``LeasedChannel.basic_publish``."""
+        deadline = time.monotonic() + timeout
         checked = publish_properties(properties, self._channel.link.settings.frame_max)
         checked.message_id = checked.message_id or new_message_id()  # a return is known by it
         publish = _Publish(exchange, routing_key, body, checked, mandatory)
         self._channel.tell(lambda channel: self._send(channel, publish), timeout, f"basic_publish({exchange!r})")
         try:
-            publish.answer.result(timeout)
+            publish.answer.result(max(0.0, deadline - time.monotonic()))
         except FutureTimeoutError:
             raise UnknownOutcomeError(
                 f"message {checked.message_id}: no confirm within {timeout:g} s; publish it again only with the same "
@@ -133,6 +136,8 @@ def publish_properties(properties: Any, frame_max: int) -> pika.BasicProperties:
     """pika's properties from those, a mapping of their names, or nothing; checked to fit into one frame."""
     if properties is None:
         properties = pika.BasicProperties()
+    elif isinstance(properties, pika.BasicProperties):
+        properties = copy.copy(properties)  # the caller may use it again: it gets no message_id of ours
     elif isinstance(properties, Mapping):
         try:
             properties = pika.BasicProperties(**properties)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 from rmqpool.amqp.link import Link
@@ -17,7 +18,7 @@ from rmqpool.errors import (
     UnknownOutcomeError,
     UnroutableError,
 )
-from rmqpool.future import PublishFuture
+from rmqpool.future import DONE, PublishFuture
 from rmqpool.message import Confirmation
 from rmqpool.window import Window
 
@@ -33,9 +34,10 @@ _REFUSALS: dict[int, tuple[type[NackedError], str]] = {
 class Outcomes:
     """Gives each message its one outcome and frees its place in the window."""
 
-    def __init__(self, window: Window, link: Link) -> None:
+    def __init__(self, window: Window, link: Link, lock: threading.Lock) -> None:
         self._window = window
         self._link = link
+        self._lock = lock  # whoever ends a message that its user may withdraw in this moment holds it
 
     def confirmed(self, futures: Sequence[PublishFuture]) -> None:
         """basic.ack, and nothing came back before."""
@@ -84,7 +86,7 @@ class Outcomes:
 
     def expired(self, future: PublishFuture) -> None:
         """The deadline passed."""
-        if future.attempts and not (future.nacks == future.attempts):
+        if future.attempts > future.nacks:
             self._end(future, self._unknown(future, "no confirm came by its deadline"))
             return
         if future.nacks:
@@ -124,6 +126,9 @@ class Outcomes:
 
     def closed(self, future: PublishFuture) -> None:
         """The pool or publisher was closed under it."""
+        if future.nacks and future.nacks == future.attempts:
+            self.nacked(future, 0, "")
+            return
         if future.attempts:
             self._end(future, self._unknown(future, "the pool was closed before the confirm came"))
             return
@@ -148,8 +153,10 @@ class Outcomes:
         return "its turn did not come (too much is being published, or the network is slow)"
 
     def _end(self, future: PublishFuture, outcome: PublishError, cause: BaseException | None = None) -> None:
-        if future.done():
-            return
+        with self._lock:
+            if future.done() or future.state == DONE:
+                return
+            future.state = DONE  # from here on it cannot be withdrawn
         outcome.__cause__ = cause
         future.resolve(outcome)
         self._window.leave(1, future.size)

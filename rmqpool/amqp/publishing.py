@@ -38,6 +38,7 @@ _LOGGER = logging.getLogger("rmqpool")
 _BATCH_MESSAGES = 500
 _BATCH_BYTES = 256 * 1024
 _UNWRITTEN_MAX = 1024 * 1024  # bytes left in pika's buffer above which nothing more is handed over
+_QUIET = 0.1  # seconds until a retiring connection is looked at again
 _PAUSE = 0.005  # seconds until a full buffer is looked at again
 _NACK_RETRIES = 2
 _NACK_BACKOFF = Backoff(0.1, 1.0)
@@ -65,10 +66,11 @@ class Publishing:
         self._redrive: deque[PublishFuture] = deque()
         self._resting: set[PublishFuture] = set()  # nacked, waiting for their next try
         self._written: ConfirmWindow[PublishFuture] = ConfirmWindow()
-        self._outcomes = Outcomes(self.window, link)
+        self._outcomes = Outcomes(self.window, link, self._lock)
         self._topology: dict[Topology, None] = {}
         self._connection: Connection | None = None
-        self._channel: Any = None
+        self._channel: Any = None  # with confirms on
+        self._opening: Any = None  # the one channel there is on this connection, from its channel.open on
         self._fast = False
         self._epoch = 0
         self._awake = False
@@ -79,8 +81,8 @@ class Publishing:
         self._backlog_watched = 0  # how many at the head of the backlog have their deadline watched
         self._pause: Timer | None = None
         self._patience: Timer | None = None
+        self._impatient = False  # blocked for longer than blocked_timeout: nothing more is queued
         self._closed = False
-        self._retiring = False
 
     # From any thread
 
@@ -91,8 +93,8 @@ class Publishing:
         if not self._awake:
             self._awake = True
             self._link.post(self._drain)
-        if self._closed:
-            self._link.post(self._fail_everything)
+        if self._closed and not self._link.post(self._fail_everything):
+            self._fail_everything()  # the I/O thread has ended: nobody else works on these messages
         return future
 
     def withdraw(self, future: PublishFuture) -> bool:
@@ -111,26 +113,26 @@ class Publishing:
 
     def close(self, deadline: float) -> bool:
         """Wait until ``deadline`` for outcomes, then end what is left; True if nothing was left."""
-        clean = self.window.wait_empty(deadline)
+        clean = self.window.close_when_empty(deadline)
         self._closed = True
         self._link.post(self._fail_everything)
-        self.window.close()
         return clean
 
     def retire(self) -> None:
         """Take what is on its way to its outcome, then end the connection; nobody has to wait for it."""
-        self._retiring = True
-        self._link.post(self._end_if_quiet)
+        self._link.post(self._end_when_quiet)
 
-    def _end_if_quiet(self) -> None:
-        if self._retiring and not self.window.messages:
+    def _end_when_quiet(self) -> None:
+        if self.window.close_if_empty():
             self._closed = True
             self._link.close_soon()
+        elif not self._closed:
+            self._link.call_later(_QUIET, self._end_when_quiet)
 
     @property
     def closed(self) -> bool:
         """True when nothing more is taken: get another engine from the pool."""
-        return self._closed
+        return self._closed or self.window.closed
 
     def abandon_after_fork(self) -> None:
         """In a forked child: these messages belong to the parent; whoever waits for them here is told so."""
@@ -153,32 +155,39 @@ class Publishing:
             self._open_channel()
 
     def link_down(self, error: RmqpoolError) -> None:
-        connection, self._connection, self._channel = self._connection, None, None
+        connection, self._connection, self._channel, self._opening = self._connection, None, None, None
         self._alone = False
         self._stop_patience()
+        self._impatient = False
         code = connection.broker_close[0] if connection is not None and connection.broker_close else 0
         alone = len(self._written) == 1 and self._written.entries()[0].alone
         self._take_back(lambda count, _: judge_connection_close(code, count, alone), code, str(error), error)
         if isinstance(error, PoolClosedError):
             self._closed = True
+            self.window.close()
             self._fail_everything()
 
     def link_blocked(self, reason: str) -> None:
         patience = self._link.settings.blocked_timeout
-        if patience is not None:
+        if patience is not None and self._patience is None:
             self._patience = self._link.call_later(patience, self._lose_patience)
 
     def link_unblocked(self) -> None:
         self._stop_patience()
+        self._impatient = False
         self._drain()
 
     def _lose_patience(self) -> None:
         """Blocked for longer than blocked_timeout: what was not written ends now, what was has until its deadline."""
         self._patience = None
         if self._link.blocked is not None:
-            for future in self._unwritten():
-                self._outcomes.blocked_too_long(future)
-            self._clear_queues()
+            self._impatient = True
+            self._end_unwritten()
+
+    def _end_unwritten(self) -> None:
+        for future in self._unwritten():
+            self._outcomes.blocked_too_long(future)
+        self._drop_done()
 
     def _stop_patience(self) -> None:
         timer, self._patience = self._patience, None
@@ -190,7 +199,7 @@ class Publishing:
         if self._link.refusal is not None:
             for future in self._unwritten():
                 self._outcomes.refused(future, error)
-            self._clear_queues()
+            self._drop_done()
 
     # The channel (I/O thread)
 
@@ -201,35 +210,38 @@ class Publishing:
 
     def _open_channel(self) -> None:
         connection = self._connection
-        if connection is None or not connection.is_open:
+        if connection is None or not connection.is_open or self._opening is not None:
             return
-        connection.channel(on_open_callback=self._link.contained(self._on_channel_open))
+        self._opening = connection.channel(on_open_callback=self._link.contained(self._on_channel_open))
+        self._opening.add_on_close_callback(self._link.contained(self._on_channel_closed))
 
     def _on_channel_open(self, channel: Any) -> None:
         contained = self._link.contained
-        channel.add_on_close_callback(contained(self._on_channel_closed))
         channel.add_on_return_callback(contained(self._on_return))
         channel.confirm_delivery(
             contained(self._on_answer), callback=contained(lambda _: self._on_confirms_on(channel))
         )
 
     def _on_confirms_on(self, channel: Any) -> None:
+        if channel is not self._opening:
+            return
         self._channel = channel
         self._written = ConfirmWindow()
         self._fast = wire.has_fast_path(self._connection)
         self._drain()
 
     def _on_channel_closed(self, channel: Any, reason: BaseException) -> None:
-        if self._connection is None or not self._connection.is_open:
+        if channel is not self._opening or self._connection is None or not self._connection.is_open:
             return  # the link says so too, and then everything is taken back
-        self._channel = None
+        self._channel = self._opening = None
         code, text = _reason_of(reason)
         alone, self._alone = self._alone, False
         _LOGGER.warning("the publish channel of %s was closed: %s %s", self._link.name, code, text)
         self._take_back(lambda _, exchanges: judge_channel_close(code, text, exchanges, alone), code, text, None)
         self._reopened += 1
         delay = 0.0 if alone or self._reopened == 1 else _REOPEN_BACKOFF.delay(self._reopened, self._random())
-        self._link.call_later(delay, self._open_channel)
+        epoch = self._epoch
+        self._link.call_later(delay, lambda: self._open_channel() if epoch == self._epoch else None)
 
     def _on_return(self, _channel: Any, method: Any, properties: Any, _body: bytes) -> None:
         wanted = (properties.message_id, method.exchange, method.routing_key)
@@ -259,11 +271,11 @@ class Publishing:
             self._alone = False
         if self._redrive or self._backlog:
             self._drain()
-        elif self._retiring:
-            self._end_if_quiet()
 
     def _on_nack(self, future: PublishFuture) -> None:
         """The broker refuses it for now (a full queue): a few tries more, then that is the outcome."""
+        if future.done():
+            return  # its deadline passed before
         future.nacks += 1
         delay = _NACK_BACKOFF.delay(future.nacks, 0.5 + self._random() / 2)
         if not future.retry or future.nacks > _NACK_RETRIES or time.monotonic() + delay >= future.deadline:
@@ -287,6 +299,8 @@ class Publishing:
         if channel is None or connection is None:
             self._wait_for_connection()
             return
+        if self._impatient:
+            self._end_unwritten()
         while (self._redrive or self._backlog) and self._may_write(connection):
             batch = self._next_batch()
             if not batch:
@@ -317,6 +331,7 @@ class Publishing:
     def _next_batch(self) -> list[PublishFuture]:
         """Messages for one write, marked as written; a suspect goes alone, when nothing else is on its way."""
         batch: list[PublishFuture] = []
+        late: list[PublishFuture] = []
         size, now = 0, time.monotonic()
         with self._lock:
             while len(batch) < _BATCH_MESSAGES and size < _BATCH_BYTES:
@@ -332,7 +347,7 @@ class Publishing:
                 if future.state != QUEUED:
                     continue  # withdrawn, or its deadline passed
                 if future.deadline <= now:
-                    self._outcomes.expired(future)
+                    late.append(future)
                     continue
                 future.state = WRITTEN
                 future.attempts += 1
@@ -341,6 +356,8 @@ class Publishing:
                 if future.alone:
                     self._alone = True
                     break
+        for future in late:
+            self._outcomes.expired(future)  # outside of the lock: users' callbacks run here
         return batch
 
     def _write(self, connection: Connection, channel: Any, batch: Sequence[PublishFuture]) -> None:
@@ -407,9 +424,8 @@ class Publishing:
         for future in everything:
             if future.deadline <= now:
                 self._outcomes.expired(future)
-        self._resting = {future for future in self._resting if not future.done()}
+        self._drop_done()
         self._watch_deadlines(future for future in everything if not future.done())
-        self._end_if_quiet()
 
     def _unwritten(self) -> list[PublishFuture]:
         return [*self._redrive, *tuple(self._backlog), *self._resting]
@@ -418,14 +434,15 @@ class Publishing:
         for future in (*self._written.entries(), *self._unwritten()):
             self._outcomes.closed(future)
         self._written.lose()
-        self._clear_queues()
+        self._drop_done()
 
-    def _clear_queues(self) -> None:
-        self._redrive.clear()
-        self._resting.clear()
+    def _drop_done(self) -> None:
+        """Forget what has its outcome already, so that bodies do not pile up while nothing can be written."""
+        self._redrive = deque(future for future in self._redrive if not future.done())
+        self._resting = {future for future in self._resting if not future.done()}
         while self._backlog and self._backlog[0].done():
             self._backlog.popleft()
-        self._backlog_watched = 0
+            self._backlog_watched = max(0, self._backlog_watched - 1)
 
     def __repr__(self) -> str:
         return f"<Publishing on {self._link.name}: {len(self._backlog)} queued, {len(self._written)} unconfirmed>"

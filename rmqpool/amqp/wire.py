@@ -164,9 +164,7 @@ def write_batch(connection: Any, channel_number: int, batch: Sequence[tuple[Mess
     pieces: list[bytes] = []
     for message, properties in batch:
         pieces += marshal(channel_number, message, properties, body_max)
-    data = b"".join(pieces)
-    connection.bytes_sent += len(data)
-    connection._adapter_emit_data(data)
+    connection.write(b"".join(pieces))
 
 
 def publish_through_pika(channel: Any, batch: Sequence[tuple[Message, bytes]]) -> None:

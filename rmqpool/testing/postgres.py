@@ -12,16 +12,14 @@ import secrets
 import shutil
 import signal
 from pathlib import Path
-from typing import Literal
 
 from rmqpool.testing.errors import ServicesError
 from rmqpool.testing.ports import ReservedPort
+from rmqpool.testing.postgres_server import PostgresServer, StopMode
 from rmqpool.testing.processes import GuardedProcess, PrivateFolder, run_command, service_user
 from rmqpool.testing.waiting import wait_until
 
-__all__ = ["LocalPostgres", "StopMode"]
-
-StopMode = Literal["fast", "immediate"]
+__all__ = ["LocalPostgres", "PostgresServer", "StopMode"]
 
 _SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 _MISSING = "Postgres is not installed; install it with: sudo apt-get install postgresql (or start a Docker engine)"
@@ -36,18 +34,16 @@ password_encryption = 'scram-sha-256'
 """
 
 
-class LocalPostgres:
-    """A private server: `with LocalPostgres() as server: psycopg.connect(server.url)`. Not thread-safe.
+class LocalPostgres(PostgresServer):
+    """A private server: `with LocalPostgres() as server: psycopg.connect(server.url)`.
 
     `settings` are lines of postgresql.conf. Raises `ServicesError` when Postgres is not installed.
     """
 
-    host = "127.0.0.1"
-
     def __init__(self, settings: str = "") -> None:
         self._binaries = find_postgres()
         self._user = service_user("postgres")
-        self.user, self.password, self.database = "tests", secrets.token_hex(12), "postgres"
+        self.password = secrets.token_hex(12)
         self._process: GuardedProcess | None = None
         self._closed = False
         self._settings = settings
@@ -62,21 +58,10 @@ class LocalPostgres:
         return self._folder.path
 
     @property
-    def url(self) -> str:
-        """The URL of the server's first database."""
-        return self.database_url(self.database)
-
-    def database_url(self, name: str) -> str:
-        """The URL of a database of this server."""
-        return f"postgresql://{self.user}:{self.password}@{self.host}:{self.port}/{name}"
-
-    @property
     def is_running(self) -> bool:
-        """Whether the server's processes are there; true for a paused one."""
         return self._process is not None and self._process.is_running
 
-    def start(self, timeout: float = 30) -> None:
-        """Starts the server (making its cluster the first time) and waits until it takes connections."""
+    def start(self, timeout: float = 60) -> None:
         if self._closed:
             raise ServicesError(f"{self!r} is closed; make a new one.")
         if not (self.folder / "data").exists():
@@ -100,7 +85,6 @@ class LocalPostgres:
             raise ServicesError(f"{error} It wrote:\n{self.log()[-3000:]}") from None
 
     def stop(self, mode: StopMode = "fast", timeout: float = 30) -> None:
-        """Stops the server: "fast" ends its sessions properly, "immediate" aborts, and the next start recovers."""
         if self._process is not None and self._process.is_running:
             self._process.send_all(signal.SIGCONT)
             self._process.send(_SIGNALS[mode])
@@ -108,34 +92,20 @@ class LocalPostgres:
                 self.kill()
                 raise ServicesError(f"{self!r} did not stop within {timeout:g} s, and was killed.")
 
-    def restart(self, mode: StopMode = "fast", timeout: float = 30) -> None:
-        """Stops the server in `mode` and starts it again."""
-        self.stop(mode, timeout)
-        self.start(timeout)
-
     def kill(self) -> None:
-        """Ends all the server's processes with SIGKILL; its data stay."""
         if self._process is not None:
             self._process.kill()
 
     def pause(self) -> None:
-        """Stops the server's processes with SIGSTOP: its sockets stay open and nothing answers."""
         if self._process is None or not self._process.is_running:
             raise ServicesError(f"{self!r} does not run; call start() first.")
         self._process.send_all(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Lets a paused server go on; nothing happens when it is not paused."""
         if self._process is not None:
             self._process.send_all(signal.SIGCONT)
 
-    def heal(self) -> None:
-        """Undoes what tests do to servers: resumed and running. The databases stay."""
-        self.resume()
-        self.start()
-
     def close(self) -> None:
-        """Ends the server and removes all that it had; may be called twice."""
         if not self._closed:
             self._closed = True
             self.kill()
@@ -143,7 +113,6 @@ class LocalPostgres:
             self._reserved.release()
 
     def psql(self, sql: str, database: str | None = None, timeout: float = 30) -> str:
-        """Runs SQL and returns the rows, unaligned, one a line. Raises `ServicesError` with the server's message."""
         # Without the password, which comes from the environment: command lines are public.
         database_url = f"postgresql://{self.user}@{self.host}:{self.port}/{database or self.database}"
         return run_command(
@@ -151,31 +120,10 @@ class LocalPostgres:
             environment=self._environment, timeout=timeout, user=self._user, stdin=sql, cwd=self.folder,
         ).rstrip("\n")  # fmt: skip
 
-    def create_database(self, name: str) -> str:
-        """Creates a database and returns its URL."""
-        quoted = name.replace('"', '""')
-        self.psql(f'CREATE DATABASE "{quoted}"')
-        return self.database_url(name)
-
-    def terminate_backends(self) -> int:
-        """Ends every other session (57P01, admin_shutdown); how many there were."""
-        where = "pid <> pg_backend_pid() AND backend_type = 'client backend'"
-        return int(self.psql(f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {where}"))
-
     def log(self) -> str:
         """What the server wrote."""
         path = self.folder / "output.log"
         return path.read_text(errors="replace") if path.exists() else ""
-
-    def __enter__(self) -> LocalPostgres:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.host}:{self.port}>"
 
     def _is_ready(self) -> bool:
         if not self.is_running:

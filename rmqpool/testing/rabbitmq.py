@@ -56,9 +56,13 @@ class LocalRabbitMQ(RabbitMQNode):
             folder=self._folder.path,
         )
         self.port, self.tls_port = self._places.port, self._places.tls_port
-        self._write_files(config, plugins)
-        self._epmd.acquire()
         path = f"{Path(program('erl')).parent}:{os.defpath}:/usr/sbin:/sbin"
+        try:
+            self._write_files(config, plugins)
+            self._epmd.acquire()
+        except BaseException:
+            self._give_back()
+            raise
         self._environment = environment(self._places, path, self._epmd.environment)
 
     @property
@@ -118,9 +122,7 @@ class LocalRabbitMQ(RabbitMQNode):
             self._closed = True
             self.kill()
             self._epmd.release()
-            self._folder.remove()
-            for port in self._ports:
-                port.release()
+            self._give_back()
 
     def log(self) -> str:
         """What the node wrote: its output and its log file."""
@@ -149,6 +151,11 @@ class LocalRabbitMQ(RabbitMQNode):
             stdin=expression + "\n",
             cwd=self.folder,
         )
+
+    def _give_back(self) -> None:
+        self._folder.remove()
+        for port in self._ports:
+            port.release()
 
     def _running(self) -> GuardedProcess:
         if self._process is None or not self._process.is_running:

@@ -17,6 +17,8 @@ def test_the_names_are_these_for_good():
         "x-rmqpool-original-routing-key",
         "x-rmqpool-original-queue",
         "x-rmqpool-original-expiration",
+        "x-rmqpool-original-user-id",
+        "x-rmqpool-original-cc",
         "x-rmqpool-worker",
         "x-rmqpool-parked-at",
     } == headers.ALL

@@ -199,6 +199,8 @@ def test_what_the_broker_would_refuse_is_refused_by_its_field(fields, told):
         lambda: Exchange(""),
         lambda: Exchange("amq.x"),
         lambda: Exchange("x", type=""),
+        lambda: Exchange("x", type="direkt"),
+        lambda: Exchange("x", type=None),
         lambda: Exchange("x", alternate_exchange=""),
         lambda: Exchange("x", arguments={"alternate-exchange": "y"}),
         lambda: Binding("", "q"),

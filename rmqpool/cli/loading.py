@@ -1,0 +1,153 @@
+"""``MODULE:WORKER`` to the Worker. A mistake is one sentence with a suggestion; only the user's own code shows a traceback."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+import sys
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rmqpool.cli.exits import ExitCode
+from rmqpool.cli.failures import ReportedError
+from rmqpool.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from rmqpool.worker import Worker
+
+__all__ = ["load_worker", "nearest", "parse_path"]
+
+
+def load_worker(path: str) -> Worker:
+    """Import the module (the working directory comes first) and return its Worker.
+
+    Raises ConfigurationError with a suggestion; ReportedError, with the user's traceback, if the module itself fails.
+    """
+    from rmqpool.worker import Worker
+
+    module_name, attribute = parse_path(path)
+    module = _import(module_name)
+    found: Any = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise _missing(module, attribute, Worker)
+        found = getattr(found, part)
+    if not isinstance(found, Worker):
+        raise ConfigurationError(
+            f"{path} is no Worker but {_kind(found)}{_workers_hint(module, Worker)}"
+        )
+    return found
+
+
+def parse_path(path: str) -> tuple[str, str]:
+    """Module and attribute of ``module.sub:attribute``. Pure. Raises ConfigurationError with what it should be."""
+    module, separator, attribute = path.partition(":")
+    if separator and _is_dotted(module) and _is_dotted(attribute):
+        return module, attribute
+    raise ConfigurationError(f"{path!r} is not MODULE:WORKER: write {_corrected(module)}:{attribute or 'worker'}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``; did you mean …?`` for the nearest known name, or an empty text. Pure."""
+    close = difflib.get_close_matches(name, sorted(set(known)), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _is_dotted(text: str) -> bool:
+    return bool(text) and all(part.isidentifier() for part in text.split("."))
+
+
+def _corrected(module: str) -> str:
+    candidate = module.removesuffix(".py").strip("./").replace("/", ".")
+    return candidate if _is_dotted(candidate) else "package.module"
+
+
+def _import(name: str) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise _no_module(name, error.name) from None
+        raise _failed_import(name, error) from None
+    except (Exception, SystemExit) as error:
+        raise _failed_import(name, error) from None
+
+
+def _no_module(name: str, missing: str) -> ConfigurationError:
+    parent = missing.rpartition(".")[0]
+    known = [f"{parent}.{found}" if parent else found for found in _modules_in(parent)]
+    where = f"in package {parent}" if parent else f"in {Path.cwd()} or on the path of {sys.executable}"
+    rest = name.removeprefix(missing)
+    guess = difflib.get_close_matches(missing, known, n=1, cutoff=0.6)
+    hint = f": did you mean {guess[0]}{rest}?" if guess else ": start the command in the folder that holds it, or set PYTHONPATH"
+    return ConfigurationError(f"there is no module {missing} {where}{hint}")
+
+
+def _modules_in(parent: str) -> list[str]:
+    if not parent:
+        return [found.name for found in pkgutil.iter_modules([str(Path.cwd())])]
+    package = sys.modules.get(parent)
+    return [found.name for found in pkgutil.iter_modules(getattr(package, "__path__", []))]
+
+
+def _failed_import(name: str, error: BaseException) -> ReportedError:
+    """The user's module failed: their traceback, from their first line on, and which line it was."""
+    own = _user_part(error.__traceback__)
+    lines = "".join(traceback.format_exception(type(error), error, own))
+    frames = traceback.extract_tb(own)
+    where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else _syntax_place(error)
+    text = str(error).strip().splitlines()
+    told = f"{type(error).__name__}{f': {text[0]}' if text else ''}"
+    return ReportedError(
+        f"importing {name} failed{f' at {where}' if where else ''}: {told}",
+        exit_code=ExitCode.CONFIGURATION,
+        detail=lines,
+        facts={"module": name},
+    )
+
+
+def _user_part(trace: TracebackType | None) -> TracebackType | None:
+    """Without our own frames and those of the import machinery at the top."""
+    while trace is not None:
+        filename = trace.tb_frame.f_code.co_filename
+        if filename not in (__file__, importlib.__file__) and not filename.startswith("<frozen importlib"):
+            return trace
+        trace = trace.tb_next
+    return None
+
+
+def _syntax_place(error: BaseException) -> str:
+    return f"{error.filename}:{error.lineno}" if isinstance(error, SyntaxError) and error.filename else ""
+
+
+def _missing(module: ModuleType, attribute: str, worker_class: type) -> ConfigurationError:
+    workers = _workers(module, worker_class)
+    names = workers or [name for name in vars(module) if not name.startswith("_")]
+    near = nearest(attribute, names)
+    hint = f"{near.rstrip('?')}?" if near else _workers_hint(module, worker_class)
+    return ConfigurationError(f"module {module.__name__} has no {attribute}{hint}")
+
+
+def _workers(module: ModuleType, worker_class: type) -> list[str]:
+    return sorted(name for name, value in vars(module).items() if isinstance(value, worker_class))
+
+
+def _workers_hint(module: ModuleType, worker_class: type) -> str:
+    workers = _workers(module, worker_class)
+    if workers:
+        return f"; its workers: {', '.join(f'{module.__name__}:{name}' for name in workers)}"
+    return f"; {module.__name__} holds no Worker: write worker = Worker(…) in it, from rmqpool import Worker"
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return f"a {type(value).__name__}"

@@ -1,0 +1,148 @@
+"""A publish job from its options to its exit code: settings, pool, pipeline, summary."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rmqpool.cli.exits import ExitCode
+from rmqpool.cli.failures import Failure, failure_of
+from rmqpool.cli.publishing.interrupt import Interrupt
+from rmqpool.cli.publishing.pacing import Pacer
+from rmqpool.cli.publishing.pipeline import Pipeline, Submit
+from rmqpool.cli.publishing.progress import progress
+from rmqpool.cli.publishing.reading import Body, body_of, json_lines, lines_of, opened, whole_stdin
+from rmqpool.cli.publishing.tally import Tally
+from rmqpool.cli.session import load, make_pool
+from rmqpool.cli.terminal import print_json, print_line, styled
+from rmqpool.errors import ConfigurationError, RmqpoolError
+from rmqpool.future import PublishFuture
+from rmqpool.publisher import Publisher
+from rmqpool.topology import Queue, expand
+
+__all__ = ["Job", "parse_headers", "run_job"]
+
+_SHOWN = 5  # failures that are told one by one
+_CLOSE = 5.0  # seconds to close the pool
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be published, how, and how to tell of it. ``timeout`` is each message's deadline in seconds."""
+
+    queue: str
+    body: str | None
+    jsonl: str | None
+    exchange: str
+    rate: float | None
+    content_type: str | None
+    headers: tuple[str, ...]
+    persistent: bool
+    declare: bool
+    timeout: float | None
+    as_json: bool
+
+
+def run_job(job: Job, url: str | None) -> int:
+    """Publish; print the summary; return the exit code. Raises RmqpoolError if nothing could be begun."""
+    headers = parse_headers(job.headers)
+    settings = load(url=url)
+    tally = Tally()
+    with _bodies(job) as (bodies, size):
+        pool = make_pool(settings, "publish", job.timeout)
+        try:
+            if job.declare:
+                pool.declare_once(expand([Queue(job.queue)]), job.timeout)
+            began = time.monotonic()
+            submit = _submitter(Publisher(pool, timeout=job.timeout), job, headers)
+            stopped = _run(job, submit, tally, bodies, size)
+            seconds = time.monotonic() - began
+        finally:
+            pool.close(_CLOSE)
+    return _tell(job, tally, stopped, seconds)
+
+
+def parse_headers(texts: Iterable[str]) -> dict[str, str]:
+    """``NAME=VALUE`` texts as headers; values are texts. Pure. Raises ConfigurationError."""
+    headers: dict[str, str] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise ConfigurationError(f"--header {text!r} is not NAME=VALUE")
+        headers[name] = value
+    return headers
+
+
+@contextmanager
+def _bodies(job: Job) -> Iterator[tuple[Iterator[Body], int | None]]:
+    """What to publish, and how many bytes that is, if one can know."""
+    if job.jsonl is None:
+        given = whole_stdin() if job.body == "-" else job.body or ""
+        yield iter([body_of(given, job.content_type)]), None
+        return
+    with opened(job.jsonl) as file:
+        source = "stdin" if job.jsonl == "-" else job.jsonl
+        size = Path(job.jsonl).stat().st_size if job.jsonl != "-" else None
+        yield json_lines(lines_of(file), source, job.content_type), size or None
+
+
+def _submitter(publisher: Publisher, job: Job, headers: dict[str, str]) -> Submit:
+    def submit(body: Body) -> PublishFuture:
+        return publisher.submit_to(
+            job.exchange,
+            job.queue,
+            body.content,
+            content_type=body.content_type,
+            headers=headers or None,
+            persistent=job.persistent,
+        )
+
+    return submit
+
+
+def _run(
+    job: Job, submit: Submit, tally: Tally, bodies: Iterator[Body], size: int | None
+) -> RmqpoolError | KeyboardInterrupt | None:
+    with progress(size, wanted=job.jsonl is not None and not job.as_json) as update, Interrupt() as interrupt:
+        try:
+            return Pipeline(submit, tally, interrupt, Pacer(job.rate), update).run(bodies)
+        except KeyboardInterrupt as error:
+            return error
+
+
+def _tell(job: Job, tally: Tally, stopped: RmqpoolError | KeyboardInterrupt | None, seconds: float) -> int:
+    failure = _failure(job, tally, stopped)
+    code = failure.exit_code if failure else ExitCode.PROBLEMS if tally.failed else ExitCode.OK
+    if job.as_json:
+        error = failure.as_json() if failure else {}
+        print_json({**tally.as_json(seconds), **error})
+        return code
+    for failed in tally.failures[:_SHOWN]:
+        where = f"line {failed.line}: " if job.jsonl is not None else ""
+        print_line(f"{styled('not confirmed:', 'red', sys.stderr)} {where}{failed.error}", error=True)
+    if tally.failed > _SHOWN:
+        print_line(f"… and {tally.failed - _SHOWN} more that were not confirmed (--json tells them)", error=True)
+    if failure:
+        print_line(f"{styled('rmqpool:', 'red', sys.stderr)} {failure.message}", error=True)
+    print_line(tally.summary(seconds))
+    return code
+
+
+def _failure(job: Job, tally: Tally, stopped: RmqpoolError | KeyboardInterrupt | None) -> Failure | None:
+    """Why the run ended before its input did."""
+    if isinstance(stopped, KeyboardInterrupt):
+        where = f" after line {tally.last_line}" if job.jsonl is not None else ""
+        return Failure("Interrupted", f"interrupted{where}", ExitCode.INTERRUPTED)
+    if stopped is not None:
+        return failure_of(stopped)
+    if job.jsonl is not None and tally.broker_is_away:
+        sentence = (
+            f"the broker gave no answer in time, so reading stopped after line {tally.last_line}; go on with "
+            f"tail -n +{tally.last_line + 1} once it is back, and with the lines named above"
+        )
+        return Failure("BrokerAway", sentence, ExitCode.PROBLEMS)
+    return None

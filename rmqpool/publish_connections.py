@@ -1,0 +1,162 @@
+"""The publish connections of one pool: each thread keeps to one of them, so that its messages keep their order.
+
+A connection that is not wanted any longer (drained, too old, the pool was made smaller) is retired: it takes nothing new,
+brings what it has to its outcomes, and ends. The pool knows it until then: flush() and close() wait for it too.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+from rmqpool.amqp.link import Link, LinkState, LinkStatus
+from rmqpool.amqp.publishing import Publishing
+from rmqpool.errors import PoolClosedError
+from rmqpool.topology import Topology
+
+__all__ = ["PublishConnection", "PublishConnections"]
+
+
+class PublishConnection:
+    """A publish connection, its engine, and when it is to be replaced (monotonic)."""
+
+    def __init__(self, link: Link, publishing: Publishing, retire_at: float) -> None:
+        self.link = link
+        self.publishing = publishing
+        self._retire_at = retire_at
+        self._retired = False
+
+    @property
+    def usable(self) -> bool:
+        """True while new messages may go here."""
+        return not self._retired and not self.publishing.closed and time.monotonic() < self._retire_at
+
+    @property
+    def ended(self) -> bool:
+        """True once the connection and its thread are gone."""
+        return self.link.status().state is LinkState.CLOSED
+
+    def retire(self) -> None:
+        """Take no new messages; the connection ends by itself once the last one has its outcome."""
+        self._retired = True
+        self.publishing.retire()
+
+
+class PublishConnections:
+    """``count`` connections, made by ``make`` when they are needed. Thread-safe."""
+
+    def __init__(self, make: Callable[[], PublishConnection], count: int) -> None:
+        self._make = make
+        self._count = count
+        self._lock = threading.RLock()
+        self._local = threading.local()
+        self._current: list[PublishConnection] = []
+        self._retired: list[PublishConnection] = []
+        self._turn = 0
+        self._closed = False
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """Those that take messages."""
+        return tuple(connection.link for connection in tuple(self._current))
+
+    def open(self) -> None:
+        """Make what is missing; does not wait. Raises PoolClosedError."""
+        with self._lock:
+            self._check_open()
+            while len(self._current) < self._count:
+                self._current.append(self._make())
+
+    def mine(self) -> Publishing:
+        """The calling thread's engine; another one only after its connection was retired. Raises PoolClosedError."""
+        connection: PublishConnection | None = getattr(self._local, "connection", None)
+        if connection is not None and connection.usable and not self._closed:
+            return connection.publishing
+        with self._lock:
+            self._retire(connection for connection in self._current if not connection.usable)
+            self.open()
+            chosen = self._current[self._turn % len(self._current)]
+            self._turn += 1
+        self._local.connection = chosen
+        return chosen.publishing
+
+    def resize(self, count: int) -> None:
+        """Change how many there are; surplus ones retire."""
+        with self._lock:
+            self._check_open()
+            running, self._count = bool(self._current), count
+            self._retire(self._current[count:])
+            if running:
+                self.open()
+
+    def replace(self, deadline: float) -> None:
+        """New ones for all, and wait until ``deadline`` for the old ones to end; they end anyway."""
+        with self._lock:
+            self._check_open()
+            old = tuple(self._current)
+            self._retire(old)
+            if old:
+                self.open()
+        for connection in old:
+            connection.publishing.close(deadline)
+            connection.link.close(max(0.5, deadline - time.monotonic()))
+
+    def declare_on_connect(self, topology: Iterable[Topology]) -> None:
+        """Declare these values on every later connection."""
+        items = tuple(topology)
+        with self._lock:
+            for connection in self._living():
+                connection.publishing.declare_on_connect(items)
+
+    def flush(self, deadline: float) -> bool:
+        """Wait until no message is on its way; False if some still are at ``deadline``."""
+        with self._lock:
+            engines = [connection.publishing for connection in self._living()]
+        return all(engine.window.wait_empty(deadline) for engine in engines)
+
+    def close(self) -> list[PublishConnection]:
+        """Take nothing new; returns every connection that is to be ended."""
+        with self._lock:
+            self._closed = True
+            living = self._living()
+            self._current, self._retired = [], []
+        return living
+
+    def statuses(self) -> tuple[LinkStatus, ...]:
+        """Those that take messages."""
+        return tuple(link.status() for link in self.links)
+
+    def unsettled(self) -> int:
+        """Messages without an outcome, also on connections that retire."""
+        with self._lock:
+            return sum(connection.publishing.window.messages for connection in self._living())
+
+    def unconfirmed(self) -> int:
+        """Messages written and not answered, also on connections that retire."""
+        with self._lock:
+            return sum(connection.publishing.unconfirmed for connection in self._living())
+
+    def abandon_after_fork(self) -> None:
+        """In a forked child: the parent's connections are not ours, and nobody else runs here yet."""
+        for connection in (*self._current, *self._retired):
+            connection.publishing.abandon_after_fork()
+            connection.link.abandon_after_fork()
+
+    def _living(self) -> list[PublishConnection]:
+        self._forget_ended()
+        return [*self._current, *self._retired]
+
+    def _retire(self, connections: Iterable[PublishConnection]) -> None:
+        for connection in tuple(connections):
+            self._current.remove(connection)
+            self._retired.append(connection)
+            connection.retire()
+        self._forget_ended()
+
+    def _forget_ended(self) -> None:
+        self._retired = [connection for connection in self._retired if not connection.ended]
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise PoolClosedError("the pool is closed: open a new one")

@@ -1,0 +1,58 @@
+"""An exception as texts. Whatever its ``__str__``, its class or its traceback do, this returns."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["Failure", "describe"]
+
+_FRAMES = 60
+_MOST = 64 * 1024  # characters kept of a text; far more than fits into a header frame
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a message is parked: ``reason`` as in the header of that name, and the exception's texts (may be empty)."""
+
+    reason: str
+    type: str = ""
+    message: str = ""
+    traceback: str = ""
+
+    def __str__(self) -> str:
+        told = f"{self.type}: {self.message}" if self.message else self.type
+        return f"{self.reason} ({told[:500]})" if told else self.reason
+
+
+def describe(reason: str, error: BaseException) -> Failure:
+    """The texts of ``error``; a part that cannot be had is replaced by a remark."""
+    return Failure(
+        reason,
+        _guarded(lambda: _type_name(type(error)), "(the exception's class has no name)"),
+        _guarded(lambda: _text(error), "(the exception cannot be turned into text)"),
+        _guarded(lambda: _trace(error), "(the traceback cannot be formatted)"),
+    )
+
+
+def _type_name(kind: type[BaseException]) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _text(error: BaseException) -> str:
+    return str(error)[:_MOST]
+
+
+def _trace(error: BaseException) -> str:
+    lines = traceback.TracebackException.from_exception(error, limit=-_FRAMES, compact=True).format()
+    text = "".join(lines)
+    return text if len(text) <= _MOST else text[: _MOST // 2] + "\n…\n" + text[-_MOST // 2 :]
+
+
+def _guarded(produce: Callable[[], str], otherwise: str) -> str:
+    try:
+        text = produce()
+        return text if type(text) is str else str.__str__(text)
+    except BaseException:  # noqa: BLE001 - user code runs here: also a __str__ that raises SystemExit is only a bad text
+        return otherwise

@@ -1,0 +1,194 @@
+"""What a handler function takes, found out once from its signature, and how a delivery becomes its arguments.
+
+Whatever is wrong with a signature is a ConfigurationError when the handler is registered, never at its first message.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rmqpool.codecs import BINARY, JSON, MSGPACK, TEXT, YAML, decode_body
+from rmqpool.compression import compression_of
+from rmqpool.conversion import converter
+from rmqpool.errors import ConfigurationError
+from rmqpool.message import Delivery
+
+__all__ = ["Handler", "content_types", "inspect_handler"]
+
+_SHORT_NAMES = {"json": JSON, "text": TEXT, "bytes": BINARY, "binary": BINARY, "msgpack": MSGPACK, "yaml": YAML}
+_EMPTY = inspect.Parameter.empty
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_UNTYPED: tuple[Any, ...] = (Any, object, _EMPTY)
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A function and what it takes. ``arguments`` turns a delivery into a call's arguments, or raises DecodeError."""
+
+    function: Callable[..., Any]
+    name: str
+    is_async: bool
+    takes_delivery: bool
+    arguments: Callable[[Delivery], Arguments]
+
+
+def inspect_handler(function: Callable[..., Any], accept: Collection[str]) -> Handler:
+    """Find out what ``function`` takes: a body, a body and a delivery, or a delivery only.
+
+    ``accept`` names content types in full. Raises ConfigurationError, naming the function and what is wrong.
+    """
+    name = _name_of(function)
+    if not callable(function):
+        raise ConfigurationError(f"handler {name} cannot be called: decorate a function")
+    called = function if inspect.isroutine(function) else getattr(function, "func", type(function).__call__)
+    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
+        raise ConfigurationError(f"handler {name} is a generator: it would never run; replace its yield")
+    first, delivery = _parameters(function, name)
+    body_type = _annotation(function, first, name)
+    if body_type is Delivery:
+        if delivery is not None:
+            raise ConfigurationError(f"handler {name} asks for the delivery twice: give the first parameter a body type")
+        return Handler(function, name, inspect.iscoroutinefunction(called), True, lambda received: ((received,), {}))
+    decode = _decoder(body_type, accept, name)
+    return Handler(
+        function, name, inspect.iscoroutinefunction(called), delivery is not None, _arguments(decode, delivery)
+    )
+
+
+def content_types(accept: Collection[str]) -> tuple[str, ...]:
+    """Content types in full; ``json``, ``text``, ``bytes``, ``msgpack`` and ``yaml`` are short for theirs.
+
+    Raises ConfigurationError for a name that is neither.
+    """
+    if isinstance(accept, str) or not accept:
+        raise ConfigurationError(f"accept is {accept!r}; give a list of content types, such as ['json', 'text/csv']")
+    full = []
+    for name in accept:
+        if not isinstance(name, str) or (name not in _SHORT_NAMES and "/" not in name):
+            raise ConfigurationError(
+                f"accept names {name!r}; give a content type such as 'text/csv', or one of: {', '.join(_SHORT_NAMES)}"
+            )
+        full.append(_SHORT_NAMES.get(name, name))
+    return tuple(full)
+
+
+def _name_of(function: object) -> str:
+    kind = type(function)
+    name = getattr(function, "__qualname__", None) or f"{kind.__qualname__} object"
+    return f"{getattr(function, '__module__', kind.__module__)}.{name}"
+
+
+def _parameters(function: Callable[..., Any], name: str) -> tuple[inspect.Parameter, inspect.Parameter | None]:
+    """The body's parameter, and the delivery's if there is one."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (ValueError, TypeError):
+        raise ConfigurationError(f"handler {name} has no signature that can be read: wrap it in a function") from None
+    if not parameters or parameters[0].kind not in _POSITIONAL:
+        raise ConfigurationError(
+            f"handler {name} takes no message: its first parameter must be the body, such as {_example(name)}"
+        )
+    delivery = None
+    for parameter in parameters[1:]:
+        if delivery is None and _is_delivery(function, parameter, name):
+            delivery = parameter
+        elif parameter.default is _EMPTY and parameter.kind not in (
+            inspect.Parameter.VAR_POSITIONAL,
+            inspect.Parameter.VAR_KEYWORD,
+        ):
+            raise ConfigurationError(
+                f"handler {name} has a parameter {parameter.name!r} that nothing fills: a handler takes the body and, "
+                f"if it wants, the delivery, as in {_example(name)}; give the parameter a default, or remove it"
+            )
+    return parameters[0], delivery
+
+
+def _example(name: str) -> str:
+    return f"def {name.rpartition('.')[2]}(body: dict, delivery: Delivery)"
+
+
+def _is_delivery(function: Callable[..., Any], parameter: inspect.Parameter, name: str) -> bool:
+    if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+        return False
+    annotation = _annotation(function, parameter, name)
+    if parameter.name == "delivery" and annotation not in (Delivery, *_UNTYPED):
+        raise ConfigurationError(f"handler {name} types delivery as {annotation!r}; it is a rmqpool.Delivery")
+    return annotation is Delivery or parameter.name == "delivery"
+
+
+def _annotation(function: Callable[..., Any], parameter: inspect.Parameter, name: str) -> Any:
+    """The parameter's type; a text (``from __future__ import annotations``) is looked up where the function is."""
+    annotation = parameter.annotation
+    if not isinstance(annotation, str):
+        return annotation
+    holder = inspect.unwrap(getattr(function, "func", function))
+    owner = holder if inspect.isroutine(holder) else type(holder).__call__
+    namespace: Mapping[str, Any] = getattr(owner, "__globals__", None) or getattr(owner.__func__, "__globals__", {})
+    try:
+        return typing.get_type_hints(_Annotated(parameter.name, annotation), dict(namespace), include_extras=True)[
+            parameter.name
+        ]
+    except Exception as error:
+        raise ConfigurationError(
+            f"handler {name}: the type {annotation!r} of parameter {parameter.name!r} cannot be found ({error}); define "
+            "or import it at the top of the handler's module"
+        ) from error
+
+
+class _Annotated:
+    """One annotation for typing.get_type_hints, so that a bad one elsewhere does not matter."""
+
+    def __init__(self, name: str, annotation: str) -> None:
+        self.__annotations__ = {name: annotation}
+
+
+def _decoder(body_type: Any, accept: Collection[str], name: str) -> Callable[[Delivery], Any]:
+    """From a delivery to a value of ``body_type``.
+
+    ``bytes`` is the body as it is, whatever its content type (decompressed). A message without a content type is read
+    as the first type of ``accept`` when the handler asks for something that bytes are not.
+    """
+    try:
+        convert = converter(body_type)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"handler {name}: {error}") from error
+    if body_type is bytes:
+        return _raw
+    if any(body_type is kind for kind in _UNTYPED):
+        return lambda received: _decoded(received, received.content_type, accept)
+    assumed = TEXT if body_type is str else next(iter(accept))
+
+    def decode(received: Delivery) -> Any:
+        if received.content_type:
+            return convert(_decoded(received, received.content_type, accept))
+        return convert(_decoded(received, assumed, (assumed,)))
+
+    return decode
+
+
+def _decoded(received: Delivery, content_type: str | None, accept: Collection[str]) -> Any:
+    return decode_body(received.body, content_type, received.content_encoding, received.headers, accept=accept)
+
+
+def _raw(received: Delivery) -> bytes:
+    if not compression_of(received.content_encoding, received.headers):
+        return received.body
+    plain: bytes = decode_body(received.body, None, received.content_encoding, received.headers)
+    return plain
+
+
+def _arguments(
+    decode: Callable[[Delivery], Any], delivery: inspect.Parameter | None
+) -> Callable[[Delivery], Arguments]:
+    if delivery is None:
+        return lambda received: ((decode(received),), {})
+    if delivery.kind is inspect.Parameter.POSITIONAL_ONLY:
+        return lambda received: ((decode(received), received), {})
+    name = delivery.name
+    return lambda received: ((decode(received),), {name: received})

@@ -1,0 +1,149 @@
+"""What ``@worker.consumer(...)`` was told, checked at once: a mistake shows when the module is imported."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from rmqpool.errors import ConfigurationError
+from rmqpool.topology import DEAD_DELIVERY_LIMIT, Queue, Topology, dead_queue_name, expand
+from rmqpool.worker.handlers import Handler, content_types, inspect_handler
+
+__all__ = ["ConsumerDefinition", "define", "select", "topology_of", "with_declared"]
+
+PREFETCH_FACTOR = 4  # one message runs and three wait: a round trip to the broker is hidden, and few are hoarded
+PREFETCH_MAX = 2000  # https://www.rabbitmq.com/docs/quorum-queues
+_MOST_THREADS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerDefinition:
+    """One registered consumer. ``prefetch`` None is PREFETCH_FACTOR times ``concurrency``, at most PREFETCH_MAX."""
+
+    queue: Queue
+    handler: Handler
+    concurrency: int
+    prefetch: int | None
+    on_error: Literal["park", "requeue"]
+    ack: Literal["auto", "manual"]
+    redeclare: bool
+
+    @property
+    def messages_ahead(self) -> int:
+        """The prefetch count that the broker is asked for."""
+        return min(PREFETCH_MAX, PREFETCH_FACTOR * self.concurrency) if self.prefetch is None else self.prefetch
+
+    @property
+    def parking_queue(self) -> str:
+        """The queue that failed messages are parked in: the queue's own dead-letter queue, or ``<queue>.dead``."""
+        return self.queue.dead_letter_queue or dead_queue_name(self.queue.name)
+
+    def parking(self) -> Queue:
+        """The queue of :attr:`parking_queue` as a value."""
+        implied = self.queue.implied()
+        return implied[0] if implied else Queue(self.parking_queue, delivery_limit=DEAD_DELIVERY_LIMIT, dead_letter=None)
+
+    def with_overrides(self, concurrency: int | None, prefetch: int | None) -> ConsumerDefinition:
+        """The same with what the command line says."""
+        changed = self
+        if concurrency is not None:
+            changed = replace(changed, concurrency=_whole("concurrency", concurrency, _MOST_THREADS))
+        if prefetch is not None:
+            changed = replace(changed, prefetch=_whole("prefetch", prefetch, PREFETCH_MAX))
+        return changed
+
+
+def define(
+    function: Callable[..., Any],
+    queue: str | Queue,
+    *,
+    concurrency: int,
+    prefetch: int | None,
+    declared_as: Queue | None,
+    on_error: Literal["park", "requeue"],
+    ack: Literal["auto", "manual"],
+    accept: Collection[str],
+    redeclare: bool,
+) -> ConsumerDefinition:
+    """Check everything. Raises ConfigurationError that says what to write instead."""
+    value = _queue(queue, declared_as)
+    if on_error not in ("park", "requeue"):
+        raise ConfigurationError(f"on_error is {on_error!r}; it must be 'park' or 'requeue'")
+    if ack not in ("auto", "manual"):
+        raise ConfigurationError(f"ack is {ack!r}; it must be 'auto' or 'manual'")
+    handler = inspect_handler(function, content_types(accept))
+    if ack == "manual" and not handler.takes_delivery:
+        raise ConfigurationError(
+            f"handler {handler.name} has ack='manual' but does not take the delivery that it must settle: "
+            "add a parameter 'delivery: Delivery'"
+        )
+    return ConsumerDefinition(
+        value,
+        handler,
+        _whole("concurrency", concurrency, _MOST_THREADS),
+        None if prefetch is None else _whole("prefetch", prefetch, PREFETCH_MAX),
+        on_error,
+        ack,
+        redeclare,
+    )
+
+
+def select(definitions: Sequence[ConsumerDefinition], queues: Iterable[str] | None, worker: str) -> list[ConsumerDefinition]:
+    """Those that consume one of ``queues``; all for None. Raises ConfigurationError for a queue that nobody consumes."""
+    if not definitions:
+        raise ConfigurationError(f"worker {worker!r} has no consumer: decorate a handler with @worker.consumer('queue')")
+    if queues is None:
+        return list(definitions)
+    known = {definition.queue.name: definition for definition in definitions}
+    chosen: dict[str, ConsumerDefinition] = {}
+    for name in queues:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"it consumes: {', '.join(sorted(known))}"
+            raise ConfigurationError(f"worker {worker!r} does not consume queue {name!r}; {hint}")
+        chosen[name] = known[name]
+    if not chosen:
+        raise ConfigurationError(f"no queue was chosen for worker {worker!r}; it consumes: {', '.join(sorted(known))}")
+    return list(chosen.values())
+
+
+def topology_of(definitions: Iterable[ConsumerDefinition], declared: Iterable[Topology]) -> tuple[Topology, ...]:
+    """Everything to declare, each value once, in the order in which to declare.
+
+    Raises ConfigurationError if a name stands for two different queues or exchanges.
+    """
+    explicit = tuple(declared)
+    names = {value.name for value in explicit if isinstance(value, Queue)}
+    parking = [d.parking() for d in definitions if d.parking_queue not in names]
+    return expand([*explicit, *(d.queue for d in definitions), *parking])
+
+
+def with_declared(definition: ConsumerDefinition, declared: Iterable[Topology]) -> ConsumerDefinition:
+    """A consumer that gave only a queue's name takes the Queue of that name that the worker declares."""
+    name = definition.queue.name
+    for value in declared:
+        if isinstance(value, Queue) and value.name == name and definition.queue == Queue(name):
+            return replace(definition, queue=value)
+    return definition
+
+
+def _queue(queue: str | Queue, declared_as: Queue | None) -> Queue:
+    if isinstance(queue, Queue):
+        if declared_as is not None and declared_as != queue:
+            raise ConfigurationError(f"consumer of queue {queue.name!r}: give the Queue once, not as queue= too")
+        return queue
+    if not isinstance(queue, str):
+        raise ConfigurationError("@worker.consumer needs the queue's name: write @worker.consumer('orders')")
+    if declared_as is None:
+        return Queue(queue)
+    if declared_as.name != queue:
+        raise ConfigurationError(f"consumer of queue {queue!r} has queue=Queue({declared_as.name!r}): use one name")
+    return declared_as
+
+
+def _whole(name: str, value: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise ConfigurationError(f"{name} is {value!r}; give a whole number from 1 to {most}")
+    return value

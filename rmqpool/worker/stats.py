@@ -1,0 +1,89 @@
+"""What a worker counts, and what it tells. Counters only grow, from the start of a run to its end."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, fields
+
+__all__ = ["ConsumerStats", "Counters", "WorkerStats"]
+
+
+class Counters:
+    """The counters of one consumer. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts = {field.name: 0 for field in fields(_Counted)}
+
+    def add(self, name: str, count: int = 1) -> None:
+        """Count; KeyError for a name that is no field."""
+        with self._lock:
+            self._counts[name] += count
+
+    def values(self) -> dict[str, int]:
+        """A copy of all counters."""
+        with self._lock:
+            return dict(self._counts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """``handled``: the handler returned. ``failed``: it raised (a verdict is no failure). ``rejected``, ``retried``:
+    it raised Reject or Retry. ``undecodable``: it was not called, because the body is not what it takes. ``parked``:
+    confirmed in the dead-letter queue. ``dead_lettered``: left to the broker, because parking failed. ``requeued``:
+    went back to the queue, failed or not begun. ``unsettled``: ack='manual', and the handler returned without settling.
+    ``stale``: dropped, because the channel of the delivery was gone (the message comes again). ``abandoned``: the
+    handler still ran when the worker stopped waiting for it (the message comes again).
+    """
+
+    handled: int = 0
+    failed: int = 0
+    rejected: int = 0
+    retried: int = 0
+    undecodable: int = 0
+    parked: int = 0
+    parking_failed: int = 0
+    dead_lettered: int = 0
+    requeued: int = 0
+    unsettled: int = 0
+    stale: int = 0
+    abandoned: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerStats(_Counted):
+    """One consumer. ``in_progress``: handlers running now; ``waiting``: delivered and not begun; ``ready``: the broker
+    delivers to it; ``delivered``: messages received; ``last_error``: what its channel lost last, as text.
+    """
+
+    queue: str = ""
+    ready: bool = False
+    in_progress: int = 0
+    waiting: int = 0
+    delivered: int = 0
+    last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStats(_Counted):
+    """A worker: the sums of its consumers. ``state`` is new, starting, running, stopping or stopped."""
+
+    name: str = ""
+    state: str = "new"
+    ready: bool = False
+    in_progress: int = 0
+    consumers: tuple[ConsumerStats, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, state: str, consumers: tuple[ConsumerStats, ...]) -> WorkerStats:
+        """Add the consumers up. The worker is ready while it runs and all of them are."""
+        summed = {field.name: sum(getattr(one, field.name) for one in consumers) for field in fields(_Counted)}
+        ready = state == "running" and all(one.ready for one in consumers)
+        return cls(
+            **summed,
+            name=name,
+            state=state,
+            ready=ready,
+            in_progress=sum(one.in_progress for one in consumers),
+            consumers=consumers,
+        )

@@ -1,0 +1,43 @@
+"""What a handler raises to say what becomes of its message. They are verdicts, not errors.
+
+They stand outside the tree of ``rmqpool.errors`` on purpose: ``except RmqpoolError`` around a publish inside a handler
+must not swallow a verdict.
+"""
+
+from __future__ import annotations
+
+import math
+
+from rmqpool.errors import ConfigurationError
+
+__all__ = ["LONGEST_HELD", "Reject", "Retry"]
+
+LONGEST_HELD = 60.0
+"""Seconds that a worker holds a message back at most: it takes a place of the prefetch meanwhile."""
+
+
+class Retry(Exception):  # noqa: N818 - a verdict
+    """Try this message again. It goes back to its queue, and the broker counts the attempt towards its delivery limit.
+
+    ``delay`` is in seconds, from 0 to 60: the worker holds the message back, unacknowledged, and one place of the
+    prefetch with it; a worker that stops gives it back at once. None: a short pause that grows with the attempts (0.1
+    to 5 s). When the delivery limit is reached (quorum queues), the broker dead-letters the message.
+
+    Raises ConfigurationError for another delay; uncaught, that parks the message as any exception does.
+    """
+
+    def __init__(self, reason: str = "", *, delay: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.delay = delay
+        number = isinstance(delay, int | float) and not isinstance(delay, bool)
+        if delay is not None and not (number and math.isfinite(delay) and 0 <= delay <= LONGEST_HELD):
+            raise ConfigurationError(f"Retry(delay={delay!r}): give seconds from 0 to {LONGEST_HELD:g}")
+
+
+class Reject(Exception):  # noqa: N818 - a verdict
+    """This message can never be handled: park it, with ``reason`` in its headers as ``rejected:<reason>``."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = str(reason)
