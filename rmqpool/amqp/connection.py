@@ -4,6 +4,7 @@ size of what waits to be written. Private names of pika's are used here and in w
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pika
@@ -11,6 +12,7 @@ from pika import spec
 from pika.adapters.utils.io_services_utils import _AsyncPlaintextTransport
 from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
 
+from rmqpool.amqp.wire import leading_acks
 from rmqpool.settings import ConnectionSettings
 from rmqpool.version import __version__
 
@@ -27,6 +29,8 @@ class Connection(pika.SelectConnection):
     def __init__(self, parameters: pika.ConnectionParameters, services: SelectorIOServicesAdapter) -> None:
         self.last_byte_at = time.monotonic()
         self.broker_close: tuple[int, str] | None = None
+        self.ack_channel = 0  # the channel whose acks go straight to on_acks; 0: all go through pika
+        self.on_acks: Callable[[list[tuple[int, bool]]], None] = lambda acks: None
         super().__init__(
             parameters,
             on_open_error_callback=lambda *_: None,
@@ -64,7 +68,15 @@ class Connection(pika.SelectConnection):
 
     def _on_data_available(self, data: bytes) -> None:
         self.last_byte_at = time.monotonic()
-        super()._on_data_available(data)
+        if self.ack_channel and not self._frame_buffer:
+            acks, size = leading_acks(data, self.ack_channel)
+            if acks:
+                self.bytes_received += size  # pika's heartbeat checker counts these
+                self.frames_received += len(acks)
+                self.on_acks(acks)
+                data = data[size:]
+        if data:
+            super()._on_data_available(data)
 
     def _note_broker_close(self, frame: Any) -> None:
         self.broker_close = (frame.method.reply_code, frame.method.reply_text)

@@ -286,7 +286,14 @@ class Link:
         refused = isinstance(error, REFUSALS)
         self._refusal = error if refused else None
         self._tell(LinkEvent.CONNECT_FAILED, str(error))
-        _LOGGER.warning("connection %s: attempt %d failed: %s", self.name, self._failures, error)
+        rare = refused or self._failures & (self._failures - 1) == 0  # the 1st, 2nd, 4th, 8th … in a row
+        _LOGGER.log(
+            logging.WARNING if rare else logging.DEBUG,
+            "connection %s: attempt %d failed: %s",
+            self.name,
+            self._failures,
+            error,
+        )
         self._schedule_retry(refused)
         if refused:
             for actor in tuple(self._actors):

@@ -113,6 +113,17 @@ class Outcomes:
         )
         self._end(future, NotSentError(sentence, **future.names()))
 
+    def headers_too_large(self, future: PublishFuture, room: int) -> None:
+        """This broker agreed to smaller frames than the settings allow; writing it would end the connection (501)."""
+        if future.attempts:  # written to another host of the list, which had larger frames
+            self._end(future, self._unknown(future, f"its headers do not fit into a frame of {room} bytes here"))
+            return
+        sentence = (
+            f"message {future.message.message_id} to {_target(future)} was not sent: its headers take {len(future.header)} "
+            f"bytes, and a frame of this broker holds {room}: put large values into the body, or raise the broker's frame_max"
+        )
+        self._end(future, NotSentError(sentence, **future.names()))
+
     def lost(self, future: PublishFuture, text: str, cause: RmqpoolError | None) -> None:
         """The channel or connection died after it was written, and it must not be written again (retry=False)."""
         self._end(future, self._unknown(future, f"its channel was lost before the confirm ({text})"), cause)

@@ -72,6 +72,7 @@ class Publishing:
         self._channel: Any = None  # with confirms on
         self._opening: Any = None  # the one channel there is on this connection, from its channel.open on
         self._fast = False
+        self._header_max = 0  # bytes of encoded properties that fit into one frame, as negotiated with this broker
         self._epoch = 0
         self._awake = False
         self._alone = False  # a suspect is on its way: nothing else is written until the broker spoke
@@ -148,6 +149,7 @@ class Publishing:
 
     def link_up(self, connection: Connection, epoch: int) -> None:
         self._connection, self._epoch = connection, epoch
+        self._header_max = wire.header_room(connection.params.frame_max)
         self._reopened = 0
         if self._topology:
             Declaring(self._link, connection, tuple(self._topology), self._on_declared).start()
@@ -228,12 +230,16 @@ class Publishing:
         self._channel = channel
         self._written = ConfirmWindow()
         self._fast = wire.has_fast_path(self._connection)
+        if self._fast and self._connection is not None:
+            self._connection.on_acks = self._link.contained(self._on_acks)
+            self._connection.ack_channel = channel.channel_number
         self._drain()
 
     def _on_channel_closed(self, channel: Any, reason: BaseException) -> None:
         if channel is not self._opening or self._connection is None or not self._connection.is_open:
             return  # the link says so too, and then everything is taken back
         self._channel = self._opening = None
+        self._connection.ack_channel = 0
         code, text = _reason_of(reason)
         alone, self._alone = self._alone, False
         _LOGGER.warning("the publish channel of %s was closed: %s %s", self._link.name, code, text)
@@ -259,6 +265,10 @@ class Publishing:
             self._settle(self._written.ack(method.delivery_tag, method.multiple))
         else:
             self._settle(self._written.nack(method.delivery_tag, method.multiple))
+
+    def _on_acks(self, acks: list[tuple[int, bool]]) -> None:
+        for tag, multiple in acks:
+            self._settle(self._written.ack(tag, multiple))
 
     def _settle(self, settled: Settled[PublishFuture]) -> None:
         self._reopened = 0
@@ -332,6 +342,7 @@ class Publishing:
         """Messages for one write, marked as written; a suspect goes alone, when nothing else is on its way."""
         batch: list[PublishFuture] = []
         late: list[PublishFuture] = []
+        too_large: list[PublishFuture] = []
         size, now = 0, time.monotonic()
         with self._lock:
             while len(batch) < _BATCH_MESSAGES and size < _BATCH_BYTES:
@@ -349,6 +360,9 @@ class Publishing:
                 if future.deadline <= now:
                     late.append(future)
                     continue
+                if len(future.header) > self._header_max:
+                    too_large.append(future)
+                    continue
                 future.state = WRITTEN
                 future.attempts += 1
                 batch.append(future)
@@ -358,6 +372,8 @@ class Publishing:
                     break
         for future in late:
             self._outcomes.expired(future)  # outside of the lock: users' callbacks run here
+        for future in too_large:
+            self._outcomes.headers_too_large(future, self._header_max)
         return batch
 
     def _write(self, connection: Connection, channel: Any, batch: Sequence[PublishFuture]) -> None:

@@ -17,7 +17,15 @@ from pika import frame, spec
 from rmqpool.errors import MessageError, MessageTooLargeError
 from rmqpool.message import Message
 
-__all__ = ["FRAME_OVERHEAD", "encode_properties", "has_fast_path", "publish_through_pika", "write_batch"]
+__all__ = [
+    "FRAME_OVERHEAD",
+    "encode_properties",
+    "has_fast_path",
+    "header_room",
+    "leading_acks",
+    "publish_through_pika",
+    "write_batch",
+]
 
 FRAME_OVERHEAD = 8  # bytes: type, channel and size before the payload, the end mark after it
 _HEADER_PREFIX = 12  # bytes of a header frame's payload before the properties: class, weight, body size
@@ -25,6 +33,8 @@ _BASIC_CLASS = 60
 _HEADER_FRAME = struct.Struct(">BHIHHQ")  # type, channel, payload size; class, weight, body size
 _BODY_FRAME = struct.Struct(">BHI")
 _END = b"\xce"
+_ACK_HEAD = struct.Struct(">BHIHH")  # type, channel, payload size; class 60, method 80
+_ACK_SIZE = 21  # bytes of a basic.ack frame
 
 
 def properties_of(message: Message) -> pika.BasicProperties:
@@ -67,6 +77,11 @@ def encode_properties(message: Message, frame_max: int) -> bytes:
             field="headers",
         )
     return encoded
+
+
+def header_room(frame_max: int) -> int:
+    """The bytes of encoded properties that fit into one frame of ``frame_max`` bytes."""
+    return frame_max - _HEADER_PREFIX - FRAME_OVERHEAD
 
 
 _SENTINEL = "id-to-be-replaced-0123456789abcdef"
@@ -151,10 +166,27 @@ def marshal(channel_number: int, message: Message, properties: bytes, body_max: 
     return pieces
 
 
+def leading_acks(data: bytes, channel_number: int) -> tuple[list[tuple[int, bool]], int]:
+    """The basic.ack frames of one channel with which ``data`` begins: (delivery tag, multiple) of each, and their bytes.
+
+    Anything else (another frame, another channel, a part of a frame) ends the run and is left to pika.
+    """
+    head = _ACK_HEAD.pack(1, channel_number, 13, 60, 80)
+    acks: list[tuple[int, bool]] = []
+    position = 0
+    while data.startswith(head, position) and data[position + _ACK_SIZE - 1 : position + _ACK_SIZE] == _END:
+        tag = int.from_bytes(data[position + 11 : position + 19], "big")
+        acks.append((tag, bool(data[position + 19] & 1)))
+        position += _ACK_SIZE
+    return acks, position
+
+
 def has_fast_path(connection: Any) -> bool:
-    """Whether pika still has the private names that :func:`write_batch` needs."""
-    return callable(getattr(connection, "_adapter_emit_data", None)) and isinstance(
-        getattr(connection, "_body_max_length", None), int
+    """Whether pika still has the private names that :func:`write_batch` and :func:`leading_acks` need."""
+    return (
+        callable(getattr(connection, "_adapter_emit_data", None))
+        and isinstance(getattr(connection, "_body_max_length", None), int)
+        and isinstance(getattr(connection, "_frame_buffer", None), bytes)
     )
 
 

@@ -12,10 +12,13 @@ __all__ = ["Failure", "ReportedError", "failure_of"]
 
 
 class ReportedError(RmqpoolError):
-    """A failure of the command line's own. ``exit_code`` is what to end with; ``detail`` is text to show below it."""
+    """A failure of the command line's own. ``kind`` is its name for machines, ``exit_code`` what to end with, ``detail`` more text."""
 
-    def __init__(self, message: str, *, exit_code: ExitCode, detail: str = "", facts: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, message: str, *, kind: str, exit_code: ExitCode, detail: str = "", facts: dict[str, Any] | None = None
+    ) -> None:
         super().__init__(message)
+        self.kind = kind
         self.exit_code = exit_code
         self.detail = detail
         self.facts = dict(facts or {})
@@ -42,7 +45,7 @@ class Failure:
 def failure_of(error: BaseException) -> Failure:
     """From an error of ours to what is told of it."""
     if isinstance(error, ReportedError):
-        return Failure(type(error).__name__, str(error), error.exit_code, error.detail, error.facts)
+        return Failure(error.kind, str(error), error.exit_code, error.detail, error.facts)
     cause = error.__cause__
     if isinstance(error, PoolTimeoutError) and isinstance(cause, ConnectionFailedError):
         return Failure(type(cause).__name__, str(cause), exit_code_of(cause), facts=_facts(cause))

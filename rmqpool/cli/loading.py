@@ -108,7 +108,7 @@ def _failed_import(name: str, error: BaseException) -> ReportedError:
     told = f"{type(error).__name__}{f': {text[0]}' if text else ''}"
     return ReportedError(
         f"importing {name} failed{f' at {where}' if where else ''}: {told}",
-        exit_code=ExitCode.CONFIGURATION,
+        kind="ImportFailed", exit_code=ExitCode.CONFIGURATION,
         detail=lines,
         facts={"module": name},
     )

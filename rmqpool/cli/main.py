@@ -107,7 +107,8 @@ def _tell_usage(error: Any, as_json: bool) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         print_line(error.format_message(), error=True)
         return ExitCode.USAGE
-    sentence = f"{error.format_message().strip()} Try: {command} --help"
+    message = error.format_message().strip()
+    sentence = f"{message}{'' if message.endswith(('.', '?')) else '.'} Try: {command} --help"
     return _tell(Failure("UsageError", sentence, ExitCode.USAGE), as_json)
 
 

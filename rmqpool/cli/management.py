@@ -130,6 +130,7 @@ def _unreachable(endpoint: Endpoint, error: OSError) -> ReportedError:
         f"the management API at {endpoint.base} is not reachable ({told}): enable it (rabbitmq-plugins enable "
         "rabbitmq_management), name its address with --management-url, or name the queues: rmqpool queues NAME "
         "needs no plugin",
+        kind="ManagementError",
         exit_code=ExitCode.CONNECTION,
         facts={"management_url": endpoint.base},
     )
@@ -142,12 +143,12 @@ def _refused(endpoint: Endpoint, code: int, vhost: str) -> ReportedError:
         404: f"knows no virtual host {vhost!r} (404), or is no management API: check --vhost and --management-url",
     }.get(code, f"answered {code}: check --management-url")
     exit_code = ExitCode.CONNECTION if code == 401 else ExitCode.REFUSED
-    return ReportedError(f"the management API at {endpoint.base} {what}", exit_code=exit_code, facts={"status": code})
+    return ReportedError(f"the management API at {endpoint.base} {what}", kind="ManagementError", exit_code=exit_code, facts={"status": code})
 
 
 def _not_management(endpoint: Endpoint) -> ReportedError:
     return ReportedError(
         f"{endpoint.base} answered, but not as RabbitMQ's management API does: check --management-url",
-        exit_code=ExitCode.REFUSED,
+        kind="ManagementError", exit_code=ExitCode.REFUSED,
         facts={"management_url": endpoint.base},
     )

@@ -1,7 +1,7 @@
-"""What becomes of a delivery after its handler ended. Pure: the worker asks here, and does what it is told.
+"""What becomes of a delivery that was not handled well. Pure: the worker asks here, and does what it is told.
 
-Two laws. A delivery is acknowledged only when its handler returned, or when its copy is safe in the dead-letter queue.
-Whatever goes back to its queue waits first, longer with each attempt, so that nothing goes round in a hot loop.
+Two laws. Such a delivery is never acknowledged before its copy is safe in the dead-letter queue. Whatever goes back to its
+queue waits first, longer with each attempt, so that nothing goes round in a hot loop.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from rmqpool.core.backoff import Backoff
 
 __all__ = ["Action", "Disposition", "Ended", "after_failed_parking", "decide", "requeue_pause"]
 
-AckMode = Literal["auto", "manual"]
 OnError = Literal["park", "requeue"]
 
 _PAUSES = Backoff(0.1, 5.0)
@@ -22,9 +21,8 @@ _PARKING_PAUSES = Backoff(1.0, 30.0)
 
 
 class Ended(enum.StrEnum):
-    """How a handling ended."""
+    """How a handling ended whose handler did not return."""
 
-    RETURNED = "returned"
     FAILED = "failed"  # the handler raised
     UNDECODABLE = "undecodable"  # the handler was never called
     RETRY = "retry"
@@ -35,8 +33,7 @@ class Ended(enum.StrEnum):
 class Action(enum.StrEnum):
     """What to do with the delivery."""
 
-    ACK = "ack"
-    LEAVE = "leave"  # it is settled already, or the handler promised to settle it
+    LEAVE = "leave"  # the handler settled it itself
     PARK = "park"
     REQUEUE = "requeue"  # it failed: reject, which every broker version counts
     GIVE_BACK = "give_back"  # it did not fail: nack, which RabbitMQ does not count from 4.3 on
@@ -51,17 +48,13 @@ class Disposition:
     delay: float = 0.0
 
 
-def decide(
-    ended: Ended, *, ack: AckMode, on_error: OnError, settled: bool, attempt: int, delay: float | None = None
-) -> Disposition:
+def decide(ended: Ended, *, on_error: OnError, settled: bool, attempt: int, delay: float | None = None) -> Disposition:
     """The disposition of one handling. ``settled``: the handler settled it itself. ``delay`` is what RETRY asked for.
 
     A body that cannot be decoded is always parked: it would be the same at the next attempt.
     """
     if settled:
         return Disposition(Action.LEAVE)
-    if ended is Ended.RETURNED:
-        return Disposition(Action.ACK if ack == "auto" else Action.LEAVE)
     if ended is Ended.CANCELLED:
         return Disposition(Action.GIVE_BACK)
     if ended is Ended.RETRY:

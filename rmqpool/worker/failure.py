@@ -26,13 +26,13 @@ class Failure:
         return f"{self.reason} ({told[:500]})" if told else self.reason
 
 
-def describe(reason: str, error: BaseException) -> Failure:
-    """The texts of ``error``; a part that cannot be had is replaced by a remark."""
+def describe(reason: str, error: BaseException, *, with_traceback: bool = True) -> Failure:
+    """The texts of ``error``; a part that cannot be had is replaced by a remark. The catcher's own frame is left out."""
     return Failure(
         reason,
         _guarded(lambda: _type_name(type(error)), "(the exception's class has no name)"),
         _guarded(lambda: _text(error), "(the exception cannot be turned into text)"),
-        _guarded(lambda: _trace(error), "(the traceback cannot be formatted)"),
+        _guarded(lambda: _trace(error), "(the traceback cannot be formatted)") if with_traceback else "",
     )
 
 
@@ -45,8 +45,9 @@ def _text(error: BaseException) -> str:
 
 
 def _trace(error: BaseException) -> str:
-    lines = traceback.TracebackException.from_exception(error, limit=-_FRAMES, compact=True).format()
-    text = "".join(lines)
+    raised_in = error.__traceback__.tb_next if error.__traceback__ is not None else None
+    told = traceback.TracebackException(type(error), error, raised_in, limit=-_FRAMES, compact=True)
+    text = "".join(told.format())
     return text if len(text) <= _MOST else text[: _MOST // 2] + "\n…\n" + text[-_MOST // 2 :]
 
 

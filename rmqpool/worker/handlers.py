@@ -53,7 +53,9 @@ def inspect_handler(function: Callable[..., Any], accept: Collection[str]) -> Ha
     body_type = _annotation(function, first, name)
     if body_type is Delivery:
         if delivery is not None:
-            raise ConfigurationError(f"handler {name} asks for the delivery twice: give the first parameter a body type")
+            raise ConfigurationError(
+                f"handler {name} asks for the delivery twice: give the first parameter a body type"
+            )
         return Handler(function, name, inspect.iscoroutinefunction(called), True, lambda received: ((received,), {}))
     decode = _decoder(body_type, accept, name)
     return Handler(
@@ -129,7 +131,7 @@ def _annotation(function: Callable[..., Any], parameter: inspect.Parameter, name
         return annotation
     holder = inspect.unwrap(getattr(function, "func", function))
     owner = holder if inspect.isroutine(holder) else type(holder).__call__
-    namespace: Mapping[str, Any] = getattr(owner, "__globals__", None) or getattr(owner.__func__, "__globals__", {})
+    namespace: Mapping[str, Any] = getattr(getattr(owner, "__func__", owner), "__globals__", {})
     try:
         return typing.get_type_hints(_Annotated(parameter.name, annotation), dict(namespace), include_extras=True)[
             parameter.name

@@ -46,6 +46,12 @@ class Later:
             heapq.heapify(self._entries)
             self._changed.notify()
 
+    def drain(self, timeout: float) -> bool:
+        """Wait until everything handed over so far was run (when hurried); False if it was not in ``timeout`` seconds."""
+        reached = threading.Event()
+        self.call(reached.set)
+        return reached.wait(timeout)
+
     def close(self, timeout: float) -> bool:
         """Forget what was not run, and end the thread; False if it still runs after ``timeout`` seconds."""
         with self._changed:

@@ -97,7 +97,8 @@ def _kept(before: Mapping[str, Any], name: str, otherwise: str) -> str:
 def _travelling(delivery: Delivery, user: str) -> dict[str, Any]:
     """The message's own headers, without the broker's history and without what we write anew."""
     travelling: dict[str, Any] = {}
-    for name, value in names.without_broker_history(delivery.headers).items():
+    readable = {_text(name) or "": value for name, value in delivery.headers.items()}
+    for name, value in names.without_broker_history(readable).items():
         if name in ("CC", "BCC"):
             travelling[names.ORIGINAL_CC] = _sendable(name, value)
         elif name not in _WRITTEN_ANEW:
@@ -136,5 +137,5 @@ def _sendable(name: str, value: Any) -> Any:
 def _text(value: object) -> str | None:
     """A property as text: pika hands over bytes where a foreign client wrote no UTF-8."""
     if isinstance(value, bytes):
-        return value.decode("latin-1")
+        return shorten(value.decode("latin-1"), 255)
     return value if isinstance(value, str) else None

@@ -43,7 +43,9 @@ class ConsumerDefinition:
     def parking(self) -> Queue:
         """The queue of :attr:`parking_queue` as a value."""
         implied = self.queue.implied()
-        return implied[0] if implied else Queue(self.parking_queue, delivery_limit=DEAD_DELIVERY_LIMIT, dead_letter=None)
+        return (
+            implied[0] if implied else Queue(self.parking_queue, delivery_limit=DEAD_DELIVERY_LIMIT, dead_letter=None)
+        )
 
     def with_overrides(self, concurrency: int | None, prefetch: int | None) -> ConsumerDefinition:
         """The same with what the command line says."""
@@ -90,10 +92,14 @@ def define(
     )
 
 
-def select(definitions: Sequence[ConsumerDefinition], queues: Iterable[str] | None, worker: str) -> list[ConsumerDefinition]:
+def select(
+    definitions: Sequence[ConsumerDefinition], queues: Iterable[str] | None, worker: str
+) -> list[ConsumerDefinition]:
     """Those that consume one of ``queues``; all for None. Raises ConfigurationError for a queue that nobody consumes."""
     if not definitions:
-        raise ConfigurationError(f"worker {worker!r} has no consumer: decorate a handler with @worker.consumer('queue')")
+        raise ConfigurationError(
+            f"worker {worker!r} has no consumer: decorate a handler with @worker.consumer('queue')"
+        )
     if queues is None:
         return list(definitions)
     known = {definition.queue.name: definition for definition in definitions}

@@ -39,7 +39,7 @@ def process_until(connection: pika.BlockingConnection, condition: Callable[[], o
     """Lets pika read until the condition holds."""
 
     def processed() -> bool:
-        connection.process_data_events(0.02)  # type: ignore[arg-type]
+        connection.process_data_events(0.02)
         return bool(condition())
 
     wait_until(processed, what, timeout=5, interval=0)
@@ -173,7 +173,7 @@ def test_a_paused_node_answers_nothing_and_then_goes_on(private_broker: RabbitMQ
         assert private_broker.is_running
         channel.basic_publish("", queue_name, b"while paused")
         with pytest.raises(ServicesError, match="in vain"):
-            wait_until(lambda: connection.process_data_events(0.02) or answered, "an answer", timeout=0.5, interval=0)  # type: ignore[arg-type]
+            wait_until(lambda: connection.process_data_events(0.02) or answered, "an answer", timeout=0.5, interval=0)
         private_broker.resume()
         process_until(connection, lambda: answered, "the delivery")
         channel.queue_delete(queue_name)

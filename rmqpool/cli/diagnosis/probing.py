@@ -1,0 +1,127 @@
+"""Permissions and alarms, by trying: a throw-away exclusive queue is declared, written to, read and deleted.
+
+RabbitMQ tells a connection of an alarm (connection.blocked) only when it publishes: so a message is published on a
+connection that is used for nothing else. https://www.rabbitmq.com/docs/connection-blocked
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from rmqpool.cli.diagnosis.finding import Finding, problem, skipped, warning, well
+from rmqpool.errors import (
+    AccessRefusedError,
+    ConnectionLostError,
+    NotSentError,
+    PublishAccessRefusedError,
+    PublishError,
+    RmqpoolError,
+    UnknownOutcomeError,
+    UnroutableError,
+)
+from rmqpool.pool import ConnectionPool
+from rmqpool.publisher import Publisher
+
+__all__ = ["probe"]
+
+_CALL = 5.0  # seconds for each call
+_CONFIRM = 3.0  # seconds for the confirm of one small message
+
+
+def probe(pool: ConnectionPool, *, named_queues: bool) -> list[Finding]:
+    """Declare, write, read; then the alarms that the write told of. ``named_queues``: real ones are looked at as well.
+
+    The exclusive queue dies with its connection, also if this process is killed.
+    """
+    name = f"rmqpool.doctor.{secrets.token_hex(6)}"
+    declared = _declare(pool, name, named_queues=named_queues)
+    is_there = declared.state.value == "ok"
+    written, alarms = _write(pool, name)
+    read = _read(pool, name) if is_there else skipped("read", "not tried: there is no throw-away queue to read from")
+    findings = [declared, written, read, alarms]
+    if is_there:
+        findings.extend(_delete(pool, name))
+    return findings
+
+
+def _declare(pool: ConnectionPool, name: str, *, named_queues: bool) -> Finding:
+    told = "may declare queues (configure permission)"
+    try:
+        with pool.channel(_CALL) as channel:
+            channel.queue_declare(name, durable=False, exclusive=True, auto_delete=True, timeout=_CALL)
+    except AccessRefusedError:
+        user, vhost = pool.settings.user, pool.settings.vhost
+        kind = warning if named_queues else problem
+        return kind(
+            "declare",
+            f"user {user!r} may not declare a queue named {name} (configure permission)",
+            f"widen it (rabbitmqctl set_permissions -p {vhost} {user} CONFIGURE WRITE READ); if its pattern allows your "
+            "own names only, look at those: --queue NAME or --module",
+        )
+    except RmqpoolError as error:
+        return problem("declare", f"a throw-away queue could not be declared: {error}")
+    return well("declare", f"user {pool.settings.user!r} {told}")
+
+
+def _write(pool: ConnectionPool, name: str) -> tuple[Finding, Finding]:
+    """Publishing tells of two things: the write permission, and alarms."""
+    user, vhost = pool.settings.user, pool.settings.vhost
+    no_alarm = well("alarms", "none: the broker takes messages")
+    good = well("write", f"user {user!r} may publish to the default exchange (write permission)")
+    try:
+        Publisher(pool).publish(name, b"rmqpool doctor", timeout=_CONFIRM, persistent=False, retry=False)
+    except UnroutableError:
+        return good, no_alarm  # permitted; there was no queue because the user may not declare one
+    except PublishAccessRefusedError:
+        refused = problem(
+            "write",
+            f"user {user!r} may not publish to the default exchange (write permission for amq.default)",
+            f"grant it (rabbitmqctl set_permissions -p {vhost} {user} CONFIGURE WRITE READ), or publish to an exchange "
+            "that the user may write to",
+        )
+        return refused, no_alarm
+    except (NotSentError, UnknownOutcomeError) as error:
+        return _unanswered(pool, error)
+    except PublishError as error:
+        return problem("write", str(error)), no_alarm
+    return good, no_alarm
+
+
+def _unanswered(pool: ConnectionPool, error: PublishError) -> tuple[Finding, Finding]:
+    blocked = pool.stats().blocked
+    if blocked is None:
+        return problem("write", f"no confirm within {_CONFIRM:g} s: {error}"), skipped("alarms", "not known: no confirm came")
+    return skipped("write", "not known: the broker blocks publishing"), problem(
+        "alarms",
+        f"the broker blocks publishing: {blocked}",
+        "free memory or disk on the broker, or raise vm_memory_high_watermark / lower disk_free_limit; consumers go on",
+        reason=blocked,
+    )
+
+
+def _read(pool: ConnectionPool, name: str) -> Finding:
+    user = pool.settings.user
+    try:
+        with pool.channel(_CALL) as channel:
+            channel.basic_get(name, auto_ack=True, timeout=_CALL)
+    except AccessRefusedError:
+        return problem(
+            "read",
+            f"user {user!r} may not read from a queue named {name} (read permission)",
+            f"grant it: rabbitmqctl set_permissions -p {pool.settings.vhost} {user} CONFIGURE WRITE READ",
+        )
+    except RmqpoolError as error:
+        return problem("read", f"the throw-away queue could not be read: {error}")
+    return well("read", f"user {user!r} may consume (read permission)")
+
+
+def _delete(pool: ConnectionPool, name: str) -> list[Finding]:
+    """Only a failure is worth a finding."""
+    try:
+        with pool.channel(_CALL) as channel:
+            channel.queue_delete(name, timeout=_CALL)
+    except ConnectionLostError:
+        return []  # an exclusive queue dies with its connection
+    except RmqpoolError as error:
+        return [warning("declare", f"the throw-away queue could not be deleted, and goes with this connection: {error}")]
+    return []

@@ -1,0 +1,3 @@
+"""The command line's only knowledge of what a Worker is made of."""
+
+from __future__ import annotations

@@ -1,0 +1,289 @@
+"""The worker: handlers registered with a decorator, run by ``worker.run()`` or ``rmqpool worker module:worker``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Collection, Iterable
+from types import TracebackType
+from typing import Any, Literal, TypeVar
+
+from rmqpool.codecs import DEFAULT_ACCEPT
+from rmqpool.errors import ConfigurationError
+from rmqpool.pool import ConnectionPool
+from rmqpool.settings import ConnectionSettings
+from rmqpool.topology import Queue, Topology
+from rmqpool.worker.exits import FORCED, OK, force_exit
+from rmqpool.worker.registration import ConsumerDefinition, define, select, with_declared
+from rmqpool.worker.runner import Runner, State
+from rmqpool.worker.signals import SignalListener
+from rmqpool.worker.stats import WorkerStats
+
+__all__ = ["Worker"]
+
+_LOGGER = logging.getLogger("rmqpool")
+_DEFAULT_URL = "amqp://guest:guest@127.0.0.1/"
+_BEYOND_GRACE = 20.0  # seconds: cancelling, closing channels and connections, each with a timeout of its own
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Worker:
+    """Consumes queues with handlers. A message is acknowledged after its handler returned, or its copy is safe elsewhere.
+
+    ``name`` appears in logs, thread names and the headers of parked messages. ``pool`` is a URL or
+    :class:`ConnectionSettings` (the worker owns its pool), or a :class:`ConnectionPool` (shared, stays open); None is
+    the local broker, unless a run says otherwise. ``declare`` names topology that is declared at the start, before
+    the consumers' own queues. ``grace`` is the seconds that running handlers get when the worker stops.
+
+    Raises ConfigurationError. Thread-safe.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        pool: ConnectionPool | ConnectionSettings | str | None = None,
+        *,
+        declare: Iterable[Topology] = (),
+        grace: float = 30.0,
+    ) -> None:
+        if not isinstance(name, str) or not name:
+            raise ConfigurationError(f"a worker's name is {name!r}; give a text, as in Worker('orders')")
+        self.name = name
+        self._pool = pool
+        self._declare = tuple(declare)
+        self._grace = _seconds("grace", grace)
+        self._definitions: list[ConsumerDefinition] = []
+        self._runner: Runner | None = None
+        self._lock = threading.Lock()
+
+    def consumer(
+        self,
+        name: str | Queue,
+        /,
+        *,
+        concurrency: int = 8,
+        prefetch: int | None = None,
+        queue: Queue | None = None,
+        on_error: Literal["park", "requeue"] = "park",
+        ack: Literal["auto", "manual"] = "auto",
+        accept: Collection[str] = DEFAULT_ACCEPT,
+        redeclare: bool = True,
+    ) -> Callable[[Function], Function]:
+        """Register the decorated function (``def`` or ``async def``) as the handler of queue ``name``; it stays as it is.
+
+        Its first parameter is the body, as its annotation says (a dataclass, a pydantic model, a msgspec Struct, dict,
+        list, str; ``bytes``: undecoded; none: decoded), or the :class:`Delivery`. A second one may be the Delivery.
+
+        ``concurrency``: handlers that run at once. ``prefetch``: messages delivered and not settled (default 4 times
+        the concurrency). ``queue``: how the queue is declared (default ``Queue(name)``). ``on_error``: what an exception
+        does: ``park`` puts the message into the dead-letter queue, ``requeue`` back into its queue after a pause.
+        ``ack="manual"``: the handler settles the delivery itself. ``accept``: content types that are decoded (``json``,
+        ``text``, ``bytes``, ``msgpack``, ``yaml``, or in full). ``redeclare=False``: a deleted queue stays deleted, and
+        the worker is not ready until it is there again.
+
+        Raises ConfigurationError, naming the function and what is wrong with it.
+        """
+
+        def register(function: Function) -> Function:
+            definition = define(
+                function,
+                name,
+                declared_as=queue,
+                concurrency=concurrency,
+                prefetch=prefetch,
+                on_error=on_error,
+                ack=ack,
+                accept=accept,
+                redeclare=redeclare,
+            )
+            with self._lock:
+                self._add(definition)
+            return function
+
+        if not isinstance(name, str | Queue):
+            raise ConfigurationError("@worker.consumer needs the queue's name: write @worker.consumer('orders')")
+        return register
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues that have a handler, in the order of registration."""
+        return tuple(definition.queue.name for definition in self._definitions)
+
+    @property
+    def consumers(self) -> tuple[ConsumerDefinition, ...]:
+        """What was registered."""
+        return tuple(self._definitions)
+
+    @property
+    def declared(self) -> tuple[Topology, ...]:
+        """What the worker was told to declare beside its consumers' queues."""
+        return self._declare
+
+    # A process of its own
+
+    def run(
+        self,
+        *,
+        queues: Iterable[str] | None = None,
+        concurrency: int | None = None,
+        prefetch: int | None = None,
+        burst: bool = False,
+        grace: float | None = None,
+        pool: ConnectionPool | ConnectionSettings | str | None = None,
+        wait_for_broker: bool = True,
+    ) -> int:
+        """Consume until SIGTERM or SIGINT (or :meth:`stop`); returns the exit code, see rmqpool.worker.exits.
+
+        A second signal ends the process at once. ``queues``, ``concurrency``, ``prefetch``, ``grace`` and ``pool``
+        replace what the worker and its consumers say. ``burst`` ends when the queues are empty and everything is
+        settled. A broker that is not there is waited for, unless ``wait_for_broker`` is False: PoolTimeoutError then.
+
+        Raises what prevents a start: ConfigurationError, TopologyMismatchError, AuthenticationError,
+        VirtualHostNotFoundError, VirtualHostAccessError, TLSError, AccessRefusedError.
+        """
+        with SignalListener() as signals:
+            runner = self._new_runner(
+                queues, concurrency, prefetch, burst, grace, pool, None if wait_for_broker else 10.0, signals.wake
+            )
+            runner.start()
+            while (number := signals.wait()) is not None:
+                self._on_signal(runner, number)
+        if runner.error is not None:
+            raise runner.error
+        return OK
+
+    # Inside another process
+
+    def start(
+        self,
+        *,
+        queues: Iterable[str] | None = None,
+        concurrency: int | None = None,
+        prefetch: int | None = None,
+        pool: ConnectionPool | ConnectionSettings | str | None = None,
+        timeout: float = 10.0,
+    ) -> Worker:
+        """Consume on threads of its own; returns the worker itself once every consumer is subscribed.
+
+        Raises as :meth:`run` does; PoolTimeoutError if that takes more than ``timeout`` seconds: nothing runs then.
+        """
+        runner = self._new_runner(queues, concurrency, prefetch, False, None, pool, timeout, lambda: None)
+        runner.start()
+        try:
+            runner.wait_ready(timeout)
+        except BaseException:
+            self.stop(0.0)
+            raise
+        return self
+
+    def stop(self, grace: float | None = None) -> bool:
+        """Stop in good order: running handlers get ``grace`` seconds (default: the worker's), the rest goes back.
+
+        True if no handler was abandoned. Idempotent; a handler must not call it (it would wait for itself).
+        """
+        runner = self._runner
+        if runner is None:
+            return True
+        seconds = self._grace if grace is None else _seconds("grace", grace)
+        runner.request_stop(seconds)
+        return runner.wait_ended(seconds + _BEYOND_GRACE) and runner.stats().abandoned == 0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the worker has stopped; False if it still runs after ``timeout`` seconds."""
+        return self._runner is None or self._runner.wait_ended(timeout)
+
+    # Telling
+
+    @property
+    def is_ready(self) -> bool:
+        """True while the worker runs and the broker delivers to every consumer."""
+        return self.stats().ready
+
+    def stats(self) -> WorkerStats:
+        """The figures of this run, or of the last one."""
+        runner = self._runner
+        return runner.stats() if runner is not None else WorkerStats(name=self.name)
+
+    def __repr__(self) -> str:
+        stats = self.stats()
+        ready = ", not ready" if stats.state == "running" and not stats.ready else ""
+        queues = ", ".join(self.queues) or "no queue"
+        return (
+            f"<Worker {self.name!r} {stats.state}{ready} on {queues}: {stats.handled} handled, {stats.parked} parked, "
+            f"{stats.in_progress} in progress>"
+        )
+
+    def __enter__(self) -> Worker:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # Inside
+
+    def _add(self, definition: ConsumerDefinition) -> None:
+        for other in self._definitions:
+            if other.queue.name == definition.queue.name:
+                raise ConfigurationError(
+                    f"queue {definition.queue.name!r} of worker {self.name!r} has two handlers, {other.handler.name} and "
+                    f"{definition.handler.name}: a message would go to either; keep one, or use two queues"
+                )
+        self._definitions.append(definition)
+
+    def _new_runner(
+        self,
+        queues: Iterable[str] | None,
+        concurrency: int | None,
+        prefetch: int | None,
+        burst: bool,
+        grace: float | None,
+        pool: ConnectionPool | ConnectionSettings | str | None,
+        patience: float | None,
+        on_end: Callable[[], None],
+    ) -> Runner:
+        with self._lock:
+            if self._runner is not None and self._runner.state is not State.STOPPED:
+                raise ConfigurationError(f"worker {self.name!r} runs already: stop it first, or make a second Worker")
+            chosen = [
+                with_declared(definition, self._declare).with_overrides(concurrency, prefetch)
+                for definition in select(self._definitions, queues, self.name)
+            ]
+            used, owned = self._pool_for(pool if pool is not None else self._pool)
+            self._runner = Runner(
+                self.name,
+                chosen,
+                used,
+                owns_pool=owned,
+                declare=self._declare,
+                grace=self._grace if grace is None else _seconds("grace", grace),
+                burst=burst,
+                patience=patience,
+                on_end=on_end,
+            )
+            return self._runner
+
+    def _pool_for(self, given: ConnectionPool | ConnectionSettings | str | None) -> tuple[ConnectionPool, bool]:
+        if isinstance(given, ConnectionPool):
+            return given, False
+        name = f"rmqpool worker {self.name}@{socket.gethostname()}:{os.getpid()}"
+        return ConnectionPool(given if given is not None else _DEFAULT_URL, name=name), True
+
+    def _on_signal(self, runner: Runner, number: int) -> None:
+        name = signal.Signals(number).name
+        if runner.stopping:
+            _LOGGER.warning("worker %s: a second signal (%s) ends it at once", self.name, name)
+            force_exit(FORCED + number)
+        _LOGGER.info("worker %s: %s; stopping, a second signal forces it", self.name, name)
+        runner.request_stop()
+
+
+def _seconds(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < threading.TIMEOUT_MAX:
+        raise ConfigurationError(f"{name} is {value!r}; give seconds, 0 or more")
+    return float(value)

@@ -1,0 +1,170 @@
+"""Handling one delivery: decode, call the handler, do what the verdict says. Every handling goes through here.
+
+A delivery whose channel is gone is not begun: the broker delivers it again, and the handler would run twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from rmqpool.core.disposition import Action, Disposition, Ended, decide
+from rmqpool.errors import DecodeError
+from rmqpool.message import Delivery
+from rmqpool.worker.failure import Failure, describe
+from rmqpool.worker.handlers import Arguments
+from rmqpool.worker.later import Later
+from rmqpool.worker.parking import Parking, ParkingPlace
+from rmqpool.worker.registration import ConsumerDefinition
+from rmqpool.worker.stats import Counters
+from rmqpool.worker.verdicts import Reject, Retry
+
+__all__ = ["Handling"]
+
+_LOGGER = logging.getLogger("rmqpool")
+
+
+class Handling:
+    """The handlings of one consumer. ``run`` and ``run_async`` raise nothing, whatever the handler raises: SystemExit,
+    KeyboardInterrupt and GeneratorExit out of a handler are failures of its message, not of the worker.
+    """
+
+    def __init__(
+        self,
+        definition: ConsumerDefinition,
+        counters: Counters,
+        parking: Parking,
+        place: ParkingPlace,
+        later: Later,
+        is_cancelling: Callable[[], bool],
+    ) -> None:
+        self._definition = definition
+        self._handler = definition.handler
+        self._acknowledges = definition.ack == "auto"
+        self._counters = counters
+        self._parking = parking
+        self._place = place
+        self._later = later
+        self._is_cancelling = is_cancelling
+        self._warned = False
+
+    def run(self, delivery: Delivery) -> None:
+        """Handle with a plain function, on the calling thread."""
+        arguments = self._begin(delivery)
+        if arguments is None:
+            return
+        try:
+            self._handler.function(*arguments[0], **arguments[1])
+        except BaseException as error:  # noqa: BLE001 - see the class
+            self._raised(delivery, error)
+        else:
+            self._returned(delivery)
+
+    async def run_async(self, delivery: Delivery) -> None:
+        """Handle with a coroutine function, on its event loop."""
+        arguments = self._begin(delivery)
+        if arguments is None:
+            return
+        try:
+            await self._handler.function(*arguments[0], **arguments[1])
+        except asyncio.CancelledError as error:
+            if self._is_cancelling():
+                self._carry_out(delivery, self._decide(Ended.CANCELLED, delivery), None)
+            else:
+                self._raised(delivery, error)
+        except BaseException as error:  # noqa: BLE001 - see the class
+            self._raised(delivery, error)
+        else:
+            self._returned(delivery)
+
+    def _begin(self, delivery: Delivery) -> Arguments | None:
+        """The handler's arguments; None if the handler is not to be called."""
+        if not self._place.is_current(delivery):
+            self._counters.add("stale")
+            return None
+        try:
+            return self._handler.arguments(delivery)
+        except DecodeError as error:
+            self._undecodable(delivery, describe(f"decode:{error.reason}", error, with_traceback=False))
+        except BaseException as error:  # noqa: BLE001 - a body type's own validators run here
+            self._undecodable(delivery, describe("decode:error", error))
+        return None
+
+    def _undecodable(self, delivery: Delivery, failure: Failure) -> None:
+        self._counters.add("undecodable")
+        _LOGGER.error("%s cannot be handled by %s: %s", _named(delivery), self._handler.name, failure)
+        self._carry_out(delivery, self._decide(Ended.UNDECODABLE, delivery), failure)
+
+    def _returned(self, delivery: Delivery) -> None:
+        self._counters.add("handled")
+        if delivery.settled:
+            return
+        if self._acknowledges:
+            delivery.ack()
+        elif self._place.is_current(delivery):
+            self._promise_broken(delivery)
+
+    def _promise_broken(self, delivery: Delivery) -> None:
+        """ack='manual': perhaps it is settled later, by somebody else; if not, it goes back when the worker stops."""
+        self._counters.add("unsettled")
+        if not self._warned:
+            self._warned = True
+            _LOGGER.warning(
+                "handler %s returned without settling %s (ack='manual'): it stays unacknowledged and takes a place of "
+                "the prefetch until it is settled, or the worker stops; further ones are only counted",
+                self._handler.name,
+                _named(delivery),
+            )
+
+    def _raised(self, delivery: Delivery, error: BaseException) -> None:
+        if isinstance(error, Retry):
+            self._counters.add("retried")
+            self._carry_out(delivery, self._decide(Ended.RETRY, delivery, error.delay), None)
+        elif isinstance(error, Reject):
+            self._counters.add("rejected")
+            reason = f"rejected:{error.reason}" if error.reason else "rejected"
+            self._carry_out(delivery, self._decide(Ended.REJECTED, delivery), Failure(reason))
+        else:
+            self._counters.add("failed")
+            failure = describe("exception", error)
+            disposition = self._decide(Ended.FAILED, delivery)
+            self._log_failure(delivery, failure, disposition)
+            self._carry_out(delivery, disposition, failure)
+
+    def _log_failure(self, delivery: Delivery, failure: Failure, disposition: Disposition) -> None:
+        what = {
+            Action.PARK: f"it is parked in {self._place.queue.name!r}",
+            Action.REQUEUE: f"it goes back to its queue in {disposition.delay:g} s",
+        }.get(disposition.action, f"it was settled before ({delivery.settled})")
+        _LOGGER.error(
+            "handler %s failed on %s; %s\n%s", self._handler.name, _named(delivery), what, failure.traceback.rstrip()
+        )
+
+    def _decide(self, ended: Ended, delivery: Delivery, delay: float | None = None) -> Disposition:
+        return decide(
+            ended,
+            on_error=self._definition.on_error,
+            settled=bool(delivery.settled),
+            attempt=delivery.attempt,
+            delay=delay,
+        )
+
+    def _carry_out(self, delivery: Delivery, disposition: Disposition, failure: Failure | None) -> None:
+        action = disposition.action
+        if action is Action.PARK:
+            self._parking.park(delivery, failure or Failure("exception"), self._place)
+        elif action is Action.REQUEUE and disposition.delay > 0:
+            self._later.call(lambda: self._requeue(delivery), disposition.delay)
+        elif action is Action.REQUEUE:
+            self._requeue(delivery)
+        elif action is Action.GIVE_BACK and delivery.nack(requeue=True):
+            self._counters.add("requeued")
+
+    def _requeue(self, delivery: Delivery) -> None:
+        if delivery.reject(requeue=True):
+            self._counters.add("requeued")
+
+
+def _named(delivery: Delivery) -> str:
+    return f"message {delivery.message_id or 'without id'} of queue {delivery.queue!r} (attempt {delivery.attempt})"

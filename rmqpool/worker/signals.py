@@ -1,0 +1,48 @@
+"""SIGTERM and SIGINT as a queue that the main thread reads. The handlers only append: they may interrupt anything.
+
+``SimpleQueue.put`` is the one hand-over in the standard library that is safe inside a signal handler (it is reentrant); an
+Event or a Condition could be held by the very code that was interrupted.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from queue import SimpleQueue
+from types import FrameType, TracebackType
+from typing import Any
+
+__all__ = ["SignalListener"]
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class SignalListener:
+    """Listens while its ``with`` block runs; restores what was installed before. Off the main thread it hears nothing."""
+
+    def __init__(self) -> None:
+        self._heard: SimpleQueue[int | None] = SimpleQueue()
+        self._before: dict[int, Any] = {}
+
+    def wait(self) -> int | None:
+        """The next signal's number; None after :meth:`wake`."""
+        return self._heard.get()
+
+    def wake(self) -> None:
+        """End the waiting. Thread-safe."""
+        self._heard.put(None)
+
+    def __enter__(self) -> SignalListener:
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._heard.put(number)

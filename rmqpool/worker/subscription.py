@@ -1,0 +1,145 @@
+"""One consumer of a running worker: the low-level consumer, the executor behind it, and its counters."""
+
+from __future__ import annotations
+
+import logging
+
+from rmqpool.consumer import Consumer, ConsumerEvent
+from rmqpool.message import Delivery
+from rmqpool.pool import ConnectionPool
+from rmqpool.worker.async_executor import AsyncExecutor, LoopThread
+from rmqpool.worker.handling import Handling
+from rmqpool.worker.later import Later
+from rmqpool.worker.parking import Parking, ParkingPlace
+from rmqpool.worker.registration import ConsumerDefinition
+from rmqpool.worker.stats import ConsumerStats, Counters
+from rmqpool.worker.thread_executor import ThreadExecutor
+
+__all__ = ["Subscription"]
+
+_LOGGER = logging.getLogger("rmqpool")
+_QUIET_EVENTS = (ConsumerEvent.READY, ConsumerEvent.STOPPED)
+
+
+class Subscription:
+    """Consumes one queue with one handler. ``broker_dead_letters``: the queue's dead-letter target was declared."""
+
+    def __init__(
+        self,
+        definition: ConsumerDefinition,
+        *,
+        name: str,
+        pool: ConnectionPool,
+        parking: Parking,
+        later: Later,
+        loop: LoopThread,
+        broker_dead_letters: bool,
+    ) -> None:
+        self.definition = definition
+        self.counters = Counters()
+        self._pool = pool
+        self._consumer: Consumer | None = None
+        place = ParkingPlace(
+            definition.parking(), definition.redeclare, broker_dead_letters, self.counters, self._is_current
+        )
+        handling = Handling(definition, self.counters, parking, place, later, lambda: self._executor.cancelling)
+        self._executor: ThreadExecutor | AsyncExecutor
+        if definition.handler.is_async:
+            self._executor = AsyncExecutor(loop.start(), definition.concurrency, handling.run_async)
+        else:
+            self._executor = ThreadExecutor(f"{name} {self.queue}", definition.concurrency, handling.run)
+
+    @property
+    def queue(self) -> str:
+        """The queue's name."""
+        return self.definition.queue.name
+
+    @property
+    def is_ready(self) -> bool:
+        """True while the broker delivers to it."""
+        return self._consumer is not None and self._consumer.is_ready
+
+    @property
+    def in_hand(self) -> int:
+        """Deliveries that are not settled yet, as the broker knows it."""
+        return self._consumer.status().outstanding if self._consumer is not None else 0
+
+    @property
+    def delivered(self) -> int:
+        """Messages received so far."""
+        return self._consumer.status().delivered if self._consumer is not None else 0
+
+    def start(self) -> None:
+        """Subscribe; goes on by itself through whatever happens to the connection."""
+        definition = self.definition
+        self._consumer = Consumer(
+            self._pool,
+            definition.queue,
+            self._executor.submit,
+            prefetch=definition.messages_ahead,
+            declare=() if definition.queue.dead_letter_queue else (definition.parking(),),
+            redeclare=definition.redeclare,
+            on_event=self._on_event,
+        )
+
+    def wait_ready(self, timeout: float) -> None:
+        """Wait until the broker delivers; errors as for :meth:`rmqpool.Consumer.wait_ready`."""
+        if self._consumer is not None:
+            self._consumer.wait_ready(timeout)
+
+    # Ending, in this order
+
+    def cancel(self, timeout: float) -> None:
+        """Ask the broker for no more deliveries."""
+        if self._consumer is not None and not self._consumer.cancel(timeout):
+            _LOGGER.warning(
+                "the broker did not confirm within %g s that queue %r is consumed no more", timeout, self.queue
+            )
+
+    def begin_no_more(self) -> None:
+        """What was not begun goes back to its queue, for other workers."""
+        for delivery in self._executor.stop():
+            if delivery.nack(requeue=True):
+                self.counters.add("requeued")
+
+    def finish(self) -> None:
+        """Handle everything that has arrived."""
+        self._executor.finish()
+
+    def join(self, deadline: float) -> int:
+        """Wait for running handlers until ``deadline`` (monotonic); returns how many were abandoned."""
+        abandoned = self._executor.join(deadline)
+        if abandoned:
+            self.counters.add("abandoned", abandoned)
+            _LOGGER.error(
+                "%d handlers of queue %r did not end in time; their messages come again", abandoned, self.queue
+            )
+        return abandoned
+
+    def close(self) -> None:
+        """Close the channel: whatever is not settled goes back to its queue."""
+        if self._consumer is not None:
+            self._consumer.close()
+
+    def stats(self) -> ConsumerStats:
+        """The figures of this moment."""
+        counts = self.counters.values()
+        status = self._consumer.status() if self._consumer is not None else None
+        counts["stale"] += status.stale if status is not None else 0
+        return ConsumerStats(
+            **counts,
+            queue=self.queue,
+            ready=self.is_ready,
+            in_progress=self._executor.in_progress,
+            waiting=self._executor.waiting,
+            delivered=self.delivered,
+            last_error=str(status.last_error or "") if status is not None else "",
+        )
+
+    def _is_current(self, delivery: Delivery) -> bool:
+        consumer = self._consumer  # None: the first delivery was faster than the constructor that it comes from
+        return consumer is None or consumer.is_current(delivery)
+
+    def _on_event(self, event: ConsumerEvent, sentence: str) -> None:
+        """On the I/O thread."""
+        _LOGGER.log(logging.INFO if event in _QUIET_EVENTS else logging.WARNING, "%s", sentence)

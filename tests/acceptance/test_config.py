@@ -1,0 +1,48 @@
+"""``rmqpool config show``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.acceptance.conftest import Run
+
+
+def test_each_setting_is_shown_with_its_source_and_without_secrets(rmqpool: Run, tmp_path: Path) -> None:
+    """Argument, environment, pyproject.toml and default are told apart; the password never shows."""
+    (tmp_path / "pyproject.toml").write_text("[tool.rmqpool]\ngrace = 7\nheartbeat = 9\n")
+    ended = rmqpool(
+        "config",
+        "show",
+        "--json",
+        env={"RMQPOOL_HEARTBEAT": "11", "RMQPOOL_URL": "amqp://me:hunter2secret@broker/shop"},
+    )
+    settings = ended.json["settings"]
+    assert ended.code == 0
+    assert settings["heartbeat"] == {"value": "11", "source": "environment RMQPOOL_HEARTBEAT"}
+    assert settings["grace"]["value"] == "7.0"
+    assert "pyproject.toml" in settings["grace"]["source"]
+    assert settings["timeout"]["source"] == "default"
+    assert "hunter2secret" not in ended.text
+    assert "broker" in settings["url"]["value"]
+
+
+def test_an_argument_wins_over_the_environment(rmqpool: Run) -> None:
+    """--url is stronger than RMQPOOL_URL."""
+    ended = rmqpool("config", "show", "--url", "amqp://one/", env={"RMQPOOL_URL": "amqp://two/"})
+    assert "amqp://guest:**********@one:5672/%2F\targument" in ended.out
+
+
+def test_a_wrong_setting_is_a_sentence_with_its_source(rmqpool: Run) -> None:
+    """A value that makes no sense is exit code 3, and told with the variable that holds it."""
+    ended = rmqpool("config", "show", env={"RMQPOOL_HEARTBEAT": "soon"})
+    assert ended.code == 3
+    assert "RMQPOOL_HEARTBEAT" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_an_unknown_variable_is_a_warning_in_one_line(rmqpool: Run) -> None:
+    """RMQPOOL_HARTBEAT is told, with what it may have meant, and stops nothing."""
+    ended = rmqpool("config", "show", env={"RMQPOOL_HARTBEAT": "5"})
+    assert ended.code == 0
+    assert ended.err.count("RMQPOOL_HARTBEAT") == 1
+    assert "RMQPOOL_HEARTBEAT" in ended.err

@@ -1,0 +1,35 @@
+"""What keeps a command from the broker is one sentence with the cause, and exit code 4; machines get the same as JSON."""
+
+from __future__ import annotations
+
+import pytest
+
+from rmqpool.testing.ports import ReservedPort
+from rmqpool.testing.rabbitmq import RabbitMQNode
+from tests.acceptance.conftest import Run
+
+
+def _cases(broker: RabbitMQNode) -> dict[str, tuple[str, str, str]]:
+    port = ReservedPort()
+    port.release()
+    return {
+        "password": (broker.amqp_url(password="hunter2secret"), "AuthenticationError", "user name or password"),
+        "vhost": (broker.amqp_url(vhost="nowhere"), "VirtualHostNotFoundError", "add_vhost"),
+        "port": (broker.amqp_url(port=port.number), "ConnectionFailedError", "is RabbitMQ running?"),
+        "dns": ("amqp://guest:guest@no-such-host.invalid/", "ConnectionFailedError", "no-such-host.invalid"),
+    }
+
+
+@pytest.mark.parametrize("case", ["password", "vhost", "port", "dns"])
+def test_no_connection_is_a_sentence_and_exit_code_4(rmqpool: Run, broker: RabbitMQNode, case: str) -> None:
+    """Wrong password, missing virtual host, closed port, unknown host name: each is told apart."""
+    url, kind, told = _cases(broker)[case]
+    ended = rmqpool("publish", "orders", "x", "--url", url, "--timeout", "3")
+    assert ended.code == 4
+    assert told in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
+    assert "hunter2secret" not in ended.text
+    machine = rmqpool("queues", "orders", "--json", "--url", url, "--timeout", "2")
+    assert machine.code == 4
+    assert machine.json["error"]["type"] == kind
+    assert "hunter2secret" not in machine.text

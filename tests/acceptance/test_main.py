@@ -1,0 +1,118 @@
+"""What holds for every command: help, version, exit codes of mistakes, JSON, colour, completion."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from tests.acceptance.conftest import Run, environment
+
+COMMANDS = (
+    (),
+    ("worker",),
+    ("publish",),
+    ("queues",),
+    ("doctor",),
+    ("check",),
+    ("config",),
+    ("config", "show"),
+)
+_HEAVY = ("pika", "kombu", "pydantic", "rich", "asyncio", "ssl", "rmqpool.pool")
+
+
+def test_every_command_has_help_with_an_example_and_loads_nothing_heavy() -> None:
+    """The help of all commands comes from one process that never imports the engine."""
+    code = (
+        "import sys, io, contextlib\n"
+        "from rmqpool.cli.main import run\n"
+        f"for command in {COMMANDS!r}:\n"
+        "    out = io.StringIO()\n"
+        "    with contextlib.redirect_stdout(out):\n"
+        "        assert run([*command, '--help']) == 0, command\n"
+        "    assert command == ('config',) or 'Example' in out.getvalue(), command\n"
+        f"print([name for name in {_HEAVY!r} if name in sys.modules])\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), timeout=30, check=False
+    )
+    assert (ended.returncode, ended.stdout.strip()) == (0, "[]"), ended.stderr
+
+
+def test_help_takes_at_most_300_milliseconds_of_processor_time(rmqpool: Run) -> None:
+    """``rmqpool --help`` answers at once (processor time: other processes of the machine do not count)."""
+
+    def spent() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    runs = []
+    for _ in range(3):
+        before = spent()
+        assert rmqpool("--help").code == 0
+        runs.append(spent() - before)
+    assert min(runs) <= 0.3
+
+
+def test_the_group_help_documents_the_exit_codes(rmqpool: Run) -> None:
+    """Scripts can rely on what --help says."""
+    out = rmqpool("--help").out
+    assert all(f"\n    {code:<3}  " in out for code in (0, 1, 2, 3, 4, 5, 6, 70, 130))
+
+
+def test_version(rmqpool: Run) -> None:
+    """--version prints the version."""
+    ended = rmqpool("--version")
+    assert ended.code == 0
+    assert ended.out.startswith("rmqpool ")
+
+
+def test_an_unknown_command_is_a_usage_error_with_a_suggestion(rmqpool: Run) -> None:
+    """A typing error is told with what was probably meant."""
+    ended = rmqpool("pubish", "orders", "x")
+    assert ended.code == 2
+    assert "publish" in ended.err
+    assert "Traceback" not in ended.text
+
+
+def test_a_usage_error_is_json_too(rmqpool: Run) -> None:
+    """With --json even a wrong command line is one object on stdout."""
+    ended = rmqpool("publish", "orders", "--json")
+    assert ended.code == 2
+    assert ended.json["error"]["type"] == "UsageError"
+    assert ended.err == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("amqp://user:hunter2secret@@host/", "%40"),
+        ("http://user:hunter2secret@host/", "amqp://"),
+        ("amqp://user:hunter2secret@host/?hartbeat=5", "heartbeat"),
+    ],
+)
+def test_a_wrong_url_is_one_sentence_that_repeats_no_password(rmqpool: Run, url: str, told: str) -> None:
+    """A URL is wrong: exit code 3, what to write instead, nothing of the password."""
+    ended = rmqpool("queues", "orders", "--url", url)
+    assert ended.code == 3
+    assert told in ended.err
+    assert "hunter2secret" not in ended.text
+    assert len(ended.err.strip().splitlines()) == 1
+
+
+def test_completion_is_offered(rmqpool: Run) -> None:
+    """The shell's completion protocol is answered with the commands."""
+    ended = rmqpool(env={"_RMQPOOL_COMPLETE": "complete_bash", "COMP_WORDS": "rmqpool do", "COMP_CWORD": "1"})
+    assert "doctor" in ended.out.split()
+
+
+def test_a_reader_that_leaves_ends_the_command_quietly() -> None:
+    """``rmqpool config show | head -0`` prints no traceback."""
+    command = f"{sys.executable} -m rmqpool config show | true"
+    ended = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, env=environment(), timeout=30, check=False
+    )
+    assert "Traceback" not in ended.stderr
+    assert "BrokenPipe" not in ended.stderr

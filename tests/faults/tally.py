@@ -1,0 +1,49 @@
+"""Submits messages to any target, takes down each outcome, and says whether anything was lost."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from faults.harness import drain, judge
+from rmqpool import Confirmation, Publisher, PublishError, PublishFuture
+from rmqpool.testing.checker import TotalQueueChecker, Verdict
+
+__all__ = ["Tally"]
+
+
+class Tally:
+    """The messages that one test submits, pipelined, each with an id of its own; not thread-safe."""
+
+    def __init__(self, publisher: Publisher, prefix: str = "message") -> None:
+        self.publisher = publisher
+        self.checker = TotalQueueChecker()
+        self._ids = (f"{prefix}-{number}" for number in itertools.count(1))
+        self._open: list[PublishFuture] = []
+
+    def submit(self, routing_key: str, *, exchange: str = "", **options: Any) -> PublishFuture:
+        """Hand one message over; its body is its id."""
+        message_id = next(self._ids)
+        self.checker.record_attempt(message_id)
+        future = self.publisher.submit_to(exchange, routing_key, message_id.encode(), message_id=message_id, **options)
+        self._open.append(future)
+        return future
+
+    def publish(self, routing_key: str, *, exchange: str = "", **options: Any) -> Confirmation | PublishError:
+        """Submit one message; its outcome, and those of all before it, are recorded."""
+        self.submit(routing_key, exchange=exchange, **options)
+        return self.outcomes()[-1]
+
+    def outcomes(self) -> list[Confirmation | PublishError]:
+        """The outcomes of what was submitted since the last call, in order; each ends by its own deadline."""
+        futures, self._open = self._open, []
+        outcomes = [future.outcome() for future in futures]
+        for future, outcome in zip(futures, outcomes, strict=True):
+            self.checker.record_publish(future.message.message_id, str(outcome.outcome))  # type: ignore[arg-type]
+        return outcomes
+
+    def verdict(self, url: str, queue: str) -> Verdict:
+        """Drain ``queue`` and judge; AssertionError with the counts if anything was lost."""
+        self.outcomes()
+        drain(url, queue, self.checker)
+        return judge(self.checker)

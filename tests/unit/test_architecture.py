@@ -1,0 +1,182 @@
+"""The tree shows the architecture, and these tests keep it so: imports point one way, pika stays in one place."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import rmqpool
+
+PACKAGE = Path(rmqpool.__file__).parent
+LONGEST_FILE = 400
+
+# Each module may import those of its own line and of the lines above it; a package's name stands for all in it.
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("errors", "version", "secret", "tls", "identifiers", "headers"),
+    ("message", "topology", "topology_checks", "mismatch", "header_checks", "settings", "urls", "url_options"),
+    ("core",),
+    ("future", "window"),
+    ("amqp",),
+    ("leasing", "lease", "publish_connections", "pool_stats", "pool"),
+    ("codecs", "compression", "conversion", "plain_json", "preparation"),
+    ("publisher", "async_publisher", "consumer"),
+    ("worker", "outbox", "observe"),
+    ("config", "config_sources"),
+    ("cli", "integrations", "testing", "__main__"),
+)
+MAY_IMPORT_PIKA = ("amqp", "integrations", "testing")
+# What a pure decision has no business with: sockets, threads, clocks, chance, files, processes, other people's I/O.
+NOT_FOR_CORE = frozenset(
+    {"asyncio", "io", "os", "pathlib", "pika", "queue", "random", "secrets", "select", "selectors", "shutil", "signal"}
+    | {"socket", "ssl", "subprocess", "sys", "tempfile", "threading", "time", "concurrent", "multiprocessing", "logging"}
+)
+
+
+def module_name(path: Path) -> str:
+    """`rmqpool/amqp/link.py` is `rmqpool.amqp.link`; a package is named by its folder."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node except those under `if TYPE_CHECKING`."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for other in node.orelse:
+                yield from runtime_nodes(other)
+            continue
+        yield node
+        yield from runtime_nodes(node)
+
+
+def imports_of(path: Path) -> set[str]:
+    """The full names of the modules that a file imports, at any depth of it."""
+    package = module_name(path) if path.name == "__init__.py" else module_name(path).rpartition(".")[0]
+    found: set[str] = set()
+    for node in runtime_nodes(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, *([node.module] if node.module else [])])
+            found |= {f"{base}.{alias.name}" if f"{base}.{alias.name}" in MODULES else base for alias in node.names}
+    return found
+
+
+IMPORTS = {name: imports_of(path) for name, path in MODULES.items()}
+
+
+def place_of(module: str) -> str:
+    """The first part below `rmqpool`."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def layer_of(module: str) -> int:
+    """Its line in LAYERS. A module that has none fails the test: it needs a place in the architecture."""
+    for number, names in enumerate(LAYERS):
+        if place_of(module) in names:
+            return number
+    raise AssertionError(f"{module} has no place in LAYERS: give it one")
+
+
+def own_imports(module: str) -> set[str]:
+    """What it imports of rmqpool."""
+    return {name for name in IMPORTS[module] if name.split(".")[0] == "rmqpool"}
+
+
+inner_modules = sorted(name for name in MODULES if name != "rmqpool")
+
+
+@pytest.mark.parametrize("module", inner_modules)
+def test_imports_point_in_the_allowed_direction(module: str) -> None:
+    """From what users hold down to values and errors, never back; nothing inside imports the package's front."""
+    for imported in own_imports(module):
+        assert imported != "rmqpool", f"{module} imports the package itself: import from the module that has the name"
+        assert layer_of(imported) <= layer_of(module), f"{module} imports {imported}, which stands above it"
+
+
+def test_no_module_imports_itself_around_a_corner() -> None:
+    """Cycles would make the order of imports matter."""
+    state: dict[str, int] = {}
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert state.get(module) != 1, f"import cycle: {' → '.join((*trail, module))}"
+        if module in state:
+            return
+        state[module] = 1
+        for imported in sorted(own_imports(module) & set(inner_modules)):
+            visit(imported, (*trail, module))
+        state[module] = 2
+
+    for module in inner_modules:
+        visit(module, ())
+
+
+@pytest.mark.parametrize("module", inner_modules)
+def test_pika_is_imported_in_one_place_only(module: str) -> None:
+    """Everything else goes through rmqpool.amqp."""
+    if place_of(module) not in MAY_IMPORT_PIKA:
+        assert not {name for name in IMPORTS[module] if name.split(".")[0] == "pika"}
+
+
+@pytest.mark.parametrize("module", [name for name in inner_modules if place_of(name) == "core"])
+def test_the_core_decides_and_does_nothing(module: str) -> None:
+    """No sockets, threads, clocks or randomness of its own."""
+    assert not {name.split(".")[0] for name in IMPORTS[module]} & NOT_FOR_CORE
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_no_file_is_too_long(module: str) -> None:
+    """One concern a file."""
+    lines = MODULES[module].read_text().count("\n")
+    assert lines <= LONGEST_FILE
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_every_module_opens_with_a_docstring(module: str) -> None:
+    """Its law, in a sentence or two."""
+    assert ast.get_docstring(ast.parse(MODULES[module].read_text()))
+
+
+@pytest.mark.parametrize("module", [name for name in sorted(MODULES) if not name.endswith("__main__")])
+def test_every_name_in_all_exists(module: str) -> None:
+    """What a module promises can be imported."""
+    imported = importlib.import_module(module)
+    names = getattr(imported, "__all__", [])
+    assert len(set(names)) == len(names)
+    assert [name for name in names if not hasattr(imported, name)] == []
+
+
+def test_the_front_of_the_package_gives_all_its_names() -> None:
+    """`from rmqpool import *` works, and dir() shows what there is."""
+    namespace: dict[str, object] = {}
+    exec("from rmqpool import *", namespace)
+    assert set(rmqpool.__all__) <= set(namespace)
+    assert set(rmqpool.__all__) <= set(dir(rmqpool))
+
+
+def test_a_wrong_name_is_an_attribute_error() -> None:
+    """Lazy names do not swallow typing errors."""
+    with pytest.raises(AttributeError, match="Publischer"):
+        _ = rmqpool.Publischer  # type: ignore[attr-defined]
+
+
+HEAVY = ("pydantic", "pydantic_settings", "typer", "rich", "kombu", "msgspec", "yaml", "tenacity", "psycopg")
+
+
+@pytest.mark.parametrize("statement", ["import rmqpool", "from rmqpool import Publisher"])
+def test_importing_loads_nothing_that_is_not_used(statement: str) -> None:
+    """A service that publishes pays for no command line, no settings reader and no codec."""
+    code = f"import sys; {statement}; print(*sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True).stdout
+    assert [name for name in HEAVY if name in loaded.split()] == []
+    assert "rmqpool" in loaded.split()
