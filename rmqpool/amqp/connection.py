@@ -19,7 +19,7 @@ from rmqpool.version import __version__
 __all__ = ["Connection", "pika_parameters"]
 
 
-class Connection(pika.SelectConnection):
+class Connection(pika.SelectConnection):  # type: ignore[misc]  # pika is not typed
     """One AMQP connection; lives and dies on its I/O thread.
 
     ``last_byte_at`` is the monotonic time of the last bytes read, whole frames or not. ``broker_close`` is the code and
@@ -43,6 +43,12 @@ class Connection(pika.SelectConnection):
     def unwritten_bytes(self) -> int:
         """Bytes handed to pika that the socket has not taken yet."""
         return 0 if self._transport is None else int(self._get_write_buffer_size())
+
+    @property
+    def broker(self) -> str:
+        """Product and version, as the broker names itself."""
+        properties = self.server_properties or {}
+        return f"{properties.get('product', 'unknown broker')} {properties.get('version', '')}".strip()
 
     def write(self, data: bytes) -> None:
         """Write now what the socket takes now; pika would first wait for a turn of its loop to hear that it is writable.

@@ -7,20 +7,20 @@ are far apart; otherwise the pause grows exponentially with full jitter, and eve
 
 from __future__ import annotations
 
-import enum
 import logging
 import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from rmqpool.amqp.connection import Connection
 from rmqpool.amqp.connector import Connector
 from rmqpool.amqp.failures import REFUSALS, connection_lost
 from rmqpool.amqp.io_thread import IOThread, Timer
-from rmqpool.core.backoff import Backoff
+from rmqpool.amqp.link_values import DOING, Actor, Blocked, LinkEvent, LinkState, LinkStatus
+from rmqpool.amqp.watchdog import Watchdog
+from rmqpool.core.reconnect import NUDGED_DELAY, Reconnect
 from rmqpool.errors import (
     ConnectionFailedError,
     ConnectionLostError,
@@ -33,57 +33,6 @@ from rmqpool.settings import ConnectionSettings
 __all__ = ["Actor", "Link", "LinkEvent", "LinkState", "LinkStatus"]
 
 _LOGGER = logging.getLogger("rmqpool")
-_NUDGED_DELAY = 0.5  # seconds: a fresh publish waits at most this long for the next attempt
-_SILENCE = 1.5  # heartbeats without a byte after which the peer is given up: noticed before 2 heartbeats have passed
-
-
-class LinkState(enum.StrEnum):
-    """Where a link is in its life."""
-
-    NEW = "new"
-    CONNECTING = "connecting"
-    READY = "ready"
-    WAITING = "waiting"  # between two attempts
-    REFUSED = "refused"  # between two attempts, far apart: the broker does not let us in
-    CLOSING = "closing"
-    CLOSED = "closed"
-
-
-class LinkEvent(enum.StrEnum):
-    """What ``on_event`` listeners are told, each with a sentence."""
-
-    CONNECTED = "connected"
-    CONNECTION_LOST = "connection_lost"
-    CONNECT_FAILED = "connect_failed"
-    BLOCKED = "blocked"
-    UNBLOCKED = "unblocked"
-    FAULT = "fault"
-    CLOSED = "closed"
-
-
-class Actor(Protocol):
-    """Stands on a link; every method is called on the I/O thread."""
-
-    def link_up(self, connection: Connection, epoch: int) -> None: ...
-    def link_down(self, error: RmqpoolError) -> None: ...
-    def link_blocked(self, reason: str) -> None: ...
-    def link_unblocked(self) -> None: ...
-    def link_refused(self, error: ConnectionFailedError) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class LinkStatus:
-    """A link at one moment. ``epoch`` counts the connections opened so far; ``blocked`` is the broker's reason or None."""
-
-    name: str
-    state: LinkState
-    epoch: int
-    blocked: str | None
-    blocked_seconds: float
-    last_error: RmqpoolError | None
-    broker: str
-    address: str
-    attempts: int
 
 
 class Link:
@@ -100,7 +49,13 @@ class Link:
         self.name = name
         self._on_event = on_event
         self._random = random_fraction
-        self._backoff = Backoff(settings.reconnect_delay, settings.reconnect_max_delay)
+        self._plan = Reconnect(
+            settings.hosts,
+            settings.reconnect_delay,
+            settings.reconnect_max_delay,
+            settings.refused_delay,
+            random_fraction(),
+        )
         self._thread = IOThread(f"rmqpool {name}", self._on_fault)
         self._changed = threading.Condition()
         self._state = LinkState.NEW
@@ -109,14 +64,9 @@ class Link:
         self._connector: Connector | None = None
         self._retry_timer: Timer | None = None
         self._retry_at = 0.0
-        self._watchdog: Timer | None = None
+        self._watchdog: Watchdog | None = None
         self._epoch = 0
-        self._failures = 0  # attempts in a row that failed
-        self._attempts = 0
-        self._host_index = int(random_fraction() * len(settings.hosts)) % len(settings.hosts)
-        self._blocked: str | None = None
-        self._blocked_since = 0.0
-        self._blocked_seconds = 0.0
+        self._blocked = Blocked()
         self._last_error: RmqpoolError | None = None
         self._refusal: ConnectionFailedError | None = None
         self._broker = ""
@@ -166,7 +116,7 @@ class Link:
     @property
     def blocked(self) -> str | None:
         """The broker's reason for blocking this connection, None if it does not."""
-        return self._blocked
+        return self._blocked.reason
 
     @property
     def connection(self) -> Connection | None:
@@ -185,17 +135,16 @@ class Link:
 
     def status(self) -> LinkStatus:
         """What this link is doing right now."""
-        blocked_now = time.monotonic() - self._blocked_since if self._blocked is not None else 0.0
         return LinkStatus(
             self.name,
             self._state,
             self._epoch,
-            self._blocked,
-            self._blocked_seconds + blocked_now,
+            self._blocked.reason,
+            self._blocked.seconds,
             self._last_error,
             self._broker,
             self._address,
-            self._attempts,
+            self._plan.attempts,
         )
 
     def wait_ready(self, deadline: float) -> None:
@@ -219,17 +168,12 @@ class Link:
 
     def why_not_ready(self) -> str:
         """A short clause for errors: what the link is doing, and what went wrong last."""
-        doing = {
-            LinkState.NEW: "it was not started",
-            LinkState.CONNECTING: "connecting",
-            LinkState.WAITING: "waiting for the next attempt",
-            LinkState.REFUSED: "refused by the broker",
-        }.get(self._state, str(self._state))
+        doing = DOING.get(self._state, str(self._state))
         return f"{doing}; last error: {self._last_error}" if self._last_error else doing
 
     def nudge(self) -> None:
         """Somebody needs the connection now: cut a running pause short (not after a refusal)."""
-        if self._state is LinkState.WAITING and self._retry_at - time.monotonic() > _NUDGED_DELAY:
+        if self._state is LinkState.WAITING and self._retry_at - time.monotonic() > NUDGED_DELAY:
             self._thread.post(self._cut_pause_short)
 
     def close(self, timeout: float) -> bool:
@@ -264,9 +208,7 @@ class Link:
             return
         self._cancel_retry()
         self._set_state(LinkState.CONNECTING)
-        host, port = self.settings.hosts[self._host_index]
-        self._host_index = (self._host_index + 1) % len(self.settings.hosts)
-        self._attempts += 1
+        host, port = self._plan.next_host()
         self._address = f"{host}:{port}"
         self._connector = Connector(self._thread, self.settings, (host, port), self.name, self._on_attempt_done)
         self._connector.start()
@@ -281,43 +223,32 @@ class Link:
             self._on_connected(result)
 
     def _on_attempt_failed(self, error: ConnectionFailedError) -> None:
-        self._failures += 1
+        self._plan.failed()
         self._last_error = error
         refused = isinstance(error, REFUSALS)
         self._refusal = error if refused else None
         self._tell(LinkEvent.CONNECT_FAILED, str(error))
-        rare = refused or self._failures & (self._failures - 1) == 0  # the 1st, 2nd, 4th, 8th … in a row
-        _LOGGER.log(
-            logging.WARNING if rare else logging.DEBUG,
-            "connection %s: attempt %d failed: %s",
-            self.name,
-            self._failures,
-            error,
-        )
+        level = logging.WARNING if refused or self._plan.worth_telling else logging.DEBUG
+        _LOGGER.log(level, "connection %s: attempt %d failed: %s", self.name, self._plan.failures, error)
         self._schedule_retry(refused)
         if refused:
             for actor in tuple(self._actors):
                 actor.link_refused(error)
 
     def _schedule_retry(self, refused: bool) -> None:
-        hosts = len(self.settings.hosts)
-        if refused:
-            delay = self.settings.refused_delay * (0.5 + self._random() / 2)
-        elif self._failures % hosts:
-            delay = self._random() * self.settings.reconnect_delay  # the next host of the list at once
-        else:
-            delay = self._backoff.delay(max(1, self._failures // hosts), self._random())
+        self._retry_in(self._plan.pause(refused, self._random()))
+        self._set_state(LinkState.REFUSED if refused else LinkState.WAITING)
+
+    def _retry_in(self, delay: float) -> None:
         self._cancel_retry()
         self._retry_at = time.monotonic() + delay
         self._retry_timer = self._thread.call_later(delay, self._connect)
-        self._set_state(LinkState.REFUSED if refused else LinkState.WAITING)
 
     def _cut_pause_short(self) -> None:
-        if self._state is LinkState.WAITING and self._retry_at - time.monotonic() > _NUDGED_DELAY:
-            self._cancel_retry()
-            delay = self._random() * _NUDGED_DELAY
-            self._retry_at = time.monotonic() + delay
-            self._retry_timer = self._thread.call_later(delay, self._connect)
+        if self._state is LinkState.WAITING:
+            pause = self._plan.nudged_pause(self._retry_at - time.monotonic(), self._random())
+            if pause is not None:
+                self._retry_in(pause)
 
     def _on_connected(self, connection: Connection) -> None:
         self._connection = connection
@@ -325,11 +256,11 @@ class Link:
         connection.add_on_connection_blocked_callback(self.contained(self._on_blocked))
         connection.add_on_connection_unblocked_callback(self.contained(self._on_unblocked))
         self._epoch += 1
-        self._failures = 0
+        self._plan.succeeded()
         self._refusal = None
-        self._broker = _broker_name(connection)
-        connection.last_byte_at = time.monotonic()
-        self._watch()
+        self._broker = connection.broker
+        heartbeat = connection.params.heartbeat or self.settings.heartbeat
+        self._watchdog = Watchdog(self._thread, connection, heartbeat, self._on_silence)
         self._set_state(LinkState.READY)
         self._tell(LinkEvent.CONNECTED, f"connected to {self._address} ({self._broker})")
         _LOGGER.info("connection %s is open: %s, %s", self.name, self._address, self._broker)
@@ -340,8 +271,8 @@ class Link:
         self._actors.append(actor)
         if self._state is LinkState.READY and self._connection is not None:
             actor.link_up(self._connection, self._epoch)
-            if self._blocked is not None:
-                actor.link_blocked(self._blocked)
+            if self._blocked.reason is not None:
+                actor.link_blocked(self._blocked.reason)
         elif self.refusal is not None:
             actor.link_refused(self.refusal)
         elif self._state is LinkState.CLOSED:
@@ -349,41 +280,29 @@ class Link:
 
     # On the I/O thread: while connected
 
-    def _watch(self) -> None:
-        connection = self._connection
-        if connection is None:
-            return
-        heartbeat = connection.params.heartbeat or self.settings.heartbeat
-        silent_for = time.monotonic() - connection.last_byte_at
-        if silent_for >= _SILENCE * heartbeat:
-            sentence = (
-                f"nothing came from {self._address} for {silent_for:.1f} s (heartbeat {heartbeat} s): given up as dead"
+    def _on_silence(self, seconds: float, heartbeat: float) -> None:
+        if self._connection is not None:
+            self._connection.abort(
+                ConnectionLostError(
+                    f"connection {self.name}: nothing came from {self._address} for {seconds:.1f} s (heartbeat "
+                    f"{heartbeat:g} s): given up as dead; it is being opened again"
+                )
             )
-            connection.abort(ConnectionLostError(f"connection {self.name}: {sentence}; it is being opened again"))
-            return
-        self._watchdog = self._thread.call_later(heartbeat / 8, self._watch)
 
     def _on_blocked(self, _connection: object, frame: Any) -> None:
         reason = str(frame.method.reason)
-        if self._blocked is None:
-            self._blocked_since = time.monotonic()
-        self._blocked = reason
+        self._blocked.begin(reason)
         self._tell(LinkEvent.BLOCKED, f"the broker blocks publishing: {reason}")
         _LOGGER.warning("connection %s is blocked by the broker: %s", self.name, reason)
         for actor in tuple(self._actors):
             actor.link_blocked(reason)
 
     def _on_unblocked(self, *_: object) -> None:
-        self._end_blocked()
+        self._blocked.end()
         self._tell(LinkEvent.UNBLOCKED, "the broker takes messages again")
         _LOGGER.info("connection %s is no longer blocked", self.name)
         for actor in tuple(self._actors):
             actor.link_unblocked()
-
-    def _end_blocked(self) -> None:
-        if self._blocked is not None:
-            self._blocked_seconds += time.monotonic() - self._blocked_since
-        self._blocked = None
 
     def _on_lost(self, connection: Connection, error: BaseException | None) -> None:
         if connection is not self._connection:
@@ -401,9 +320,9 @@ class Link:
     def _drop(self, error: RmqpoolError) -> None:
         """The connection is no more: every actor releases whoever waits."""
         self._connection = None
-        self._end_blocked()
+        self._blocked.end()
         if self._watchdog is not None:
-            self._watchdog.cancel()
+            self._watchdog.stop()
             self._watchdog = None
         if self._state is LinkState.READY:
             self._set_state(LinkState.WAITING)
@@ -430,7 +349,7 @@ class Link:
         if self._state is LinkState.CLOSING:
             self._closed(None)
         else:
-            self._failures += 1
+            self._plan.failed()
             self._schedule_retry(refused=False)
 
     def _abort_broken(self, connection: Connection, error: RmqpoolError) -> None:
@@ -488,7 +407,7 @@ class Link:
             _LOGGER.exception("an event listener failed")
 
     def __repr__(self) -> str:
-        return f"<Link {self.name} {self._state}, epoch {self._epoch}{', blocked' if self._blocked else ''}>"
+        return f"<Link {self.name} {self._state}, epoch {self._epoch}{', blocked' if self._blocked.reason else ''}>"
 
 
 def _inform(actor: Actor, error: RmqpoolError) -> None:
@@ -497,8 +416,3 @@ def _inform(actor: Actor, error: RmqpoolError) -> None:
         actor.link_down(error)
     except Exception:
         _LOGGER.exception("%r failed while it was told that its connection is gone", actor)
-
-
-def _broker_name(connection: Connection) -> str:
-    properties = connection.server_properties or {}
-    return f"{properties.get('product', 'unknown broker')} {properties.get('version', '')}".strip()

@@ -34,5 +34,9 @@ def check(path: WorkerArgument, url: UrlOption = None, as_json: JsonOption = Fal
         print_json({"ok": True, "worker": path, "consumers": consumers, "declares": topology})
         return
     columns = ("queue", "handler", "concurrency", "prefetch", "body", "on error", "acknowledged")
-    print_table(columns, [tuple(str(value) for value in row.values()) for row in consumers], right=("concurrency", "prefetch"))
-    print_line(f"{path} is ready: {len(consumers)} consumer{'s' if len(consumers) != 1 else ''}; it declares {', '.join(topology)}")
+    print_table(
+        columns, [tuple(str(value) for value in row.values()) for row in consumers], right=("concurrency", "prefetch")
+    )
+    print_line(
+        f"{path} is ready: {len(consumers)} consumer{'s' if len(consumers) != 1 else ''}; it declares {', '.join(topology)}"
+    )

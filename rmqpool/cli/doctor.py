@@ -9,12 +9,11 @@ import typer
 
 from rmqpool.cli.exits import ExitCode
 from rmqpool.cli.options import JsonOption, UrlOption
-from rmqpool.cli.session import load
+from rmqpool.cli.session import load, sources_of
 from rmqpool.cli.terminal import print_json, print_line, styled, supports
 
 if TYPE_CHECKING:
     from rmqpool.cli.diagnosis.finding import Finding
-    from rmqpool.config import Settings
     from rmqpool.topology import Queue
 
 __all__ = ["register"]
@@ -31,11 +30,13 @@ def doctor(
     url: UrlOption = None,
     module: Annotated[
         str | None,
-        typer.Option("--module", metavar="MODULE:WORKER", help="Look at the queues of this worker, as it declares them.", show_default=False),
+        typer.Option(
+            "--module", metavar="MODULE:WORKER", help="Look at the queues of this worker, as it declares them."
+        ),
     ] = None,
     queue: Annotated[
         list[str] | None,
-        typer.Option("--queue", metavar="NAME", help="Look at this queue as Queue(NAME) declares it; may be repeated.", show_default=False),
+        typer.Option("--queue", metavar="NAME", help="Look at this queue as Queue(NAME) declares it; may be repeated."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -55,7 +56,6 @@ def doctor(
 
     told = _Told(as_json)
     broker = ""
-    settings: Settings | None = None
     queues = _wanted(module, queue or ())
     try:
         settings = load(url=url)
@@ -65,7 +65,7 @@ def doctor(
     else:
         from rmqpool.cli.diagnosis.run import examine
 
-        told.tell(well("url", f"{connection.redacted_url()} (from {_source(settings)})"))
+        told.tell(well("url", f"{connection.redacted_url()} (from {sources_of(settings)['url']})"))
         broker = examine(connection, queues, told.tell)
     well_enough = exit_state(told.findings)
     told.end(well_enough, broker)
@@ -83,12 +83,6 @@ def _wanted(module: str | None, names: list[str] | tuple[()]) -> list[Queue]:
 
         values.extend(queues_of(load_worker(module)))
     return [value for value in expand(values) if isinstance(value, Queue)]
-
-
-def _source(settings: Settings) -> str:
-    from rmqpool.config import explain
-
-    return next(row.source for row in explain(settings) if row.name == "url")
 
 
 class _Told:
@@ -113,7 +107,9 @@ class _Told:
 
     def end(self, well_enough: bool, broker: str) -> None:
         if self._as_json:
-            print_json({"ok": well_enough, "broker": broker, "findings": [finding.as_json() for finding in self.findings]})
+            print_json(
+                {"ok": well_enough, "broker": broker, "findings": [finding.as_json() for finding in self.findings]}
+            )
             return
         count = {state: sum(finding.state == state for finding in self.findings) for state in ("warning", "problem")}
         verdict = "no problem" if well_enough else f"{count['problem']} problem{'s' if count['problem'] > 1 else ''}"

@@ -12,7 +12,7 @@ __all__ = ["Failure", "ReportedError", "failure_of"]
 
 
 class ReportedError(RmqpoolError):
-    """A failure of the command line's own. ``kind`` is its name for machines, ``exit_code`` what to end with, ``detail`` more text."""
+    """A failure of the command line's own. ``kind`` is its name for machines, ``detail`` more text for people."""
 
     def __init__(
         self, message: str, *, kind: str, exit_code: ExitCode, detail: str = "", facts: dict[str, Any] | None = None

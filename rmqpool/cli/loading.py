@@ -37,9 +37,7 @@ def load_worker(path: str) -> Worker:
             raise _missing(module, attribute, Worker)
         found = getattr(found, part)
     if not isinstance(found, Worker):
-        raise ConfigurationError(
-            f"{path} is no Worker but {_kind(found)}{_workers_hint(module, Worker)}"
-        )
+        raise ConfigurationError(f"{path} is no Worker but {_kind(found)}{_workers_hint(module, Worker)}")
     return found
 
 
@@ -77,7 +75,7 @@ def _import(name: str) -> ModuleType:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise _no_module(name, error.name) from None
         raise _failed_import(name, error) from None
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's module may raise anything; it is told as theirs
         raise _failed_import(name, error) from None
 
 
@@ -87,7 +85,11 @@ def _no_module(name: str, missing: str) -> ConfigurationError:
     where = f"in package {parent}" if parent else f"in {Path.cwd()} or on the path of {sys.executable}"
     rest = name.removeprefix(missing)
     guess = difflib.get_close_matches(missing, known, n=1, cutoff=0.6)
-    hint = f": did you mean {guess[0]}{rest}?" if guess else ": start the command in the folder that holds it, or set PYTHONPATH"
+    hint = (
+        f": did you mean {guess[0]}{rest}?"
+        if guess
+        else ": start the command in the folder that holds it, or set PYTHONPATH"
+    )
     return ConfigurationError(f"there is no module {missing} {where}{hint}")
 
 
@@ -108,7 +110,8 @@ def _failed_import(name: str, error: BaseException) -> ReportedError:
     told = f"{type(error).__name__}{f': {text[0]}' if text else ''}"
     return ReportedError(
         f"importing {name} failed{f' at {where}' if where else ''}: {told}",
-        kind="ImportFailed", exit_code=ExitCode.CONFIGURATION,
+        kind="ImportFailed",
+        exit_code=ExitCode.CONFIGURATION,
         detail=lines,
         facts={"module": name},
     )
@@ -150,4 +153,5 @@ def _workers_hint(module: ModuleType, worker_class: type) -> str:
 def _kind(value: object) -> str:
     if isinstance(value, type):
         return f"the class {value.__name__}"
-    return f"a {type(value).__name__}"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"

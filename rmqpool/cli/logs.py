@@ -68,7 +68,9 @@ class JSONFormatter(logging.Formatter):
         told.update({name: value for name, value in vars(record).items() if name not in _STANDARD and name not in told})
         if record.exc_info:
             told["exception"] = self.formatException(record.exc_info)
-        return json.dumps(self._masked(told), ensure_ascii=False, default=lambda value: redact(repr(value), self._secrets))
+        return json.dumps(
+            self._masked(told), ensure_ascii=False, default=lambda value: redact(repr(value), self._secrets)
+        )
 
     def _masked(self, value: Any) -> Any:
         """Masked inside texts, before they are encoded: an encoded password may look different."""

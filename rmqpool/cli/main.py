@@ -22,7 +22,6 @@ __all__ = ["app", "main", "run"]
 
 _NAME = "rmqpool"
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or Typer's own copy of it
-_WANTS_JSON = ("--json", "--log-format=json")
 
 app = typer.Typer(
     name=_NAME,
@@ -77,7 +76,7 @@ def run(arguments: Sequence[str]) -> int:
         return _tell_usage(error, as_json)
     except RmqpoolError as error:
         return _tell(failure_of(error), as_json)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the end of the line: told with its traceback, and an exit code of its own
         return _tell(_fault(error), as_json)
     return result if isinstance(result, int) else ExitCode.OK
 
@@ -85,10 +84,7 @@ def run(arguments: Sequence[str]) -> int:
 def wants_json(arguments: Sequence[str]) -> bool:
     """Whether errors are to be told as JSON: known before the command line is parsed, as that may fail too."""
     options = list(arguments)
-    if "--" in options:
-        options = options[: options.index("--")]
-    pairs = zip(options, options[1:], strict=False)
-    return any(option in _WANTS_JSON for option in options) or ("--log-format", "json") in pairs
+    return "--json" in (options[: options.index("--")] if "--" in options else options)
 
 
 def _tell(failure: Failure, as_json: bool) -> int:

@@ -46,13 +46,15 @@ def endpoint_of(settings: ConnectionSettings, url: str | None) -> Endpoint:
         shown = f"[{host}]" if ":" in host else host
         base = f"https://{shown}:15671" if settings.tls else f"http://{shown}:15672"
         return Endpoint(base, settings.user, settings.password)
+    wrong = ConfigurationError("--management-url must be http://host:15672 or https://host:15671")
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        named, port = parts.hostname, parts.port
     except ValueError:
-        host, port, parts = None, None, urlsplit("")
-    if parts.scheme not in ("http", "https") or not host or not url.isprintable() or " " in url:
-        raise ConfigurationError("--management-url must be http://host:15672 or https://host:15671")
+        raise wrong from None
+    if parts.scheme not in ("http", "https") or not named or not url.isprintable() or " " in url:
+        raise wrong
+    host = named
     shown = f"[{host}]" if ":" in host else host
     base = f"{parts.scheme}://{shown}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
     password = settings.password if parts.password is None else Secret(unquote(parts.password))
@@ -143,12 +145,18 @@ def _refused(endpoint: Endpoint, code: int, vhost: str) -> ReportedError:
         404: f"knows no virtual host {vhost!r} (404), or is no management API: check --vhost and --management-url",
     }.get(code, f"answered {code}: check --management-url")
     exit_code = ExitCode.CONNECTION if code == 401 else ExitCode.REFUSED
-    return ReportedError(f"the management API at {endpoint.base} {what}", kind="ManagementError", exit_code=exit_code, facts={"status": code})
+    return ReportedError(
+        f"the management API at {endpoint.base} {what}",
+        kind="ManagementError",
+        exit_code=exit_code,
+        facts={"status": code},
+    )
 
 
 def _not_management(endpoint: Endpoint) -> ReportedError:
     return ReportedError(
         f"{endpoint.base} answered, but not as RabbitMQ's management API does: check --management-url",
-        kind="ManagementError", exit_code=ExitCode.REFUSED,
+        kind="ManagementError",
+        exit_code=ExitCode.REFUSED,
         facts={"management_url": endpoint.base},
     )

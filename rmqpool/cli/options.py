@@ -23,7 +23,9 @@ JsonOption = Annotated[
 ]
 TimeoutOption = Annotated[
     float | None,
-    typer.Option("--timeout", metavar="SECONDS", min=0.01, max=86400.0, help="How long to wait at most.", show_default=False),
+    typer.Option(
+        "--timeout", metavar="SECONDS", min=0.01, max=86400.0, help="How long to wait at most.", show_default=False
+    ),
 ]
 WorkerArgument = Annotated[
     str, typer.Argument(metavar="MODULE:WORKER", help="Where the Worker is, such as workers.orders:worker.")

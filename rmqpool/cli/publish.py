@@ -18,21 +18,23 @@ def register(app: typer.Typer) -> None:
 
 def publish(
     queue: Annotated[str, typer.Argument(metavar="QUEUE", help="The queue; with --exchange, the routing key.")],
-    body: Annotated[
-        str | None, typer.Argument(metavar="[BODY]", help="The body; - reads it from stdin.", show_default=False)
-    ] = None,
+    body: Annotated[str | None, typer.Argument(metavar="BODY", help="The body; - reads it from stdin.")] = None,
     jsonl: Annotated[
         str | None,
-        typer.Option("--jsonl", metavar="FILE", help="One message for each line, which must be JSON; - is stdin.", show_default=False),
+        typer.Option("--jsonl", metavar="FILE", help="One message for each line, which must be JSON; - is stdin."),
     ] = None,
-    exchange: Annotated[str, typer.Option(help="Publish to this exchange; QUEUE is the routing key then.", show_default=False)] = "",
-    rate: Annotated[float | None, typer.Option(min=0.001, max=1e6, help="Messages a second at most.", show_default=False)] = None,
-    content_type: Annotated[str | None, typer.Option(help="Instead of the detected content type.", show_default=False)] = None,
+    exchange: Annotated[str, typer.Option(help="Publish to this exchange; QUEUE is the routing key then.")] = "",
+    rate: Annotated[float | None, typer.Option(min=0.001, max=1e6, help="Messages a second at most.")] = None,
+    content_type: Annotated[str | None, typer.Option(help="Instead of the detected content type.")] = None,
     header: Annotated[
-        list[str] | None, typer.Option("--header", metavar="NAME=VALUE", help="A header (text); may be repeated.", show_default=False)
+        list[str] | None, typer.Option("--header", metavar="NAME=VALUE", help="A header (text); may be repeated.")
     ] = None,
-    persistent: Annotated[bool, typer.Option("--persistent/--transient", help="Whether it survives a restart of the broker.")] = True,
-    declare: Annotated[bool, typer.Option("--declare", help="Declare the queue (and QUEUE.dead) first, as a worker does.")] = False,
+    persistent: Annotated[
+        bool, typer.Option("--persistent/--transient", help="Whether it survives a restart of the broker.")
+    ] = True,
+    declare: Annotated[
+        bool, typer.Option("--declare", help="Declare the queue (and QUEUE.dead) first, as a worker does.")
+    ] = False,
     url: UrlOption = None,
     timeout: TimeoutOption = None,
     as_json: JsonOption = False,

@@ -26,12 +26,12 @@ def register(app: typer.Typer) -> None:
 
 def queues(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Queues to look at; all if none is named.", show_default=False)
+        list[str] | None, typer.Argument(metavar="NAME", help="Queues to look at; all if none is named.")
     ] = None,
-    vhost: Annotated[str | None, typer.Option(help="Another virtual host than the URL's.", show_default=False)] = None,
+    vhost: Annotated[str | None, typer.Option(help="Another virtual host than the URL's.")] = None,
     management_url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="The management API; otherwise http://HOST:15672.", show_default=False),
+        typer.Option(metavar="URL", help="The management API; otherwise http://HOST:15672."),
     ] = None,
     url: UrlOption = None,
     timeout: TimeoutOption = None,

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,12 +19,12 @@ __all__ = ["console", "print_json", "print_line", "print_table", "styled", "supp
 _ANSI = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2"}
 
 
-def takes_colour(stream: IO[str]) -> bool:
+def takes_colour(stream: TextIO) -> bool:
     """True if colour may be written to ``stream``: a terminal, and nobody said no."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def supports(stream: IO[str], text: str) -> bool:
+def supports(stream: TextIO, text: str) -> bool:
     """True if ``stream`` is a terminal whose encoding has every character of ``text``."""
     if not stream.isatty():
         return False
@@ -35,7 +35,7 @@ def supports(stream: IO[str], text: str) -> bool:
     return True
 
 
-def styled(text: str, style: str, stream: IO[str] | None = None) -> str:
+def styled(text: str, style: str, stream: TextIO | None = None) -> str:
     """``text`` in a colour (green, yellow, red) or weight (bold, dim), if the stream takes colour."""
     if not takes_colour(stream or sys.stdout):
         return text
@@ -79,6 +79,6 @@ def console(*, error: bool = False) -> Console:
     return Console(stderr=error, highlight=False)
 
 
-def _printable(text: str, stream: IO[str]) -> str:
+def _printable(text: str, stream: TextIO) -> str:
     encoding = stream.encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -20,44 +20,55 @@ def register(app: typer.Typer) -> None:
 def worker(
     path: WorkerArgument,
     concurrency: Annotated[
-        int | None, typer.Option(min=1, max=10_000, help="Messages handled at once, for each queue.", show_default=False)
+        int | None, typer.Option(min=1, max=10_000, help="Messages handled at once, for each queue.")
     ] = None,
     prefetch: Annotated[
-        int | None, typer.Option(min=1, max=2000, help="Messages held at most, for each queue.", show_default=False)
+        int | None, typer.Option(min=1, max=2000, help="Messages held at most, for each queue.")
     ] = None,
     queues: Annotated[
-        list[str] | None, typer.Option("--queues", metavar="NAME[,NAME]", help="Consume these queues only.", show_default=False)
+        list[str] | None, typer.Option("--queues", metavar="NAME[,NAME]", help="Consume these queues only.")
     ] = None,
     burst: Annotated[bool, typer.Option("--burst", help="End when the queues are empty.")] = False,
     grace: Annotated[
         float | None,
-        typer.Option(min=0.0, max=86400.0, metavar="SECONDS", help="How long to let handlers finish at the end.", show_default=False),
+        typer.Option(min=0.0, max=86400.0, metavar="SECONDS", help="How long to let handlers finish at the end."),
     ] = None,
     log_format: Annotated[
-        Literal["text", "json"] | None, typer.Option("--log-format", help="Lines for people, or JSON lines.", show_default=False)
+        Literal["text", "json"] | None, typer.Option("--log-format", help="Lines for people, or JSON lines.")
     ] = None,
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="What is logged.")] = "info",
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="What is logged.")
+    ] = "info",
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Import MODULE, find its WORKER and run it until SIGTERM or Ctrl-C.
 
-    Logs go to stderr. --json is --log-format json, with errors as JSON too.
+    Logs go to stderr. It waits for a broker that is not there, but not for one that refuses it; with --burst neither.
+    --json is --log-format json, and an error at the start is one object on stdout. A second signal ends it at once,
+    with 130 or 143.
 
     \b
     Example:
       rmqpool worker workers.orders:worker --concurrency 8 --log-format json
     """
+    from rmqpool.cli.failures import failure_of
     from rmqpool.cli.loading import load_worker
     from rmqpool.cli.logs import set_up_logging
     from rmqpool.cli.session import load
     from rmqpool.cli.worker_facts import run_worker
+    from rmqpool.errors import RmqpoolError
 
     given = "json" if as_json else log_format
     settings = load(url=url, concurrency=concurrency, prefetch=prefetch, grace=grace, log_format=given)
     connection = settings.connection()
     set_up_logging(settings.log_format, log_level, secrets=[connection.password.reveal()])
-    loaded = load_worker(path)
     names = [name for text in queues or () for name in text.split(",") if name] or None
-    logging.getLogger("rmqpool").info("worker %s on %s", path, connection.redacted_url())
-    raise typer.Exit(run_worker(loaded, settings, names, burst=burst))
+    try:
+        run_worker(load_worker(path), settings, names, burst=burst)
+    except RmqpoolError as error:
+        if as_json or settings.log_format == "text":
+            raise
+        told = failure_of(error)  # a stream of JSON lines stays one
+        logging.getLogger("rmqpool").error("%s", told.message, extra={"error": told.kind, "detail": told.detail})
+        raise typer.Exit(told.exit_code) from None

@@ -1,3 +1,89 @@
-"""The command line's only knowledge of what a Worker is made of."""
+"""The command line's only knowledge of what a Worker is made of: its consumers, its topology, how it is run."""
 
 from __future__ import annotations
+
+import inspect
+import os
+import socket
+import typing
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from rmqpool.cli.session import pool_of, sources_of
+from rmqpool.topology import Queue, Topology
+from rmqpool.worker.exits import end_process
+from rmqpool.worker.registration import ConsumerDefinition, select, topology_of, with_declared
+
+if TYPE_CHECKING:
+    from rmqpool.config import Settings
+    from rmqpool.worker import Worker
+
+__all__ = ["describe_consumers", "queues_of", "run_worker", "topology_of_worker"]
+
+
+def describe_consumers(worker: Worker, settings: Settings) -> list[dict[str, Any]]:
+    """Each consumer as it would run. Raises ConfigurationError if there is none."""
+    return [
+        _description(consumer.with_overrides(settings.concurrency, settings.prefetch))
+        for consumer in _consumers(worker)
+    ]
+
+
+def topology_of_worker(worker: Worker) -> tuple[Topology, ...]:
+    """Everything that the worker declares at its start, in order. ConfigurationError if names clash."""
+    return topology_of(_consumers(worker), worker.declared)
+
+
+def queues_of(worker: Worker) -> list[Queue]:
+    """The queues among them."""
+    return [value for value in topology_of_worker(worker) if isinstance(value, Queue)]
+
+
+def run_worker(worker: Worker, settings: Settings, queues: Iterable[str] | None, *, burst: bool) -> typing.NoReturn:
+    """Run until it is told to stop, and end the process; raises what prevents a start.
+
+    The URL comes from the command line, environment or pyproject.toml; if none of them names one, from the worker. A
+    burst does not wait for a broker that is not there. Handlers that never end do not keep the process.
+    """
+    sources = sources_of(settings)
+    own = sources["url"] == "default" and worker._pool is not None
+    name = f"rmqpool worker {worker.name}@{socket.gethostname()}:{os.getpid()}"[:200]
+    pool = None if own else pool_of(settings, name)
+    try:
+        code = worker.run(
+            queues=queues,
+            concurrency=settings.concurrency,
+            prefetch=settings.prefetch,
+            burst=burst,
+            grace=None if sources["grace"] == "default" else settings.grace,
+            pool=pool,
+            wait_for_broker=not burst,
+        )
+    finally:
+        if pool is not None:
+            pool.close()
+    end_process(code, abandoned=worker.stats().abandoned)
+
+
+def _consumers(worker: Worker) -> list[ConsumerDefinition]:
+    return [with_declared(consumer, worker.declared) for consumer in select(worker.consumers, None, worker.name)]
+
+
+def _description(consumer: ConsumerDefinition) -> dict[str, Any]:
+    return {
+        "queue": consumer.queue.name,
+        "handler": consumer.handler.name,
+        "concurrency": consumer.concurrency,
+        "prefetch": consumer.messages_ahead,
+        "body": _body_type(consumer.handler.function),
+        "on_error": consumer.on_error,
+        "ack": consumer.ack,
+    }
+
+
+def _body_type(function: Any) -> str:
+    """The first parameter's annotation, as text; ``decoded`` if there is none."""
+    parameters = list(inspect.signature(function).parameters.values())
+    hints = typing.get_type_hints(function) if inspect.isroutine(function) else {}
+    annotation = hints.get(parameters[0].name, parameters[0].annotation)
+    return "decoded" if annotation is inspect.Parameter.empty else inspect.formatannotation(annotation)

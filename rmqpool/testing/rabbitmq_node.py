@@ -36,7 +36,7 @@ class RabbitMQNode(RabbitMQAdmin):
 
     @abstractmethod
     def kill(self) -> None:
-        """Ends the node with SIGKILL; its data stay."""
+        """Ends the node with SIGKILL; its data stay (but see `sync_queues`)."""
 
     @abstractmethod
     def pause(self) -> None:

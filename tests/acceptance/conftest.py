@@ -56,7 +56,9 @@ Run = Callable[..., Ended]
 def rmqpool(tmp_path: Path) -> Run:
     """Runs ``rmqpool`` with these arguments in an empty folder, at most 30 seconds."""
 
-    def run(*arguments: str, stdin: str | bytes = b"", env: dict[str, str] | None = None, cwd: Path | None = None) -> Ended:
+    def run(
+        *arguments: str, stdin: str | bytes = b"", env: dict[str, str] | None = None, cwd: Path | None = None
+    ) -> Ended:
         ended = subprocess.run(
             [sys.executable, "-m", "rmqpool", *arguments],
             input=stdin.encode() if isinstance(stdin, str) else stdin,
@@ -108,6 +110,6 @@ def equipped_broker(tls_authority: dict[str, Path]) -> Iterator[EquippedBroker]:
     }
     with private_rabbitmq(config, ("rabbitmq_management",)) as node:
         node.start()
-        node.command("rabbit_auth_backend_internal:set_tags(<<\"%s\">>, [administrator], <<\"tests\">>)" % node.user)
+        node.command(f'rabbit_auth_backend_internal:set_tags(<<"{node.user}">>, [administrator], <<"tests">>)')
         yield EquippedBroker(node, f"http://127.0.0.1:{port.number}")
     port.release()

@@ -20,7 +20,7 @@ COMMANDS = (
     ("config",),
     ("config", "show"),
 )
-_HEAVY = ("pika", "kombu", "pydantic", "rich", "asyncio", "ssl", "rmqpool.pool")
+_HEAVY = ("pika", "kombu", "rich", "asyncio", "rmqpool.pool", "rmqpool.config")
 
 
 def test_every_command_has_help_with_an_example_and_loads_nothing_heavy() -> None:

@@ -19,9 +19,10 @@ from rmqpool import Consumer, ConnectionPool, Delivery, Publisher, Queue
 from rmqpool.amqp.link import LinkEvent
 from rmqpool.errors import PublishError, RmqpoolError
 from rmqpool.testing.checker import TotalQueueChecker, Verdict
+from rmqpool.testing.rabbitmq_node import RabbitMQNode
 from rmqpool.testing.waiting import wait_until
 
-__all__ = ["Collector", "Event", "Events", "Load", "Waiter", "drain", "judge", "open_pool", "publish_recorded"]
+__all__ = ["Collector", "Event", "Events", "Load", "Waiter", "drain", "judge", "keep_queues", "open_pool", "publish_recorded", "until"]
 
 GRACE = 1.0  # seconds that a publish may end after its deadline on a busy machine
 
@@ -237,6 +238,14 @@ class Waiter:
             self.error = error
         finally:
             self.seconds = time.monotonic() - began
+
+
+def keep_queues(node: RabbitMQNode) -> None:
+    """Have the node write its register of quorum queues to disk, so that a queue of this moment survives kill -9.
+
+    RabbitMQ saves it seconds later by itself (Ra's dets tables); killed before, the queue is there and never answers.
+    """
+    node.command("lists:foreach(fun dets:sync/1, dets:all())")
 
 
 def drain(url: str, queue: str, checker: TotalQueueChecker, timeout: float = 20.0) -> None:

@@ -121,9 +121,12 @@ def test_refused_at_the_start_fails_at_once_after_one_attempt(
 def test_refused_consumer_says_why(broker: RabbitMQNode, vhost: str, user: str) -> None:
     """A consumer that the broker does not let in raises the reason when one waits for it."""
     url = broker.amqp_url(user=user, password="wrong", vhost=vhost)
-    with open_pool(url) as pool, Consumer(pool, "anything", lambda delivery: None) as consumer:
-        with pytest.raises(AuthenticationError):
-            consumer.wait_ready(20.0)
+    with (
+        open_pool(url) as pool,
+        Consumer(pool, "anything", lambda delivery: None) as consumer,
+        pytest.raises(AuthenticationError),
+    ):
+        consumer.wait_ready(20.0)
 
 
 # While running
@@ -132,7 +135,7 @@ def test_refused_consumer_says_why(broker: RabbitMQNode, vhost: str, user: str) 
 def test_write_permission_taken_away_names_the_exchange(
     broker: RabbitMQNode, settings: ConnectionSettings, vhost: str, user: str, queue_name: str
 ) -> None:
-    """Publishes that may no longer be written fail with 403 and the exchange's name; others go on, and so do they once allowed."""
+    """Publishes that may no longer be written fail with 403 and the exchange's name; others go on; so do they once allowed."""
     with open_pool(settings, timeout=15) as pool:
         tally = Tally(Publisher(pool, declare=[Queue(queue_name), Exchange("audit", type="fanout")]))
         assert isinstance(tally.publish(queue_name), Confirmation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from faults.harness import Collector, Events, Load, drain, judge, open_pool, publish_recorded, until
+from faults.harness import Collector, Events, Load, drain, judge, keep_queues, open_pool, publish_recorded, until
 from rmqpool import Publisher, Queue
 from rmqpool.amqp.link import LinkEvent
 from rmqpool.testing.checker import TotalQueueChecker
@@ -24,6 +24,7 @@ def test_nothing_is_lost_when_the_broker_is_killed_under_load(
         with Collector(pool, queue, checker) as collector, Load(publisher, queue_name, checker) as load:
             load.wait_for_confirmed(300)
             collector.wait_for(100)
+            keep_queues(private_broker)
             private_broker.kill()
             events.wait_for(LinkEvent.CONNECTION_LOST, count=3)
             private_broker.start()
@@ -44,6 +45,7 @@ def test_publishes_end_by_their_deadline_while_the_broker_is_dead(
     with open_pool(private_broker.amqp_url(), on_event=events) as pool:
         publisher = Publisher(pool, declare=[Queue(queue_name)])
         assert publish_recorded(publisher, queue_name, "before", checker).attempts == 1
+        keep_queues(private_broker)
         private_broker.kill()
         events.wait_for(LinkEvent.CONNECTION_LOST, role="publish")
         error = publish_recorded(publisher, queue_name, "dead", checker, timeout=1.5)

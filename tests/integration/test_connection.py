@@ -25,8 +25,8 @@ from rmqpool.amqp.link import LinkEvent, LinkState
 from rmqpool.testing.ports import ReservedPort
 from rmqpool.testing.rabbitmq import RabbitMQNode
 from rmqpool.testing.waiting import wait_until
-from tests_support import MakePool
 
+MakePool = Callable[..., ConnectionPool]
 Connections = Callable[..., list[dict[str, Any]]]
 
 
@@ -100,8 +100,8 @@ def test_a_refused_pool_fails_publishes_and_leases_at_once(
 def test_a_refusal_ends_when_somebody_corrects_it(make_pool: MakePool, broker: RabbitMQNode, vhost: str) -> None:
     """The pool goes on trying, far apart."""
     broker.add_user("late", "old", vhosts=(vhost,))
+    pool = make_pool(broker.amqp_url(user="late", password="new", vhost=vhost) + "?refused_delay=1")
     try:
-        pool = make_pool(broker.amqp_url(user="late", password="new", vhost=vhost) + "?refused_delay=0.2")
         with pytest.raises(AuthenticationError):
             pool.open()
         broker.change_password("late", "new")
@@ -113,17 +113,18 @@ def test_a_refusal_ends_when_somebody_corrects_it(make_pool: MakePool, broker: R
 
 def test_a_closed_port_is_named_when_the_timeout_passes(make_pool: MakePool) -> None:
     """The last error is the cause."""
-    with ReservedPort() as port:
-        pool = make_pool(f"amqp://127.0.0.1:{port.number}/")
-        with pytest.raises(PoolTimeoutError, match="is RabbitMQ running") as caught:
-            pool.open(timeout=0.3)
+    port = ReservedPort()
+    pool = make_pool(f"amqp://127.0.0.1:{port.number}/")
+    with pytest.raises(PoolTimeoutError, match="is RabbitMQ running") as caught:
+        pool.open(timeout=0.3)
+    port.release()
     assert isinstance(caught.value.__cause__, ConnectionFailedError)
     assert caught.value.__cause__.stage == "tcp"
 
 
 def test_a_peer_that_says_nothing_costs_one_stages_timeout(make_pool: MakePool, silent_port: int) -> None:
     """Each stage has its own: here the AMQP handshake."""
-    pool = make_pool(f"amqp://127.0.0.1:{silent_port}/?amqp_timeout=0.2&reconnect_delay=5")
+    pool = make_pool(f"amqp://127.0.0.1:{silent_port}/?amqp_timeout=0.2")
     with pytest.raises(PoolTimeoutError) as caught:
         pool.open(timeout=1.5)
     assert isinstance(caught.value.__cause__, ConnectionFailedError)

@@ -113,7 +113,7 @@ class Cast:
             "--grace",
             "10",
         ]
-        return self._start(f"worker {number}", command, {"ORDERS_HANDLED_FILE": str(self.handled(number))})
+        return self._start(f"worker {number}", command, {"ORDERS_FILE": str(self.handled(number))})
 
     def handled(self, number: int) -> Path:
         """The file of the ids that a worker handled."""

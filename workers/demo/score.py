@@ -64,7 +64,7 @@ class Score:
         for number, tail in self._handled.items():
             count = 0
             for line in tail:
-                self._checker.record_delivery(line.split(" ")[0])
+                self._checker.record_delivery(line.partition("\t")[2])
                 count += 1
             self.handled[number].add(count)
 

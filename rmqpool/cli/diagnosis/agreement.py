@@ -26,7 +26,9 @@ def check_version(broker: str) -> Finding:
     """Too old is a problem; a 3.x broker works, with what it lacks told."""
     version = version_of(broker)
     if "rabbitmq" not in broker.lower():
-        return warning("version", f"{broker or 'the broker'} is not RabbitMQ: quorum queues and confirms may be missing")
+        return warning(
+            "version", f"{broker or 'the broker'} is not RabbitMQ: quorum queues and confirms may be missing"
+        )
     if not version:
         return warning("version", f"{broker} does not tell its version")
     if version[:2] < _OLDEST:
@@ -46,17 +48,27 @@ def check_version(broker: str) -> Finding:
 
 def check_limits(agreed: Negotiated, wanted: ConnectionSettings) -> list[Finding]:
     """Heartbeat, frame_max, channel_max: what the broker lowered, and what is out of the sensible range."""
-    return [_heartbeat(agreed.heartbeat), _frame_max(agreed.frame_max, wanted.frame_max), _channel_max(agreed.channel_max)]
+    return [
+        _heartbeat(agreed.heartbeat),
+        _frame_max(agreed.frame_max, wanted.frame_max),
+        _channel_max(agreed.channel_max),
+    ]
 
 
 def _heartbeat(seconds: int) -> Finding:
     if seconds == 0:
-        return problem("heartbeat", "heartbeats are off: a dead connection would not be noticed", "set heartbeat=15 in the URL")
+        return problem(
+            "heartbeat", "heartbeats are off: a dead connection would not be noticed", "set heartbeat=15 in the URL"
+        )
     if seconds < 5:
-        return warning("heartbeat", f"{seconds} s: a short pause already costs the connection", "5 to 20 s is the sensible range")
+        return warning(
+            "heartbeat", f"{seconds} s: a short pause already costs the connection", "5 to 20 s is the sensible range"
+        )
     if seconds > _LONG_HEARTBEAT:
         return warning(
-            "heartbeat", f"{seconds} s: a dead peer is noticed after up to {2 * seconds} s", "5 to 20 s is the sensible range"
+            "heartbeat",
+            f"{seconds} s: a dead peer is noticed after up to {2 * seconds} s",
+            "5 to 20 s is the sensible range",
         )
     return well("heartbeat", f"{seconds} s: a dead peer is noticed within {2 * seconds} s", seconds=seconds)
 

@@ -69,7 +69,9 @@ def describe(certificate: dict[str, Any], name: str, now: float) -> Finding:
     if ends <= now:
         return problem("certificate", f"{told}: it has expired", "renew it on the broker", **facts)
     if not _covers(names, name):
-        return problem("certificate", f"{told}: not for {name}", "use a name in it as host, or in server_name_indication", **facts)
+        return problem(
+            "certificate", f"{told}: not for {name}", "use a name in it as host, or in server_name_indication", **facts
+        )
     if days < _SOON:
         return warning("certificate", f"{told}: {days} days left", "renew it on the broker", **facts)
     return well("certificate", f"{told} ({days} days left)", **facts)
@@ -98,5 +100,7 @@ def _fetch_unaccepted(tls: TLSSettings, host: str, port: int, timeout: float) ->
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.load_verify_locations(cadata=pem)
     if tls.certfile:
-        context.load_cert_chain(tls.certfile, tls.keyfile, lambda: tls.key_password.reveal() if tls.key_password else "")
+        context.load_cert_chain(
+            tls.certfile, tls.keyfile, lambda: tls.key_password.reveal() if tls.key_password else ""
+        )
     return _fetch(context, host, port, tls.server_hostname or host, timeout)

@@ -105,7 +105,8 @@ def _good(stage: str, result: Attempt) -> str:
     return {
         "dns": f"{host} {'is an address: no look-up' if _is_address(host) else 'resolves'}",
         "tcp": f"{host}:{port} accepts connections",
-        "tls": f"{host}:{port} speaks TLS" + (", its certificate is accepted" if settings.tls and settings.tls.verify else ""),
+        "tls": f"{host}:{port} speaks TLS"
+        + (", its certificate is accepted" if settings.tls and settings.tls.verify else ""),
         "amqp": f"{result.broker or 'the broker'} speaks AMQP 0-9-1",
         "password": f"user {settings.user!r} is let in",
         "vhost": f"virtual host {settings.vhost!r} exists, and user {settings.user!r} may enter it",

@@ -90,7 +90,9 @@ def _write(pool: ConnectionPool, name: str) -> tuple[Finding, Finding]:
 def _unanswered(pool: ConnectionPool, error: PublishError) -> tuple[Finding, Finding]:
     blocked = pool.stats().blocked
     if blocked is None:
-        return problem("write", f"no confirm within {_CONFIRM:g} s: {error}"), skipped("alarms", "not known: no confirm came")
+        return problem("write", f"no confirm within {_CONFIRM:g} s: {error}"), skipped(
+            "alarms", "not known: no confirm came"
+        )
     return skipped("write", "not known: the broker blocks publishing"), problem(
         "alarms",
         f"the broker blocks publishing: {blocked}",
@@ -123,5 +125,7 @@ def _delete(pool: ConnectionPool, name: str) -> list[Finding]:
     except ConnectionLostError:
         return []  # an exclusive queue dies with its connection
     except RmqpoolError as error:
-        return [warning("declare", f"the throw-away queue could not be deleted, and goes with this connection: {error}")]
+        return [
+            warning("declare", f"the throw-away queue could not be deleted, and goes with this connection: {error}")
+        ]
     return []

@@ -110,9 +110,7 @@ def _differences(pool: ConnectionPool, declaration: Declaration) -> dict[str, tu
 def _first_difference(pool: ConnectionPool, declaration: Declaration) -> dict[str, tuple[str, str]]:
     try:
         with pool.channel(_CALL) as channel:
-            channel.queue_declare(
-                declaration.name, **declaration.flags, arguments=declaration.arguments, timeout=_CALL
-            )
+            channel.queue_declare(declaration.name, **declaration.flags, arguments=declaration.arguments, timeout=_CALL)
     except PreconditionFailedError as error:
         differences = explain_mismatch(error.text)
         if not differences:

@@ -90,7 +90,8 @@ class Pipeline:
         except MessageError as error:
             raise ReportedError(
                 f"line {body.line} cannot be sent: {error}; nothing from this line on was published",
-                kind="InputError", exit_code=ExitCode.INPUT,
+                kind="InputError",
+                exit_code=ExitCode.INPUT,
                 facts={"line": body.line, "field": error.field},
             ) from None
         self._flying.append((body, future))

@@ -53,7 +53,8 @@ def json_lines(lines: Iterable[bytes], source: str, content_type: str | None) ->
             raise ReportedError(
                 f"{source}:{number}: {reason}; nothing from this line on was published: correct it and go on with "
                 f"tail -n +{number}",
-                kind="InputError", exit_code=ExitCode.INPUT,
+                kind="InputError",
+                exit_code=ExitCode.INPUT,
                 facts={"source": source, "line": number},
             )
         yield Body(content, content_type or JSON, number, read)
@@ -68,7 +69,9 @@ def opened(path: str) -> Iterator[BinaryIO]:
     try:
         file = Path(path).open("rb")  # noqa: SIM115 - closed below
     except OSError as error:
-        raise ReportedError(f"{path} cannot be read: {error.strerror}", kind="InputError", exit_code=ExitCode.INPUT) from None
+        raise ReportedError(
+            f"{path} cannot be read: {error.strerror}", kind="InputError", exit_code=ExitCode.INPUT
+        ) from None
     with file:
         yield file
 
@@ -83,7 +86,9 @@ def whole_stdin() -> bytes:
     """All of stdin, as one body. Raises ReportedError if it is larger than any message may be."""
     content = sys.stdin.buffer.read(LONGEST_LINE + 1)
     if len(content) > LONGEST_LINE:
-        raise ReportedError("stdin holds more than 512 MiB: no broker takes such a message", kind="InputError", exit_code=ExitCode.INPUT)
+        raise ReportedError(
+            "stdin holds more than 512 MiB: no broker takes such a message", kind="InputError", exit_code=ExitCode.INPUT
+        )
     return content
 
 

@@ -17,7 +17,7 @@ from rmqpool.cli.publishing.pipeline import Pipeline, Submit
 from rmqpool.cli.publishing.progress import progress
 from rmqpool.cli.publishing.reading import Body, body_of, json_lines, lines_of, opened, whole_stdin
 from rmqpool.cli.publishing.tally import Tally
-from rmqpool.cli.session import load, make_pool
+from rmqpool.cli.session import load, open_pool
 from rmqpool.cli.terminal import print_json, print_line, styled
 from rmqpool.errors import ConfigurationError, RmqpoolError
 from rmqpool.future import PublishFuture
@@ -53,7 +53,7 @@ def run_job(job: Job, url: str | None) -> int:
     settings = load(url=url)
     tally = Tally()
     with _bodies(job) as (bodies, size):
-        pool = make_pool(settings, "publish", job.timeout)
+        pool = open_pool(settings, "publish", job.timeout)
         try:
             if job.declare:
                 pool.declare_once(expand([Queue(job.queue)]), job.timeout)

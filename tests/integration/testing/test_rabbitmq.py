@@ -183,7 +183,9 @@ def test_a_killed_node_keeps_what_it_confirmed(private_broker: RabbitMQNode, que
     """A persistent message that was confirmed is there after SIGKILL and a new start; the port stays the same."""
     port = private_broker.port
     with connected(private_broker.amqp_url()) as connection:
-        declare_quorum_queue(connection, queue_name).basic_publish("", queue_name, b"kept", PERSISTENT)
+        channel = declare_quorum_queue(connection, queue_name)
+        private_broker.sync_queues()
+        channel.basic_publish("", queue_name, b"kept", PERSISTENT)
         private_broker.kill()
         assert not private_broker.is_running
         with pytest.raises(pika.exceptions.AMQPConnectionError):

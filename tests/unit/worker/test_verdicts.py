@@ -1,0 +1,32 @@
+"""What handlers raise to decide."""
+
+import math
+
+import pytest
+
+from rmqpool import Reject, Retry
+from rmqpool.errors import ConfigurationError, RmqpoolError
+
+
+@pytest.mark.parametrize("verdict", [Retry, Reject])
+def test_a_verdict_is_no_error_of_ours(verdict):
+    """``except RmqpoolError`` around a publish does not swallow it."""
+    assert not issubclass(verdict, RmqpoolError)
+
+
+@pytest.mark.parametrize("delay", [-1, 61, math.nan, math.inf, "5", True])
+def test_a_delay_that_cannot_be_kept_is_refused(delay):
+    """Longer ones need a queue of their own, not a place of the prefetch."""
+    with pytest.raises(ConfigurationError, match="0 to 60"):
+        Retry(delay=delay)
+
+
+@pytest.mark.parametrize("delay", [None, 0, 0.5, 60])
+def test_delays_up_to_a_minute_are_taken(delay):
+    """Seconds."""
+    assert Retry(delay=delay).delay == delay
+
+
+def test_a_reason_is_always_a_text():
+    """It becomes a header."""
+    assert Reject(42).reason == "42"  # type: ignore[arg-type]
