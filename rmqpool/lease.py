@@ -82,7 +82,7 @@ class LeasedChannel:
         self.release()
 
     def __del__(self) -> None:
-        if getattr(self, "_released", True):
+        if getattr(self, "_released", True) or self._leases.inherited:
             return
         sentence = f"a leased channel was never released; it was borrowed by thread {self._ticket.thread} at:"
         _LOGGER.error("%s\n%s", sentence, self._ticket.borrowed_at())

@@ -136,6 +136,11 @@ class ChannelLeases:
         """
         self.link.post(lambda: self.release(ticket, reusable=False))
 
+    @property
+    def inherited(self) -> bool:
+        """True in a forked child: every lease is the parent's."""
+        return self._inherited
+
     def abandon_after_fork(self) -> None:
         """In a forked child: the parent's channels are not ours; releasing them does nothing."""
         self._inherited = True

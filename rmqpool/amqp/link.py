@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from rmqpool.amqp.audience import Audience
 from rmqpool.amqp.connection import Connection
 from rmqpool.amqp.connector import Connector
 from rmqpool.amqp.failures import REFUSALS, connection_lost
@@ -47,7 +48,7 @@ class Link:
     ) -> None:
         self.settings = settings
         self.name = name
-        self._on_event = on_event
+        self._audience = Audience(name, on_event)
         self._random = random_fraction
         self._plan = Reconnect(
             settings.hosts,
@@ -59,7 +60,6 @@ class Link:
         self._thread = IOThread(f"rmqpool {name}", self._on_fault)
         self._changed = threading.Condition()
         self._state = LinkState.NEW
-        self._actors: list[Actor] = []
         self._connection: Connection | None = None
         self._connector: Connector | None = None
         self._retry_timer: Timer | None = None
@@ -89,7 +89,7 @@ class Link:
 
     def detach(self, actor: Actor) -> None:
         """The actor hears nothing more."""
-        self._thread.post(lambda: self._actors.remove(actor) if actor in self._actors else None)
+        self._thread.post(lambda: self._audience.remove(actor))
 
     def post(self, function: Callable[[], None]) -> bool:
         """Run ``function`` on the I/O thread soon; errors in it are contained. False if that thread has ended."""
@@ -227,13 +227,12 @@ class Link:
         self._last_error = error
         refused = isinstance(error, REFUSALS)
         self._refusal = error if refused else None
-        self._tell(LinkEvent.CONNECT_FAILED, str(error))
+        self._audience.event(LinkEvent.CONNECT_FAILED, str(error))
         level = logging.WARNING if refused or self._plan.worth_telling else logging.DEBUG
         _LOGGER.log(level, "connection %s: attempt %d failed: %s", self.name, self._plan.failures, error)
         self._schedule_retry(refused)
         if refused:
-            for actor in tuple(self._actors):
-                actor.link_refused(error)
+            self._audience.refused(error)
 
     def _schedule_retry(self, refused: bool) -> None:
         self._retry_in(self._plan.pause(refused, self._random()))
@@ -262,13 +261,12 @@ class Link:
         heartbeat = connection.params.heartbeat or self.settings.heartbeat
         self._watchdog = Watchdog(self._thread, connection, heartbeat, self._on_silence)
         self._set_state(LinkState.READY)
-        self._tell(LinkEvent.CONNECTED, f"connected to {self._address} ({self._broker})")
+        self._audience.event(LinkEvent.CONNECTED, f"connected to {self._address} ({self._broker})")
         _LOGGER.info("connection %s is open: %s, %s", self.name, self._address, self._broker)
-        for actor in tuple(self._actors):
-            actor.link_up(connection, self._epoch)
+        self._audience.up(connection, self._epoch)
 
     def _attach(self, actor: Actor) -> None:
-        self._actors.append(actor)
+        self._audience.add(actor)
         if self._state is LinkState.READY and self._connection is not None:
             actor.link_up(self._connection, self._epoch)
             if self._blocked.reason is not None:
@@ -292,17 +290,15 @@ class Link:
     def _on_blocked(self, _connection: object, frame: Any) -> None:
         reason = str(frame.method.reason)
         self._blocked.begin(reason)
-        self._tell(LinkEvent.BLOCKED, f"the broker blocks publishing: {reason}")
+        self._audience.event(LinkEvent.BLOCKED, f"the broker blocks publishing: {reason}")
         _LOGGER.warning("connection %s is blocked by the broker: %s", self.name, reason)
-        for actor in tuple(self._actors):
-            actor.link_blocked(reason)
+        self._audience.blocked(reason)
 
     def _on_unblocked(self, *_: object) -> None:
         self._blocked.end()
-        self._tell(LinkEvent.UNBLOCKED, "the broker takes messages again")
+        self._audience.event(LinkEvent.UNBLOCKED, "the broker takes messages again")
         _LOGGER.info("connection %s is no longer blocked", self.name)
-        for actor in tuple(self._actors):
-            actor.link_unblocked()
+        self._audience.unblocked()
 
     def _on_lost(self, connection: Connection, error: BaseException | None) -> None:
         if connection is not self._connection:
@@ -313,7 +309,7 @@ class Link:
             self._closed(lost)
             return
         self._last_error = lost
-        self._tell(LinkEvent.CONNECTION_LOST, str(lost))
+        self._audience.event(LinkEvent.CONNECTION_LOST, str(lost))
         _LOGGER.warning("%s", lost)
         self._schedule_retry(refused=False)
 
@@ -326,12 +322,11 @@ class Link:
             self._watchdog = None
         if self._state is LinkState.READY:
             self._set_state(LinkState.WAITING)
-        for actor in tuple(self._actors):
-            _inform(actor, error)
+        self._audience.down(error)
 
     def _on_fault(self, error: BaseException) -> None:
         """An exception was contained: nobody knows what it left half-done, so the connection is replaced."""
-        self._tell(LinkEvent.FAULT, f"an error inside the I/O thread was contained: {error!r}")
+        self._audience.event(LinkEvent.FAULT, f"an error inside the I/O thread was contained: {error!r}")
         if self._state in (LinkState.CLOSED, LinkState.NEW):
             return
         if self._connector is not None:
@@ -382,12 +377,9 @@ class Link:
         if self._connection is not None:
             connection, self._connection = self._connection, None
             connection.abort(error or PoolClosedError("closed"))
-        final = PoolClosedError(f"connection {self.name} is closed")
         self._set_state(LinkState.CLOSED)
-        for actor in tuple(self._actors):
-            _inform(actor, final)
-        self._actors.clear()
-        self._tell(LinkEvent.CLOSED, "closed")
+        self._audience.end(PoolClosedError(f"connection {self.name} is closed"))
+        self._audience.event(LinkEvent.CLOSED, "closed")
         self._thread.stop()
 
     def _cancel_retry(self) -> None:
@@ -400,19 +392,5 @@ class Link:
             self._state = state
             self._changed.notify_all()
 
-    def _tell(self, event: LinkEvent, sentence: str) -> None:
-        try:
-            self._on_event(event, self.name, sentence)
-        except Exception:
-            _LOGGER.exception("an event listener failed")
-
     def __repr__(self) -> str:
         return f"<Link {self.name} {self._state}, epoch {self._epoch}{', blocked' if self._blocked.reason else ''}>"
-
-
-def _inform(actor: Actor, error: RmqpoolError) -> None:
-    """An actor that fails while it is told of the end must not keep the others from hearing it."""
-    try:
-        actor.link_down(error)
-    except Exception:
-        _LOGGER.exception("%r failed while it was told that its connection is gone", actor)

@@ -96,7 +96,7 @@ class LocalRabbitMQ(RabbitMQNode):
         try:
             wait_until(self._is_ready, f"{self!r} to take connections", timeout=timeout, interval=0.1)
         except ServicesError as error:
-            raise ServicesError(f"{error} It wrote:\n{self.log()[-3000:]}") from None
+            raise ServicesError(f"{error} It wrote:\n{_shortened(self.log())}") from None
 
     def stop(self, timeout: float = 30) -> None:
         if self._process is not None and self._process.is_running:
@@ -185,3 +185,8 @@ class LocalRabbitMQ(RabbitMQNode):
                 config[key] = str(folder.file(f"{key}.pem", Path(config[key]).read_bytes()))
         folder.file("rabbitmq.conf", configuration(self._places, self.user, self.password, config))
         folder.file("enabled_plugins", enabled_plugins(plugins))
+
+
+def _shortened(log: str) -> str:
+    # The cause comes first, Erlang's crash report, which is long, after it.
+    return log if len(log) < 5000 else f"{log[:4000]}\n[...]\n{log[-1000:]}"

@@ -71,8 +71,10 @@ class RabbitMQNode(RabbitMQAdmin):
     def heal(self) -> None:
         """Undoes what tests do to nodes: resumed, running, no alarms. The queues and users stay."""
         self.resume()
-        self.start()
-        self.start_app()
+        if self.is_running:
+            self.start_app()
+        else:
+            self.start()
         self.clear_memory_alarm()
         self.clear_disk_alarm()
 

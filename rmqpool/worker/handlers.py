@@ -119,9 +119,10 @@ def _is_delivery(function: Callable[..., Any], parameter: inspect.Parameter, nam
     if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
         return False
     annotation = _annotation(function, parameter, name)
-    if parameter.name == "delivery" and annotation not in (Delivery, *_UNTYPED):
+    typed = annotation is Delivery or Delivery in typing.get_args(annotation)  # Delivery | None has a default
+    if parameter.name == "delivery" and not typed and annotation not in _UNTYPED:
         raise ConfigurationError(f"handler {name} types delivery as {annotation!r}; it is a rmqpool.Delivery")
-    return annotation is Delivery or parameter.name == "delivery"
+    return typed or parameter.name == "delivery"
 
 
 def _annotation(function: Callable[..., Any], parameter: inspect.Parameter, name: str) -> Any:

@@ -27,6 +27,7 @@ from rmqpool.worker.stats import Counters
 __all__ = ["Parking", "ParkingPlace"]
 
 _LOGGER = logging.getLogger("rmqpool")
+PARKING_TIMEOUT = 15.0  # seconds that a confirm may take before the fall-back
 _DECLARE_TIMEOUT = 5.0
 
 
@@ -44,14 +45,11 @@ class ParkingPlace:
 
 
 class Parking:
-    """Parks deliveries of one worker, on its background thread. ``park`` and ``wait_idle`` are thread-safe.
+    """Parks deliveries of one worker, on its background thread. ``park`` and ``wait_idle`` are thread-safe."""
 
-    ``timeout`` is the seconds that a confirm may take before the fall-back.
-    """
-
-    def __init__(self, pool: ConnectionPool, later: Later, worker: str, timeout: float = 15.0) -> None:
+    def __init__(self, pool: ConnectionPool, later: Later, worker: str) -> None:
         self._pool = pool
-        self._publisher = Publisher(pool, timeout=timeout)
+        self._publisher = Publisher(pool, timeout=PARKING_TIMEOUT)
         self._later = later
         self._worker = worker_identity(worker)
         self._changed = threading.Condition()

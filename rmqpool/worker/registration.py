@@ -123,7 +123,7 @@ def topology_of(definitions: Iterable[ConsumerDefinition], declared: Iterable[To
     explicit = tuple(declared)
     names = {value.name for value in explicit if isinstance(value, Queue)}
     parking = [d.parking() for d in definitions if d.parking_queue not in names]
-    return expand([*explicit, *(d.queue for d in definitions), *parking])
+    return expand([*parking, *explicit, *(d.queue for d in definitions)])
 
 
 def with_declared(definition: ConsumerDefinition, declared: Iterable[Topology]) -> ConsumerDefinition:

@@ -54,6 +54,7 @@ def start_program(
     """Start a program in a process group of its own; at the end of the block the whole group is gone."""
     process = subprocess.Popen(
         command(program, arguments, options),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
@@ -10,7 +11,7 @@ import pytest
 import trustme
 
 from faults.harness import drain, judge
-from faults.processes import Ended, record, run_program
+from faults.processes import Ended, record, run_program, start_program
 from rmqpool.testing.checker import TotalQueueChecker
 from rmqpool.testing.rabbitmq import RabbitMQNode
 
@@ -38,7 +39,7 @@ def urls(
         }
     )
     secure = node.amqp_url(port=node.tls_port).replace("amqp://", "amqps://")
-    return f"{secure}?cafile={quote(str(tmp_path / 'ca.pem'), safe='')}", node.amqp_url()
+    return f"{secure}?cacertfile={quote(str(tmp_path / 'ca.pem'), safe='')}", node.amqp_url()
 
 
 def check(ended: Ended, url: str, queue: str, anonymous: int) -> None:
@@ -68,3 +69,53 @@ def test_prefork_server_works_in_parent_and_children(urls: tuple[str, str], queu
     assert len({line["pid"] for line in ended.of("published")}) == 1 + CHILDREN
     assert ended.stderr == ""
     check(ended, urls[1], queue_name, anonymous=30 * CHILDREN)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_multiprocessing_children_publish_and_leave_the_parents_consumer_alone(
+    broker: RabbitMQNode, queue_name: str, method: str
+) -> None:
+    """Children of either kind publish; what the parent's consumer holds is settled by the parent only."""
+    ended = run_program("fork_multiprocessing", broker.amqp_url(), queue_name, method, timeout=60)
+
+    assert ended.code == 0, ended.stderr
+    parent = ended.of("parent")[0]
+    assert parent["codes"] == [0] * CHILDREN, ended.stderr
+    assert parent["acknowledged"] is True
+    assert parent["consumer"] == [1, 0, 1], "one subscription, nothing stale, one delivery"
+    assert parent["epoch"] == 1
+    if method == "fork":
+        assert [line["answers"] for line in ended.of("settled-in-child")] == [[False]] * CHILDREN
+    assert ended.stderr == ""
+    checker = TotalQueueChecker()
+    record(ended, checker)
+    drain(broker.amqp_url(), queue_name, checker)
+    verdict = judge(checker)
+    assert (verdict.confirmed, verdict.duplicates) == (25 * (2 + CHILDREN), 0)
+    held = TotalQueueChecker()
+    drain(broker.amqp_url(), f"{queue_name}-held", held)
+    assert held.verdict().received == 0, "the parent's ack arrived"
+
+
+def test_child_does_not_wait_for_what_a_thread_of_the_parent_held(
+    private_broker: RabbitMQNode, queue_name: str
+) -> None:
+    """Forked while another thread declares the topology: that thread is not there in the child, and nobody waits for it."""
+    with start_program("fork_while_declaring", private_broker.amqp_url(), queue_name) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["kind"] == "open"
+        private_broker.pause()
+        process.stdin.write("paused\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["kind"] == "forked"
+        private_broker.resume()
+        stdout, stderr = process.communicate(timeout=40)
+    ended = Ended(process.returncode, [json.loads(line) for line in stdout.splitlines()], stderr, 0.0)
+
+    assert ended.code == 0, stderr
+    assert ended.of("parent")[0]["code"] == 0, ended.told
+    checker = TotalQueueChecker()
+    record(ended, checker)
+    drain(private_broker.amqp_url(), queue_name, checker)
+    assert judge(checker).confirmed == 4

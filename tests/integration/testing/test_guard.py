@@ -39,8 +39,15 @@ def is_gone(process: int) -> bool:
     return state in ("Z", "X")
 
 
-@pytest.mark.parametrize(("module", "name"), [("rabbitmq", "LocalRabbitMQ"), ("postgres", "LocalPostgres")])
-@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    ("module", "name", "ending"),
+    [
+        ("rabbitmq", "LocalRabbitMQ", signal.SIGKILL),
+        ("postgres", "LocalPostgres", signal.SIGKILL),
+        ("postgres", "LocalPostgres", signal.SIGTERM),
+        ("postgres", "LocalPostgres", signal.SIGINT),
+    ],
+)
 def test_a_service_ends_with_its_owner(module: str, name: str, ending: signal.Signals) -> None:
     """When the Python process that started a node dies, every process of the node and its folder are gone."""
     owner = subprocess.Popen(

@@ -1,0 +1,469 @@
+"""What the pool promises: leases in turn, honest refusals, nothing broken handed out, no slot lost, and an end in time."""
+
+import gc
+import logging
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from rmqpool import (
+    ConfigurationError,
+    ConnectionFailedError,
+    ConnectionPool,
+    LeaseReleasedError,
+    NotFoundError,
+    PoolClosedError,
+    PoolTimeoutError,
+    Publisher,
+    Queue,
+    TooManyWaitingError,
+)
+from rmqpool.amqp.link import LinkState
+from rmqpool.lease import LeasedChannel
+from rmqpool.pool_stats import ChannelStats
+from rmqpool.testing.ports import ReservedPort
+from rmqpool.testing.rabbitmq import RabbitMQNode
+from rmqpool.testing.waiting import wait_until
+
+MakePool = Callable[..., ConnectionPool]
+Connections = Callable[..., list[dict[str, Any]]]
+
+
+def classic(name: str, **options: Any) -> Queue:
+    return Queue(name, type="classic", dead_letter=False, **options)
+
+
+def channels(pool: ConnectionPool) -> ChannelStats:
+    stats = pool.stats().channels
+    assert stats is not None
+    return stats
+
+
+def serial_of(channel: LeasedChannel) -> int:
+    return channel._channel.serial
+
+
+def in_thread(function: Callable[[], object]) -> tuple[threading.Thread, list[Any]]:
+    """Start it in a thread; its result or its error comes in the list."""
+    results: list[Any] = []
+
+    def run() -> None:
+        try:
+            results.append(function())
+        except Exception as error:
+            results.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, results
+
+
+# Connections
+
+
+def test_publishing_consuming_and_leasing_are_apart(
+    pool: ConnectionPool, connections: Connections, queue_name: str
+) -> None:
+    """Each has a connection of its own, opened when it is needed first."""
+    pool.open()
+    assert [len(connections(role)) for role in ("publish", "lease")] == [1, 0]
+    with pool.channel() as channel:
+        channel.queue_declare(queue_name)
+        assert [len(connections(role)) for role in ("publish", "lease")] == [1, 1]
+
+
+def test_it_opens_itself_at_first_use(pool: ConnectionPool) -> None:
+    """And opens nothing before."""
+    assert pool.stats().connections == ()
+    with pool.channel() as channel:
+        assert channel.is_open
+
+
+def test_publish_connections_are_as_many_as_asked_for(make_pool: MakePool, connections: Connections) -> None:
+    """open() waits for all of them."""
+    make_pool(publish_connections=3).open()
+    assert len(connections("publish")) == 3
+
+
+def test_resizing_changes_the_number_of_publish_connections(
+    make_pool: MakePool, connections: Connections, queue_name: str
+) -> None:
+    """Up at once, down as soon as they are quiet, and publishing goes on."""
+    pool = make_pool()
+    publisher = Publisher(pool, declare=[classic(queue_name)])
+    pool.open()
+    pool.resize(publish_connections=3)
+    wait_until(lambda: len(connections("publish")) == 3, "three publish connections", timeout=5)
+    futures = [publisher.submit(queue_name, b"x") for _ in range(50)]
+    pool.resize(publish_connections=1)
+    futures += [publisher.submit(queue_name, b"x") for _ in range(50)]
+    assert [future.result().attempts for future in futures] == [1] * 100
+    wait_until(lambda: len(connections("publish")) == 1, "one publish connection", timeout=5)
+
+
+def test_draining_replaces_channels_and_publish_connections(
+    pool: ConnectionPool, connections: Connections, queue_name: str
+) -> None:
+    """A publisher in full swing does not notice."""
+    publisher = Publisher(pool, declare=[classic(queue_name)])
+    publisher.publish(queue_name, b"x")
+    with pool.channel() as channel:
+        first = serial_of(channel)
+    (before,) = connections("publish")
+    stop, outcomes = threading.Event(), list[int]()
+
+    def publish() -> int:
+        while not stop.is_set():
+            outcomes.append(publisher.publish(queue_name, b"x", timeout=10).attempts)
+        return len(outcomes)
+
+    thread, results = in_thread(publish)
+    pool.drain(timeout=5)
+    wait_until(lambda: [row["name"] for row in connections("publish")] != [before["name"]], "the new one", timeout=5)
+    wait_until(lambda: len(connections("publish")) == 1, "the end of the old one", timeout=5)
+    stop.set()
+    thread.join(10)
+    assert results == [len(outcomes)]
+    assert set(outcomes) == {1}
+    with pool.channel() as channel:
+        assert serial_of(channel) != first
+
+
+def test_an_old_publish_connection_is_replaced(make_pool: MakePool, connections: Connections, queue_name: str) -> None:
+    """After max_lifetime, at the next publish."""
+    pool = make_pool(max_lifetime=0.3)
+    publisher = Publisher(pool, declare=[classic(queue_name)])
+    publisher.publish(queue_name, b"x")
+    (first,) = connections("publish")
+
+    def replaced() -> bool:
+        publisher.publish(queue_name, b"x")
+        return [row["name"] for row in connections("publish")] not in ([], [first["name"]])
+
+    wait_until(replaced, "another connection", timeout=5, interval=0.1)
+
+
+# Leases
+
+
+def test_a_clean_channel_is_used_again(pool: ConnectionPool, queue_name: str) -> None:
+    """Declaring, looking, purging and publishing leave it clean."""
+    with pool.channel() as channel:
+        first = serial_of(channel)
+        channel.queue_declare(queue_name)
+        channel.basic_publish("", queue_name, b"x")
+        channel.basic_get(queue_name, auto_ack=True)
+        channel.queue_purge(queue_name)
+    with pool.channel() as channel:
+        assert serial_of(channel) == first
+    assert channels(pool).opened == 1
+
+
+UNCLEAN: dict[str, Callable[[LeasedChannel, str], object]] = {
+    "unacknowledged": lambda channel, queue: channel.basic_get(queue),
+    "confirm mode": lambda channel, queue: channel.confirm_delivery(),
+    "transaction mode": lambda channel, queue: channel.tx_select(),
+    "prefetch": lambda channel, queue: channel.basic_qos(prefetch_count=5),
+    "consumed": lambda channel, queue: next(channel.basic_consume(queue, auto_ack=True)),
+}
+
+
+@pytest.mark.parametrize("what", UNCLEAN)
+def test_an_unclean_channel_is_never_used_again(pool: ConnectionPool, queue_name: str, what: str) -> None:
+    """Unacknowledged deliveries, modes and consumers would be the next borrower's."""
+    with pool.channel() as channel:
+        first = serial_of(channel)
+        channel.queue_declare(queue_name)
+        channel.basic_publish("", queue_name, b"x")
+        UNCLEAN[what](channel, queue_name)
+    with pool.channel() as channel:
+        assert serial_of(channel) != first
+    assert channels(pool).thrown_away == 1
+
+
+def test_a_broken_channel_is_thrown_away_and_lowers_nothing(make_pool: MakePool) -> None:
+    """However often it happens."""
+    pool = make_pool(channels_per_connection=2)
+    for _ in range(6):
+        with pool.channel(timeout=5) as channel, pytest.raises(NotFoundError, match="no queue 'missing'"):
+            channel.queue_declare("missing", passive=True)
+    with pool.channel(timeout=5) as one, pool.channel(timeout=5) as two:
+        assert one.is_open
+        assert two.is_open
+    assert channels(pool).capacity == 2
+
+
+def test_an_error_in_the_block_gives_the_channel_back(pool: ConnectionPool) -> None:
+    """The with block releases it in any case."""
+    with pytest.raises(RuntimeError), pool.channel():
+        raise RuntimeError("the user's")
+    assert channels(pool).leased == 0
+
+
+def test_after_release_every_call_fails(pool: ConnectionPool, queue_name: str) -> None:
+    """The channel may be somebody else's by now; a second release does nothing."""
+    with pool.channel() as channel:
+        channel.queue_declare(queue_name)
+    channel.release()
+    for call in (
+        lambda: channel.queue_declare(queue_name),
+        lambda: channel.basic_get(queue_name),
+        lambda: channel.basic_publish("", queue_name, b"x"),
+        lambda: channel.basic_ack(1),
+        lambda: channel.confirm_delivery(),
+        lambda: channel.basic_consume(queue_name),
+        lambda: channel.tx_select(),
+        lambda: channel.basic_qos(1),
+    ):
+        with pytest.raises(LeaseReleasedError):
+            call()
+    assert not channel.is_open
+    assert channels(pool).idle == 1
+
+
+def test_waiters_are_served_first_in_first_out(make_pool: MakePool) -> None:
+    """By direct hand-off: a newcomer does not overtake."""
+    pool = make_pool(channels_per_connection=1)
+    order: list[int] = []
+    held = pool.channel()
+    threads = []
+    for number in range(5):
+
+        def lease(number: int = number) -> None:
+            with pool.channel(timeout=10):
+                order.append(number)
+
+        threads.append(in_thread(lease)[0])
+        wait_until(lambda count=number + 1: channels(pool).waiting == count, "the next in line", timeout=5)
+    held.release()
+    for thread in threads:
+        thread.join(5)
+    assert order == [0, 1, 2, 3, 4]
+
+
+def test_exhaustion_is_told_with_the_numbers(make_pool: MakePool) -> None:
+    """After the timeout: leased, waiting, the longest lease and where it was borrowed."""
+    pool = make_pool(channels_per_connection=2)
+    with pool.channel(), pool.channel():
+        began = time.monotonic()
+        with pytest.raises(PoolTimeoutError) as caught:
+            pool.channel(timeout=0.2)
+        assert 0.15 < time.monotonic() - began < 2
+    assert "2 of 2 channels leased" in str(caught.value)
+    assert "longest lease" in str(caught.value)
+    assert "test_exhaustion_is_told_with_the_numbers" in str(caught.value)
+    assert channels(pool).timed_out == 1
+
+
+def test_an_unreachable_broker_is_told_with_its_cause(make_pool: MakePool) -> None:
+    """The pool is not full, it has no connection."""
+    port = ReservedPort()
+    pool = make_pool(f"amqp://127.0.0.1:{port.number}/")
+    with pytest.raises(PoolTimeoutError, match="is not ready") as caught:
+        pool.channel(timeout=0.3)
+    assert isinstance(caught.value.__cause__, ConnectionFailedError)
+    port.release()
+
+
+def test_more_waiters_than_allowed_are_refused_at_once(make_pool: MakePool) -> None:
+    """max_waiting bounds the queue in front of the pool."""
+    pool = make_pool(channels_per_connection=1, max_waiting=1)
+    held = pool.channel()
+    thread, results = in_thread(lambda: pool.channel(timeout=10).release())
+    wait_until(lambda: channels(pool).waiting == 1, "the one that may wait", timeout=5)
+    began = time.monotonic()
+    with pytest.raises(TooManyWaitingError, match="max_waiting=1"):
+        pool.channel(timeout=10)
+    assert time.monotonic() - began < 1
+    held.release()
+    thread.join(5)
+    assert results == [None]
+
+
+def test_a_lease_that_is_dropped_comes_back(make_pool: MakePool, caplog: pytest.LogCaptureFixture) -> None:
+    """With a ResourceWarning and a log line that name the borrower; its slot is free again."""
+    pool = make_pool(channels_per_connection=1)
+    with warnings.catch_warnings(record=True) as caught, caplog.at_level(logging.ERROR, logger="rmqpool"):
+        warnings.simplefilter("always")
+        pool.channel()
+        gc.collect()
+    assert [warning.category for warning in caught] == [ResourceWarning]
+    assert "test_a_lease_that_is_dropped_comes_back" in caplog.text
+    with pool.channel(timeout=5) as channel:
+        assert channel.is_open
+    assert channels(pool).thrown_away == 1
+
+
+def test_resizing_changes_the_number_of_channels(make_pool: MakePool) -> None:
+    """Up at once; down as they come back."""
+    pool = make_pool(channels_per_connection=1)
+    held = pool.channel()
+    pool.resize(channels_per_connection=3)
+    others = [pool.channel(timeout=5), pool.channel(timeout=5)]
+    pool.resize(channels_per_connection=1)
+    for channel in (held, *others):
+        channel.release()
+    assert channels(pool).leased + channels(pool).idle == 1
+
+
+def test_idle_channels_end_after_max_idle(make_pool: MakePool, broker: RabbitMQNode, vhost: str) -> None:
+    """On the broker too."""
+    pool = make_pool(max_idle=0.2)
+    with pool.channel():
+        pass
+    assert channels(pool).idle == 1
+    wait_until(lambda: channels(pool).idle == 0, "the end of the idle channel", timeout=5)
+    wait_until(lambda: not [row for row in broker.list_channels() if row["vhost"] == vhost], "no channel", timeout=5)
+
+
+def test_leases_survive_a_lost_connection(pool: ConnectionPool, broker: RabbitMQNode, queue_name: str) -> None:
+    """The lease that was held ends with its error; the next one works."""
+    with pool.channel() as channel:
+        channel.queue_declare(queue_name)
+        lease = pool.stats().lease
+        assert lease is not None
+        broker.close_connection(lease.name)
+        wait_until(lambda: not channel.is_open, "the end of the channel", timeout=5)
+        with pytest.raises(Exception, match="was lost"):
+            channel.queue_declare(queue_name)
+    with pool.channel(timeout=5) as channel:
+        assert channel.queue_declare(queue_name, passive=True).queue == queue_name
+    assert channels(pool).leased == 0
+
+
+def test_many_threads_share_few_channels(make_pool: MakePool, queue_name: str) -> None:
+    """Everybody gets one in time, and never more than there are."""
+    pool = make_pool(channels_per_connection=4)
+    most: list[int] = []
+
+    def work() -> None:
+        for _ in range(10):
+            with pool.channel(timeout=20) as channel:
+                channel.queue_declare(queue_name)
+                most.append(channels(pool).leased)
+
+    started = [in_thread(work) for _ in range(24)]
+    for thread, _ in started:
+        thread.join(30)
+    assert [results for _, results in started] == [[None]] * 24
+    assert max(most) <= 4
+    assert channels(pool).granted == 240
+    assert channels(pool).opened <= 4
+
+
+# Figures
+
+
+def test_stats_and_repr_tell_what_there_is_and_no_password(make_pool: MakePool, broker: RabbitMQNode, vhost: str) -> None:
+    """One moment, as frozen values."""
+    broker.add_user("teller", "pa55word", vhosts=(vhost,))
+    pool = make_pool(broker.amqp_url(user="teller", password="pa55word", vhost=vhost))
+    pool.open()
+    with pool.channel():
+        stats = pool.stats()
+        assert [status.state for status in stats.connections] == [LinkState.READY, LinkState.READY]
+        assert stats.publish[0].broker == f"RabbitMQ {'.'.join(map(str, broker.version()))}"
+        assert stats.channels is not None
+        assert (stats.channels.leased, stats.channels.capacity) == (1, 32)
+        assert "1 of 32 channels leased" in repr(pool)
+    for text in (repr(pool), repr(pool.stats()), repr(pool.settings), repr(Publisher(pool))):
+        assert "pa55word" not in text
+    pool.close()
+    assert "closed" in repr(pool)
+    broker.delete_user("teller")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"publish_connections": 0},
+        {"channels_per_connection": -1},
+        {"consume_connections": 1.5},
+        {"max_waiting": -1},
+        {"timeout": 0},
+        {"max_idle": float("nan")},
+        {"window": True},
+        {"heartbeat": -1},
+    ],
+)
+def test_values_that_make_no_sense_are_refused(vhost_url: str, options: dict[str, Any]) -> None:
+    """With the name of the value."""
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        ConnectionPool(vhost_url, **options)
+
+
+# The end
+
+
+def test_closing_ends_everything(make_pool: MakePool, connections: Connections) -> None:
+    """Connections on the broker, threads, and it may be closed again."""
+    before = set(threading.enumerate())
+    pool = make_pool(publish_connections=2)
+    pool.open()
+    held = pool.channel()
+    assert pool.close(timeout=5)
+    assert set(threading.enumerate()) <= before
+    wait_until(lambda: connections() == [], "the end of the connections", timeout=5)
+    assert not held.is_open
+    held.release()
+    assert pool.close()
+    for use in (pool.open, pool.channel, pool.drain, lambda: pool.resize(publish_connections=2)):
+        with pytest.raises(PoolClosedError):
+            use()
+
+
+def test_closing_ends_whoever_waits_for_a_channel(make_pool: MakePool) -> None:
+    """With PoolClosedError, at once."""
+    pool = make_pool(channels_per_connection=1)
+    held = pool.channel()
+    waiting = [in_thread(lambda: pool.channel(timeout=30)) for _ in range(3)]
+    wait_until(lambda: channels(pool).waiting == 3, "three waiters", timeout=5)
+    began = time.monotonic()
+    pool.close()
+    for thread, results in waiting:
+        thread.join(5)
+        assert isinstance(results[0], PoolClosedError)
+    assert time.monotonic() - began < 3
+    held.release()
+
+
+def test_closing_ends_a_call_on_a_leased_channel(private_broker: RabbitMQNode, make_pool: MakePool) -> None:
+    """Even when the broker does not answer, close returns within its timeout."""
+    pool = make_pool(private_broker.amqp_url())
+    channel = pool.channel()
+    private_broker.pause()
+    thread, results = in_thread(lambda: channel.queue_declare("q", timeout=30))
+    began = time.monotonic()
+    pool.close(timeout=1)
+    assert time.monotonic() - began < 2
+    thread.join(5)
+    private_broker.resume()
+    assert isinstance(results[0], PoolClosedError | Exception)
+    assert "closed" in str(results[0])
+    channel.release()
+
+
+def test_a_block_that_cannot_open_leaves_nothing_behind(broker: RabbitMQNode, vhost: str) -> None:
+    """`with` never reaches its end then: the pool closes itself."""
+    before = set(threading.enumerate())
+    with pytest.raises(ConnectionFailedError), ConnectionPool(broker.amqp_url(password="wrong", vhost=vhost)):
+        pytest.fail("never reached")
+    assert set(threading.enumerate()) == before
+
+
+def test_a_pool_that_is_dropped_ends_with_a_warning(vhost_url: str) -> None:
+    """Its connections and threads do not outlive it."""
+    before = set(threading.enumerate())
+    pool = ConnectionPool(vhost_url)
+    pool.open()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del pool
+        gc.collect()
+    assert [warning.category for warning in caught] == [ResourceWarning]
+    assert "dropped without close()" in str(caught[0].message)
+    wait_until(lambda: set(threading.enumerate()) <= before, "the end of its threads", timeout=5)
