@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -88,6 +90,7 @@ class Publisher:
         self._frame_max = self.pool.settings.frame_max
         self._user = self.pool.settings.user
         self._closed = False
+        _PUBLISHERS.add(self)
 
     # Publishing
 
@@ -242,6 +245,9 @@ class Publisher:
         """True until the topology was declared for the first time."""
         return not self._declared
 
+    def _after_fork_in_child(self) -> None:
+        self._declaring = threading.Lock()  # a thread that is not here may have held it
+
     def _not_declared(self, error: object) -> NotSentError:
         return NotSentError(f"nothing was sent: the publisher's topology could not be declared ({error})")
 
@@ -301,3 +307,14 @@ def _unknown_option(options: Mapping[str, object]) -> RmqpoolError | None:
     if not unknown:
         return None
     return MessageError(f"unknown option {', '.join(unknown)}: known are {', '.join(sorted(known))}", field=unknown[0])
+
+
+_PUBLISHERS: weakref.WeakSet[Publisher] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for publisher in list(_PUBLISHERS):
+        publisher._after_fork_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

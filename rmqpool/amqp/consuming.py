@@ -120,6 +120,9 @@ class Consuming:
 
     def settle(self, delivery: Delivery, verdict: str, *, requeue: bool = False) -> bool:
         """Hand ``ack``, ``nack`` or ``reject`` over to the I/O thread; False if it was settled before or is stale."""
+        if self._link.ended:  # also in a forked child: the delivery is the parent's, and so may be the lock
+            self._stale += 1
+            return False
         with self._lock:
             if delivery.settled:
                 self._doubled += 1

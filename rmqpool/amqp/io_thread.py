@@ -63,6 +63,11 @@ class IOThread:
         return self._thread.is_alive()
 
     @property
+    def ended(self) -> bool:
+        """Nothing that is posted from now on is run."""
+        return self._ended
+
+    @property
     def is_current(self) -> bool:
         """True on the I/O thread itself."""
         return threading.current_thread() is self._thread

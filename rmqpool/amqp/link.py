@@ -109,6 +109,11 @@ class Link:
         return self._thread.is_current
 
     @property
+    def ended(self) -> bool:
+        """The I/O thread will run nothing more: it has ended, or it stayed in the parent of a fork."""
+        return self._thread.ended
+
+    @property
     def is_ready(self) -> bool:
         """A connection is open (it may be blocked)."""
         return self._state is LinkState.READY

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -19,15 +17,17 @@ from pika import exceptions as pika_exceptions
 
 from rmqpool.amqp import wire
 from rmqpool.amqp.connection import Connection
+from rmqpool.amqp.deadlines import Deadlines
 from rmqpool.amqp.declaring import Declaring
 from rmqpool.amqp.io_thread import Timer
 from rmqpool.amqp.link import Link
 from rmqpool.amqp.outcomes import Outcomes
+from rmqpool.amqp.unsent import Unsent
 from rmqpool.core.backoff import Backoff
 from rmqpool.core.confirms import ConfirmWindow, Returned, Settled
 from rmqpool.core.redrive import Blame, judge_channel_close, judge_connection_close
 from rmqpool.errors import ConnectionFailedError, PoolClosedError, RmqpoolError
-from rmqpool.future import QUEUED, WRITTEN, PublishFuture
+from rmqpool.future import PublishFuture
 from rmqpool.message import Message
 from rmqpool.topology import Topology
 from rmqpool.window import Window
@@ -35,8 +35,6 @@ from rmqpool.window import Window
 __all__ = ["Publishing"]
 
 _LOGGER = logging.getLogger("rmqpool")
-_BATCH_MESSAGES = 500
-_BATCH_BYTES = 256 * 1024
 _UNWRITTEN_MAX = 1024 * 1024  # bytes left in pika's buffer above which nothing more is handed over
 _QUIET = 0.1  # seconds until a retiring connection is looked at again
 _PAUSE = 0.005  # seconds until a full buffer is looked at again
@@ -61,12 +59,9 @@ class Publishing:
         self.window = Window(window_messages, window_bytes)
         self._link = link
         self._random = random_fraction
-        self._lock = threading.Lock()  # guards the step from queued to written or withdrawn
-        self._backlog: deque[PublishFuture] = deque()
-        self._redrive: deque[PublishFuture] = deque()
-        self._resting: set[PublishFuture] = set()  # nacked, waiting for their next try
+        self._unsent = Unsent()
         self._written: ConfirmWindow[PublishFuture] = ConfirmWindow()
-        self._outcomes = Outcomes(self.window, link, self._lock)
+        self._outcomes = Outcomes(self.window, link, self._unsent.lock)
         self._topology: dict[Topology, None] = {}
         self._connection: Connection | None = None
         self._channel: Any = None  # with confirms on
@@ -77,9 +72,7 @@ class Publishing:
         self._awake = False
         self._alone = False  # a suspect is on its way: nothing else is written until the broker spoke
         self._reopened = 0
-        self._expiry: Timer | None = None
-        self._expiry_at = float("inf")
-        self._backlog_watched = 0  # how many at the head of the backlog have their deadline watched
+        self._deadlines = Deadlines(link, self._expire)
         self._pause: Timer | None = None
         self._patience: Timer | None = None
         self._impatient = False  # blocked for longer than blocked_timeout: nothing more is queued
@@ -90,7 +83,7 @@ class Publishing:
     def submit(self, message: Message, header: bytes, deadline: float, retry: bool) -> PublishFuture:
         """Take a message over; the caller has entered the window with ``len(body) + len(header)`` bytes before."""
         future = PublishFuture(message, header, deadline, retry, self)
-        self._backlog.append(future)
+        self._unsent.append(future)
         if not self._awake:
             self._awake = True
             self._link.post(self._drain)
@@ -100,10 +93,8 @@ class Publishing:
 
     def withdraw(self, future: PublishFuture) -> bool:
         """Take a message back if nothing of it was ever written."""
-        with self._lock:
-            if future.state != QUEUED or future.attempts:
-                return False
-            future.mark_cancelled()
+        if not self._unsent.withdraw(future):
+            return False
         self.window.leave(1, future.size)
         return True
 
@@ -137,7 +128,7 @@ class Publishing:
 
     def abandon_after_fork(self) -> None:
         """In a forked child: these messages belong to the parent; whoever waits for them here is told so."""
-        for future in (*self._redrive, *self._backlog, *self._written.entries(), *self._resting):
+        for future in (*self._written.entries(), *self._unsent.everything()):
             self._outcomes.inherited(future)
 
     @property
@@ -187,9 +178,9 @@ class Publishing:
             self._end_unwritten()
 
     def _end_unwritten(self) -> None:
-        for future in self._unwritten():
+        for future in self._unsent.everything():
             self._outcomes.blocked_too_long(future)
-        self._drop_done()
+        self._unsent.drop_done()
 
     def _stop_patience(self) -> None:
         timer, self._patience = self._patience, None
@@ -199,9 +190,9 @@ class Publishing:
     def link_refused(self, error: ConnectionFailedError) -> None:
         """The broker does not let us in: at the start every message ends at once, later each has until its deadline."""
         if self._link.refusal is not None:
-            for future in self._unwritten():
+            for future in self._unsent.everything():
                 self._outcomes.refused(future, error)
-            self._drop_done()
+            self._unsent.drop_done()
 
     # The channel (I/O thread)
 
@@ -279,7 +270,7 @@ class Publishing:
             self._on_nack(future)
         if self._alone and not self._written:
             self._alone = False
-        if self._redrive or self._backlog:
+        if self._unsent:
             self._drain()
 
     def _on_nack(self, future: PublishFuture) -> None:
@@ -291,14 +282,11 @@ class Publishing:
         if not future.retry or future.nacks > _NACK_RETRIES or time.monotonic() + delay >= future.deadline:
             self._outcomes.nacked(future, 0, "")
             return
-        future.state = QUEUED
-        self._resting.add(future)
+        self._unsent.rest(future)
         self._link.call_later(delay, lambda: self._wake(future))
 
     def _wake(self, future: PublishFuture) -> None:
-        if future in self._resting:
-            self._resting.discard(future)
-            self._redrive.append(future)
+        if self._unsent.wake(future):
             self._drain()
 
     # Writing (I/O thread)
@@ -311,15 +299,15 @@ class Publishing:
             return
         if self._impatient:
             self._end_unwritten()
-        while (self._redrive or self._backlog) and self._may_write(connection):
+        while self._unsent and self._may_write(connection):
             batch = self._next_batch()
             if not batch:
                 break
             self._write(connection, channel, batch)
-        self._watch_backlog()
+        self._deadlines.watch(self._unsent.unseen())
 
     def _wait_for_connection(self) -> None:
-        self._watch_backlog()
+        self._deadlines.watch(self._unsent.unseen())
         if self._link.refusal is not None:
             self.link_refused(self._link.refusal)
         elif self._connection is None:
@@ -339,47 +327,19 @@ class Publishing:
         self._drain()
 
     def _next_batch(self) -> list[PublishFuture]:
-        """Messages for one write, marked as written; a suspect goes alone, when nothing else is on its way."""
-        batch: list[PublishFuture] = []
-        late: list[PublishFuture] = []
-        too_large: list[PublishFuture] = []
-        size, now = 0, time.monotonic()
-        with self._lock:
-            while len(batch) < _BATCH_MESSAGES and size < _BATCH_BYTES:
-                queue = self._redrive or self._backlog
-                if not queue:
-                    break
-                future = queue[0]
-                if future.alone and (batch or self._written):
-                    break
-                queue.popleft()
-                if queue is self._backlog and self._backlog_watched:
-                    self._backlog_watched -= 1
-                if future.state != QUEUED:
-                    continue  # withdrawn, or its deadline passed
-                if future.deadline <= now:
-                    late.append(future)
-                    continue
-                if len(future.header) > self._header_max:
-                    too_large.append(future)
-                    continue
-                future.state = WRITTEN
-                future.attempts += 1
-                batch.append(future)
-                size += future.size
-                if future.alone:
-                    self._alone = True
-                    break
-        for future in late:
-            self._outcomes.expired(future)  # outside of the lock: users' callbacks run here
-        for future in too_large:
+        """Messages for one write, marked as written; those that cannot be written any more get their outcome."""
+        batch = self._unsent.next_batch(bool(self._written), self._header_max, time.monotonic())
+        self._alone = batch.is_alone
+        for future in batch.late:
+            self._outcomes.expired(future)
+        for future in batch.too_large:
             self._outcomes.headers_too_large(future, self._header_max)
-        return batch
+        return batch.ready
 
     def _write(self, connection: Connection, channel: Any, batch: Sequence[PublishFuture]) -> None:
         for future in batch:
             self._written.add(future)
-        self._watch_deadlines(batch)
+        self._deadlines.watch(batch)
         pieces = [(future.message, future.header) for future in batch]
         if self._fast:
             wire.write_batch(connection, channel.channel_number, pieces)
@@ -410,58 +370,29 @@ class Publishing:
                 self._outcomes.lost(future, text, cause)
             else:
                 future.alone = index in suspects
-                future.state = QUEUED
                 again.append(future)
-        self._redrive.extendleft(reversed(again))
-        self._watch_deadlines(again)
+        self._unsent.write_again(again)
+        self._deadlines.watch(again)
 
-    # Deadlines (I/O thread)
-
-    def _watch_deadlines(self, futures: Iterable[PublishFuture]) -> None:
-        """One timer at the earliest deadline known; when it fires, everything that is due ends."""
-        earliest = min((future.deadline for future in futures), default=float("inf"))
-        if earliest >= self._expiry_at:
-            return
-        if self._expiry is not None:
-            self._expiry.cancel()
-        self._expiry_at = earliest
-        self._expiry = self._link.call_later(earliest - time.monotonic(), self._expire)
-
-    def _watch_backlog(self) -> None:
-        if len(self._backlog) > self._backlog_watched:
-            backlog = list(self._backlog)  # one step in CPython: other threads append meanwhile
-            self._watch_deadlines(backlog[self._backlog_watched :])
-            self._backlog_watched = len(backlog)
+    # Ends (I/O thread)
 
     def _expire(self) -> None:
-        self._expiry, self._expiry_at = None, float("inf")
         now = time.monotonic()
-        everything = [*self._written.entries(), *self._unwritten()]
+        everything = [*self._written.entries(), *self._unsent.everything()]
         for future in everything:
             if future.deadline <= now:
                 self._outcomes.expired(future)
-        self._drop_done()
-        self._watch_deadlines(future for future in everything if not future.done())
-
-    def _unwritten(self) -> list[PublishFuture]:
-        return [*self._redrive, *tuple(self._backlog), *self._resting]
+        self._unsent.drop_done()
+        self._deadlines.watch(future for future in everything if not future.done())
 
     def _fail_everything(self) -> None:
-        for future in (*self._written.entries(), *self._unwritten()):
+        for future in (*self._written.entries(), *self._unsent.everything()):
             self._outcomes.closed(future)
         self._written.lose()
-        self._drop_done()
-
-    def _drop_done(self) -> None:
-        """Forget what has its outcome already, so that bodies do not pile up while nothing can be written."""
-        self._redrive = deque(future for future in self._redrive if not future.done())
-        self._resting = {future for future in self._resting if not future.done()}
-        while self._backlog and self._backlog[0].done():
-            self._backlog.popleft()
-            self._backlog_watched = max(0, self._backlog_watched - 1)
+        self._unsent.drop_done()
 
     def __repr__(self) -> str:
-        return f"<Publishing on {self._link.name}: {len(self._backlog)} queued, {len(self._written)} unconfirmed>"
+        return f"<Publishing on {self._link.name}: {len(self._unsent)} queued, {len(self._written)} unconfirmed>"
 
 
 def _reason_of(reason: BaseException) -> tuple[int, str]:

@@ -99,7 +99,7 @@ class LocalPostgres(PostgresServer):
     def pause(self) -> None:
         if self._process is None or not self._process.is_running:
             raise ServicesError(f"{self!r} does not run; call start() first.")
-        self._process.send_all(signal.SIGSTOP)
+        self._process.pause_all()
 
     def resume(self) -> None:
         if self._process is not None:

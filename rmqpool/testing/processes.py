@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rmqpool.testing import guard
 from rmqpool.testing.errors import ServicesError
+from rmqpool.testing.waiting import wait_until
 
 __all__ = ["GuardedProcess", "PrivateFolder", "run_command", "service_user"]
 
@@ -117,6 +118,12 @@ class GuardedProcess:
         for process in guard.descendants(self._guard.pid) if self.is_running else []:
             _send(process, number, alive=True)
 
+    def pause_all(self) -> None:
+        """Stops every process of the service (SIGSTOP), and returns when each of their threads stands still."""
+        self.send_all(signal.SIGSTOP)
+        processes = guard.descendants(self._guard.pid)
+        wait_until(lambda: all(map(_stands_still, processes)), "the processes to stand still", timeout=5)
+
     def wait(self, timeout: float) -> bool:
         """Waits for the end of all the service's processes; whether it came within `timeout` seconds."""
         try:
@@ -169,3 +176,12 @@ def run_command(
         said = (done.stderr or done.stdout).decode(errors="replace").strip()
         raise ServicesError(f"{Path(command[0]).name} ended with code {done.returncode}: {said[-2000:]}")
     return done.stdout.decode(errors="replace")
+
+
+def _stands_still(process: int) -> bool:
+    """Whether every thread of a process is stopped (or gone); True where there is no /proc to tell."""
+    try:
+        states = [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{process}/task").glob("*/stat")]
+    except OSError:  # a thread, or the process, ended meanwhile
+        return False
+    return all(state in "TtZX" for state in states)

@@ -111,7 +111,7 @@ class LocalRabbitMQ(RabbitMQNode):
             self._process.kill()
 
     def pause(self) -> None:
-        self._running().send_all(signal.SIGSTOP)
+        self._running().pause_all()
 
     def resume(self) -> None:
         if self._process is not None:

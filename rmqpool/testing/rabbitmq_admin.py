@@ -76,7 +76,8 @@ class RabbitMQAdmin(ABC):
         """The AMQP connections: name, user, vhost, state, channels, client_properties, user_provided_name."""
         items = "name, user, vhost, state, channels, client_properties, peer_port"
         rows: list[dict[str, Any]] = self.query(
-            "[maps:map(fun(client_properties, T) -> rabbit_misc:amqp_table(T); (_, V) -> V end, maps:from_list(I))"
+            "[maps:map(fun(client_properties, T) when is_list(T) -> rabbit_misc:amqp_table(T);"
+            ' (client_properties, _) -> [{<<"opening">>, true}]; (_, V) -> V end, maps:from_list(I))'
             f" || I <- rabbit_networking:connection_info_all([{items}])]"
         )
         for row in rows:

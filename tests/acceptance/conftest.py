@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import trustme
 
+from rmqpool.cli.main import run
 from rmqpool.testing.ports import ReservedPort
 from rmqpool.testing.rabbitmq import RabbitMQNode
 from rmqpool.testing.services import private_rabbitmq
@@ -56,7 +58,7 @@ Run = Callable[..., Ended]
 def rmqpool(tmp_path: Path) -> Run:
     """Runs ``rmqpool`` with these arguments in an empty folder, at most 30 seconds."""
 
-    def run(
+    def start(
         *arguments: str, stdin: str | bytes = b"", env: dict[str, str] | None = None, cwd: Path | None = None
     ) -> Ended:
         ended = subprocess.run(
@@ -70,7 +72,30 @@ def rmqpool(tmp_path: Path) -> Run:
         )
         return Ended(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
-    return run
+    return start
+
+
+@pytest.fixture
+def inline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Runs the same command inside this process: for the many variants of what a few processes prove."""
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith("RMQPOOL_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    loaded = set(sys.modules)
+
+    def run_here(*arguments: str) -> Ended:
+        capsys.readouterr()
+        code = run(arguments)
+        out, err = capsys.readouterr()
+        return Ended(code, out, err)
+
+    with warnings.catch_warnings():
+        yield run_here
+    for name in set(sys.modules) - loaded:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

@@ -70,9 +70,9 @@ def test_a_worker_is_listed_with_its_consumers(rmqpool: Run, shop: Path) -> None
         ("json:worker", "holds no Worker"),
     ],
 )
-def test_a_mistake_is_one_sentence_with_a_suggestion(rmqpool: Run, shop: Path, path: str, told: str) -> None:
+def test_a_mistake_is_one_sentence_with_a_suggestion(inline: Run, shop: Path, path: str, told: str) -> None:
     """Exit code 3, no traceback."""
-    ended = rmqpool("check", path)
+    ended = inline("check", path)
     assert ended.code == 3
     assert told in ended.err
     assert len(ended.err.strip().splitlines()) == 1
@@ -88,10 +88,10 @@ def test_a_mistake_is_one_sentence_with_a_suggestion(rmqpool: Run, shop: Path, p
     ],
 )
 def test_a_module_that_fails_shows_its_own_traceback_only(
-    rmqpool: Run, shop: Path, module: str, place: str, kind: str
+    inline: Run, shop: Path, module: str, place: str, kind: str
 ) -> None:
     """The user's frames and the line; none of ours, none of the import machinery's."""
-    ended = rmqpool("check", f"{module}:worker")
+    ended = inline("check", f"{module}:worker")
     assert ended.code == 3
     assert place in ended.err.splitlines()[-1]
     assert kind in ended.err

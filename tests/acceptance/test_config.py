@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.conftest import Run
 
 
@@ -26,9 +28,10 @@ def test_each_setting_is_shown_with_its_source_and_without_secrets(rmqpool: Run,
     assert "broker" in settings["url"]["value"]
 
 
-def test_an_argument_wins_over_the_environment(rmqpool: Run) -> None:
+def test_an_argument_wins_over_the_environment(inline: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """--url is stronger than RMQPOOL_URL."""
-    ended = rmqpool("config", "show", "--url", "amqp://one/", env={"RMQPOOL_URL": "amqp://two/"})
+    monkeypatch.setenv("RMQPOOL_URL", "amqp://two/")
+    ended = inline("config", "show", "--url", "amqp://one/")
     assert "amqp://guest:**********@one:5672/%2F\targument" in ended.out
 
 

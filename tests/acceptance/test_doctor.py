@@ -54,9 +54,9 @@ def test_people_get_lines_and_a_verdict(rmqpool: Run, vhost_url: str) -> None:
     assert ended.out.splitlines()[-1].startswith("no problem")
 
 
-def test_a_wrong_url_is_a_problem_of_the_url(rmqpool: Run) -> None:
+def test_a_wrong_url_is_a_problem_of_the_url(inline: Run) -> None:
     """Nothing is connected to; exit code 1."""
-    ended = rmqpool("doctor", "--url", "amqp://host:port/", "--json")
+    ended = inline("doctor", "--url", "amqp://host:port/", "--json")
     assert ended.code == 1
     assert problems(ended) == ["url"]
 
@@ -72,7 +72,7 @@ def test_a_wrong_url_is_a_problem_of_the_url(rmqpool: Run) -> None:
         ("tls", "tls", "amqp://"),
     ],
 )
-def test_the_stage_that_fails_is_named(rmqpool: Run, broker: RabbitMQNode, case: str, stage: str, told: str) -> None:
+def test_the_stage_that_fails_is_named(inline: Run, broker: RabbitMQNode, case: str, stage: str, told: str) -> None:
     """Stages before it are well, stages after it are skipped, and there is advice."""
     port = ReservedPort()
     port.release()
@@ -86,7 +86,7 @@ def test_the_stage_that_fails_is_named(rmqpool: Run, broker: RabbitMQNode, case:
         "host": "amqp://guest:guest@no-such-host.invalid/",
         "tls": broker.amqp_url().replace("amqp://", "amqps://"),
     }[case]
-    ended = rmqpool("doctor", "--url", url, "--json")
+    ended = inline("doctor", "--url", url, "--json")
     assert ended.code == 1
     assert problems(ended) == [stage]
     found = stages(ended)[stage]
@@ -96,7 +96,7 @@ def test_the_stage_that_fails_is_named(rmqpool: Run, broker: RabbitMQNode, case:
     assert "hunter2secret" not in ended.text
 
 
-def test_permissions_are_tried_one_by_one(rmqpool: Run, broker: RabbitMQNode, vhost: str) -> None:
+def test_permissions_are_tried_one_by_one(inline: Run, broker: RabbitMQNode, vhost: str) -> None:
     """A user who may not declare; one who may not write; one who may not read."""
     told = {}
     for name, permissions in {
@@ -105,7 +105,7 @@ def test_permissions_are_tried_one_by_one(rmqpool: Run, broker: RabbitMQNode, vh
         "read": (".*", ".*", "^$"),
     }.items():
         broker.add_user(f"no-{name}", "secret", vhosts=(vhost,), permissions=permissions)
-        ended = rmqpool("doctor", "--json", "--url", broker.amqp_url(user=f"no-{name}", password="secret", vhost=vhost))
+        ended = inline("doctor", "--json", "--url", broker.amqp_url(user=f"no-{name}", password="secret", vhost=vhost))
         told[name] = (ended.code, problems(ended))
         assert broker.list_queues(vhost) == []
     assert told == {"declare": (1, ["declare"]), "write": (1, ["write"]), "read": (1, ["read"])}
@@ -139,32 +139,32 @@ def test_arguments_that_differ_are_all_shown(rmqpool: Run, vhost_url: str, tmp_p
         channel.queue_declare("orders", durable=True, arguments={"x-queue-type": "quorum", "x-max-length": 7})
 
 
-def test_queues_that_are_as_a_worker_declares_them_are_well(rmqpool: Run, vhost_url: str) -> None:
+def test_queues_that_are_as_a_worker_declares_them_are_well(inline: Run, vhost_url: str) -> None:
     """--queue compares with Queue(name)."""
     with Publisher(vhost_url, declare=[Queue("orders")]) as publisher:
         publisher.publish("orders", "x")
-    ended = rmqpool("doctor", "--queue", "orders", "--url", vhost_url)
+    ended = inline("doctor", "--queue", "orders", "--url", vhost_url)
     assert ended.code == 0
     assert "orders is as a worker declares it (1 messages ready, 0 consumers)" in ended.out
 
 
 def test_the_first_host_that_lets_us_in_is_looked_at_and_the_other_one_is_told(
-    rmqpool: Run, broker: RabbitMQNode
+    inline: Run, broker: RabbitMQNode
 ) -> None:
     """Of two hosts one does not answer: a problem that names it, and a broker that was examined."""
     port = ReservedPort()
     port.release()
     url = broker.amqp_url().replace(f":{broker.port}", f":{port.number},127.0.0.1:{broker.port}")
-    ended = rmqpool("doctor", "--url", url, "--json")
+    ended = inline("doctor", "--url", url, "--json")
     assert ended.code == 1
     assert problems(ended) == ["tcp"]
     assert str(port.number) in stages(ended)["tcp"]["text"]
     assert stages(ended)["alarms"]["state"] == "ok"
 
 
-def test_a_limit_that_is_too_low_is_a_problem(rmqpool: Run, broker: RabbitMQNode) -> None:
+def test_a_limit_that_is_too_low_is_a_problem(inline: Run, broker: RabbitMQNode) -> None:
     """channel_max below what a pool leases; a heartbeat below the sensible range is a warning."""
-    ended = rmqpool("doctor", "--url", f"{broker.amqp_url()}?channel_max=8&heartbeat=2", "--json")
+    ended = inline("doctor", "--url", f"{broker.amqp_url()}?channel_max=8&heartbeat=2", "--json")
     assert ended.code == 1
     assert problems(ended) == ["channel_max"]
     assert stages(ended)["heartbeat"]["state"] == "warning"
@@ -195,7 +195,7 @@ def test_a_certificate_is_told_with_names_and_dates(
     ],
 )
 def test_a_certificate_that_is_not_accepted_says_why(
-    rmqpool: Run,
+    inline: Run,
     equipped_broker: EquippedBroker,
     tls_authority: dict[str, Path],
     host: str,
@@ -204,7 +204,7 @@ def test_a_certificate_that_is_not_accepted_says_why(
 ) -> None:
     """Wrong name, unknown authority, a file that is not there: a problem of the tls stage or the certificate."""
     path = tls_authority.get(authority, Path("/nowhere/ca.pem"))
-    ended = rmqpool("doctor", "--json", "--url", _tls_url(equipped_broker, host, path))
+    ended = inline("doctor", "--json", "--url", _tls_url(equipped_broker, host, path))
     assert ended.code == 1
     assert problems(ended)[0] == "tls"
     assert any(

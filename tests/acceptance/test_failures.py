@@ -21,10 +21,10 @@ def _cases(broker: RabbitMQNode) -> dict[str, tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize("case", ["password", "vhost", "port", "dns"])
-def test_no_connection_is_a_sentence_and_exit_code_4(rmqpool: Run, broker: RabbitMQNode, case: str) -> None:
+def test_no_connection_is_a_sentence_and_exit_code_4(inline: Run, broker: RabbitMQNode, case: str) -> None:
     """Wrong password, missing virtual host, closed port, unknown host name: each is told apart."""
     url, kind, told = _cases(broker)[case]
-    machine = rmqpool("queues", "orders", "--json", "--url", url, "--timeout", "1")
+    machine = inline("queues", "orders", "--json", "--url", url, "--timeout", "1")
     assert machine.code == 4
     assert machine.json["error"]["type"] == kind
     assert told in machine.json["error"]["message"]

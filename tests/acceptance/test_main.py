@@ -93,9 +93,9 @@ def test_a_usage_error_is_json_too(rmqpool: Run) -> None:
         ("amqp://user:hunter2secret@host/?hartbeat=5", "heartbeat"),
     ],
 )
-def test_a_wrong_url_is_one_sentence_that_repeats_no_password(rmqpool: Run, url: str, told: str) -> None:
+def test_a_wrong_url_is_one_sentence_that_repeats_no_password(inline: Run, url: str, told: str) -> None:
     """A URL is wrong: exit code 3, what to write instead, nothing of the password."""
-    ended = rmqpool("queues", "orders", "--url", url)
+    ended = inline("queues", "orders", "--url", url)
     assert ended.code == 3
     assert told in ended.err
     assert "hunter2secret" not in ended.text

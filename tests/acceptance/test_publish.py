@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -47,9 +48,9 @@ def test_a_queue_that_does_not_exist_is_an_outcome_and_exit_code_1(rmqpool: Run,
     assert "declare it" in ended.json["failures"][0]["error"]
 
 
-def test_an_exchange_that_does_not_exist_is_nacked(rmqpool: Run, vhost_url: str) -> None:
+def test_an_exchange_that_does_not_exist_is_nacked(inline: Run, vhost_url: str) -> None:
     """With --exchange QUEUE is the routing key; the broker refuses an unknown exchange."""
-    ended = rmqpool("publish", "order.created", "x", "--exchange", "nope", "--url", vhost_url, "--json")
+    ended = inline("publish", "order.created", "x", "--exchange", "nope", "--url", vhost_url, "--json")
     assert ended.code == 1
     assert ended.json["outcomes"]["nacked"] == 1
     assert "'nope'" in ended.json["failures"][0]["error"]
@@ -57,11 +58,11 @@ def test_an_exchange_that_does_not_exist_is_nacked(rmqpool: Run, vhost_url: str)
 
 def test_a_file_of_lines_is_published_in_order(rmqpool: Run, vhost_url: str, tmp_path: Path) -> None:
     """More lines than may be on their way at once all arrive, in order; empty lines are none."""
-    lines = [f'{{"id": {number}}}' for number in range(5000)]
+    lines = [f'{{"id": {number}}}' for number in range(2500)]
     (tmp_path / "orders.jsonl").write_text("\n\n".join(lines))
     ended = rmqpool("publish", "orders", "--jsonl", "orders.jsonl", "--declare", "--url", vhost_url, "--json")
     assert ended.code == 0, ended.text
-    assert ended.json["outcomes"]["confirmed"] == 5000
+    assert ended.json["outcomes"]["confirmed"] == 2500
     assert [message.body.decode() for message in received(vhost_url, "orders")] == lines
 
 
@@ -76,16 +77,16 @@ def test_a_wrong_line_stops_the_run_and_names_file_and_line(rmqpool: Run, vhost_
     assert [message.body for message in received(vhost_url, "orders")] == [b'{"id": 1}', b'{"id": 2}']
 
 
-def test_a_message_that_cannot_be_sent_is_told_with_its_field(rmqpool: Run, vhost_url: str) -> None:
+def test_a_message_that_cannot_be_sent_is_told_with_its_field(inline: Run, vhost_url: str) -> None:
     """A content type of 300 bytes does not fit into AMQP: exit code 5, nothing was written."""
-    ended = rmqpool("publish", "orders", "x", "--content-type", "x" * 300, "--url", vhost_url, "--json")
+    ended = inline("publish", "orders", "x", "--content-type", "x" * 300, "--url", vhost_url, "--json")
     assert ended.code == 5
     assert ended.json["error"]["field"] == "content_type"
 
 
-def test_a_file_that_is_not_there_is_a_sentence(rmqpool: Run) -> None:
+def test_a_file_that_is_not_there_is_a_sentence(inline: Run) -> None:
     """No broker is asked when there is nothing to read."""
-    ended = rmqpool("publish", "orders", "--jsonl", "nowhere.jsonl", "--url", "amqp://no-such-host.invalid/")
+    ended = inline("publish", "orders", "--jsonl", "nowhere.jsonl", "--url", "amqp://no-such-host.invalid/")
     assert ended.code == 5
     assert "nowhere.jsonl cannot be read" in ended.err
 
@@ -103,8 +104,8 @@ def test_the_rate_is_kept(rmqpool: Run, vhost_url: str) -> None:
 def test_a_full_queue_nacks_and_the_others_go_on(rmqpool: Run, vhost_url: str) -> None:
     """Verdicts of the broker do not stop the run: two of five find room, three are nacked."""
     queue = Queue("small", type="classic", max_length=2, overflow="reject-publish", dead_letter=None)
-    with Publisher(vhost_url, declare=[queue]) as publisher:
-        publisher.ensure_declared(deadline=float("inf"))
+    with ConnectionPool(vhost_url) as pool:
+        pool.declare_once([queue])
     ended = rmqpool(
         "publish",
         "small",
@@ -163,8 +164,6 @@ def test_ctrl_c_ends_with_a_summary_and_130(vhost_url: str, tmp_path: Path) -> N
     finally:
         process.kill()
         process.wait()
-    import json
-
     told = json.loads(out)
     assert process.returncode == 130, err
     assert told["error"]["type"] == "Interrupted"

@@ -24,13 +24,13 @@ def test_named_queues_are_told_with_depth_and_consumers(rmqpool: Run, vhost_url:
     assert text.out.splitlines()[1].split("\t")[:4] == ["orders", "-", "-", "3"]
 
 
-def test_another_virtual_host_can_be_named(rmqpool: Run, broker: RabbitMQNode, vhost: str) -> None:
+def test_another_virtual_host_can_be_named(inline: Run, broker: RabbitMQNode, vhost: str) -> None:
     """--vhost replaces the URL's."""
-    ended = rmqpool("queues", "nope", "--json", "--url", broker.amqp_url(), "--vhost", vhost)
+    ended = inline("queues", "nope", "--json", "--url", broker.amqp_url(), "--vhost", vhost)
     assert ended.json["vhost"] == vhost
 
 
-def test_without_names_the_management_api_lists_all(rmqpool: Run, equipped_broker: EquippedBroker) -> None:
+def test_without_names_the_management_api_lists_all(inline: Run, equipped_broker: EquippedBroker) -> None:
     """Every queue of the virtual host is there with its type."""
     node = equipped_broker.node
     node.add_vhost("shop")
@@ -38,7 +38,7 @@ def test_without_names_the_management_api_lists_all(rmqpool: Run, equipped_broke
         publisher.publish("orders", {"id": 1})
 
     def listed() -> bool:
-        ended = rmqpool(
+        ended = inline(
             "queues", "--json", "--url", node.amqp_url(vhost="shop"), "--management-url", equipped_broker.management_url
         )
         rows = {row["name"]: row for row in ended.json["queues"]}
@@ -57,18 +57,18 @@ def test_a_management_api_that_is_not_there_is_a_sentence_with_three_ways_out(rm
     assert "Traceback" not in ended.err
 
 
-def test_a_management_api_that_refuses_the_user_says_so(rmqpool: Run, equipped_broker: EquippedBroker) -> None:
+def test_a_management_api_that_refuses_the_user_says_so(inline: Run, equipped_broker: EquippedBroker) -> None:
     """A wrong password is exit code 4, and never printed."""
     base = equipped_broker.management_url.replace("//", "//tests:hunter2secret@")
-    ended = rmqpool("queues", "--json", "--url", equipped_broker.node.amqp_url(), "--management-url", base)
+    ended = inline("queues", "--json", "--url", equipped_broker.node.amqp_url(), "--management-url", base)
     assert ended.code == 4
     assert ended.json["error"]["status"] == 401
     assert "hunter2secret" not in ended.text
 
 
-def test_what_is_no_management_api_is_told(rmqpool: Run, broker: RabbitMQNode) -> None:
+def test_what_is_no_management_api_is_told(inline: Run, broker: RabbitMQNode) -> None:
     """Pointing at the AMQP port is a sentence, not a traceback."""
-    ended = rmqpool("queues", "--url", broker.amqp_url(), "--management-url", f"http://127.0.0.1:{broker.port}")
+    ended = inline("queues", "--url", broker.amqp_url(), "--management-url", f"http://127.0.0.1:{broker.port}")
     assert ended.code in (4, 6)
     assert "--management-url" in ended.err
     assert "Traceback" not in ended.err

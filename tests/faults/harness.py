@@ -15,14 +15,26 @@ from typing import Any
 
 import pika
 
-from rmqpool import Consumer, ConnectionPool, Delivery, Publisher, Queue
+from rmqpool import ConnectionPool, Consumer, Delivery, Publisher, Queue
 from rmqpool.amqp.link import LinkEvent
 from rmqpool.errors import PublishError, RmqpoolError
 from rmqpool.testing.checker import TotalQueueChecker, Verdict
 from rmqpool.testing.rabbitmq_node import RabbitMQNode
 from rmqpool.testing.waiting import wait_until
 
-__all__ = ["Collector", "Event", "Events", "Load", "Waiter", "drain", "judge", "keep_queues", "open_pool", "publish_recorded", "until"]
+__all__ = [
+    "Collector",
+    "Event",
+    "Events",
+    "Load",
+    "Waiter",
+    "drain",
+    "judge",
+    "keep_queues",
+    "open_pool",
+    "publish_recorded",
+    "until",
+]
 
 GRACE = 1.0  # seconds that a publish may end after its deadline on a busy machine
 
@@ -267,10 +279,9 @@ def drain(url: str, queue: str, checker: TotalQueueChecker, timeout: float = 20.
 
 
 def judge(checker: TotalQueueChecker, record_property: Callable[[str, object], None] | None = None) -> Verdict:
-    """The verdict, which must be: nothing lost, nothing phantom, nothing hung. The figures go into the report."""
+    """The verdict, which must be: nothing lost, nothing phantom, nothing hung. The figures go into pytest's XML report."""
     verdict = checker.verdict()
     verdict.raise_if_wrong()
-    print(verdict)
     if record_property is not None:
         record_property("verdict", str(verdict))
     return verdict

@@ -112,5 +112,3 @@ def test_connections_come_back_at_different_times(private_broker: RabbitMQNode) 
         assert len(pauses) == 8
         assert max(pauses) - min(pauses) > 0.1, "no jitter"
         assert max(pauses) < 2.0, "longer than the first pause"
-
-

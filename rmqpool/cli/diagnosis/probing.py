@@ -7,6 +7,7 @@ connection that is used for nothing else. https://www.rabbitmq.com/docs/connecti
 from __future__ import annotations
 
 import secrets
+import threading
 
 from rmqpool.cli.diagnosis.finding import Finding, problem, skipped, warning, well
 from rmqpool.errors import (
@@ -28,15 +29,16 @@ _CALL = 5.0  # seconds for each call
 _CONFIRM = 3.0  # seconds for the confirm of one small message
 
 
-def probe(pool: ConnectionPool, *, named_queues: bool) -> list[Finding]:
-    """Declare, write, read; then the alarms that the write told of. ``named_queues``: real ones are looked at as well.
+def probe(pool: ConnectionPool, blocked: threading.Event, *, named_queues: bool) -> list[Finding]:
+    """Declare, write, read; then the alarms that the write told of. ``blocked`` is set when the broker blocks one of the
+    pool's connections; ``named_queues``: real ones are looked at as well.
 
     The exclusive queue dies with its connection, also if this process is killed.
     """
     name = f"rmqpool.doctor.{secrets.token_hex(6)}"
     declared = _declare(pool, name, named_queues=named_queues)
     is_there = declared.state.value == "ok"
-    written, alarms = _write(pool, name)
+    written, alarms = _write(pool, name, blocked)
     read = _read(pool, name) if is_there else skipped("read", "not tried: there is no throw-away queue to read from")
     findings = [declared, written, read, alarms]
     if is_there:
@@ -63,13 +65,18 @@ def _declare(pool: ConnectionPool, name: str, *, named_queues: bool) -> Finding:
     return well("declare", f"user {pool.settings.user!r} {told}")
 
 
-def _write(pool: ConnectionPool, name: str) -> tuple[Finding, Finding]:
+def _write(pool: ConnectionPool, name: str, blocked: threading.Event) -> tuple[Finding, Finding]:
     """Publishing tells of two things: the write permission, and alarms."""
     user, vhost = pool.settings.user, pool.settings.vhost
     no_alarm = well("alarms", "none: the broker takes messages")
     good = well("write", f"user {user!r} may publish to the default exchange (write permission)")
     try:
-        Publisher(pool).publish(name, b"rmqpool doctor", timeout=_CONFIRM, persistent=False, retry=False)
+        future = Publisher(pool).submit(name, b"rmqpool doctor", timeout=_CONFIRM, persistent=False, retry=False)
+        future.add_done_callback(lambda _: blocked.set())
+        blocked.wait(_CONFIRM)
+        if not future.done() and pool.stats().blocked is not None:
+            return _blocked(pool)
+        future.result()
     except UnroutableError:
         return good, no_alarm  # permitted; there was no queue because the user may not declare one
     except PublishAccessRefusedError:
@@ -88,16 +95,19 @@ def _write(pool: ConnectionPool, name: str) -> tuple[Finding, Finding]:
 
 
 def _unanswered(pool: ConnectionPool, error: PublishError) -> tuple[Finding, Finding]:
-    blocked = pool.stats().blocked
-    if blocked is None:
-        return problem("write", f"no confirm within {_CONFIRM:g} s: {error}"), skipped(
-            "alarms", "not known: no confirm came"
-        )
+    if pool.stats().blocked is not None:
+        return _blocked(pool)
+    unknown = skipped("alarms", "not known: no confirm came")
+    return problem("write", f"no confirm within {_CONFIRM:g} s: {error}"), unknown
+
+
+def _blocked(pool: ConnectionPool) -> tuple[Finding, Finding]:
+    reason = pool.stats().blocked
     return skipped("write", "not known: the broker blocks publishing"), problem(
         "alarms",
-        f"the broker blocks publishing: {blocked}",
+        f"the broker blocks publishing: {reason}",
         "free memory or disk on the broker, or raise vm_memory_high_watermark / lower disk_free_limit; consumers go on",
-        reason=blocked,
+        reason=reason,
     )
 
 

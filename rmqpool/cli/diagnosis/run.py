@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Sequence
 
+from rmqpool.amqp.link import LinkEvent
 from rmqpool.cli.diagnosis.agreement import check_limits, check_version
 from rmqpool.cli.diagnosis.certificate import check_files, look_at_certificate
 from rmqpool.cli.diagnosis.connecting import Attempt, attempt, findings_of
@@ -59,12 +61,18 @@ def _look_at_host(settings: ConnectionSettings, host: tuple[str, int], tell: Cal
 
 
 def _look_inside(settings: ConnectionSettings, queues: Sequence[Queue], tell: Callable[[Finding], None]) -> None:
-    pool = ConnectionPool(settings, name="rmqpool doctor")
+    blocked = threading.Event()
+
+    def listen(event: LinkEvent, _name: str, _sentence: str) -> None:
+        if event is LinkEvent.BLOCKED:
+            blocked.set()
+
+    pool = ConnectionPool(settings, name="rmqpool doctor", on_event=listen)
     try:
         pool.open(timeout=_OPEN)
-        for finding in [*probe(pool, named_queues=bool(queues)), *look_at_queues(pool, queues)]:
+        for finding in [*probe(pool, blocked, named_queues=bool(queues)), *look_at_queues(pool, queues)]:
             tell(finding)
     except RmqpoolError as error:
         tell(problem("broker", f"the connection did not last: {error}"))
     finally:
-        pool.close(timeout=2.0)
+        pool.close(timeout=1.0)

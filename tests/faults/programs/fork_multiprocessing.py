@@ -39,8 +39,9 @@ def main(url: str, queue: str, method: str) -> int:
         held.append(delivery)
         delivered.set()
 
-    with ConnectionPool(url) as pool, Publisher(pool, declare=[Queue(queue), Queue(f"{queue}-held")]) as publisher:
-        with Consumer(pool, f"{queue}-held", hold) as consumer:
+    with ConnectionPool(url) as pool, Publisher(pool, declare=[Queue(queue)]) as publisher:
+        with Consumer(pool, Queue(f"{queue}-held"), hold) as consumer:
+            consumer.wait_ready()
             publisher.publish(f"{queue}-held", b"")
             assert delivered.wait(10)
             publish_numbered(publisher, queue, "before", MESSAGES)

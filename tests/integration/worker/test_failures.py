@@ -235,6 +235,7 @@ def test_a_deleted_dead_letter_queue_is_declared_again(bench):
     with bench.pool.channel() as channel:
         channel.queue_delete("orders.dead")
     bench.publisher.publish("orders", {"id": 1})
+    bench.wait(lambda: worker.stats().parked == 1)
     assert bench.take("orders.dead").headers["x-rmqpool-reason"] == "exception"
     bench.wait_empty(worker, "orders")
 

@@ -1,0 +1,149 @@
+"""What waits to be written: new messages, those to be written again, those that rest after a nack.
+
+Other threads only append and withdraw; everything else is the I/O thread's. One lock guards the step from queued to written
+or withdrawn, and no callback of a user runs under it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from rmqpool.future import QUEUED, WRITTEN, PublishFuture
+
+__all__ = ["Batch", "Unsent"]
+
+_BATCH_MESSAGES = 500
+_BATCH_BYTES = 256 * 1024
+
+
+@dataclass(slots=True)
+class Batch:
+    """Messages for one write, marked as written; and those that were found to be unfit for it."""
+
+    ready: list[PublishFuture] = field(default_factory=list)
+    late: list[PublishFuture] = field(default_factory=list)
+    too_large: list[PublishFuture] = field(default_factory=list)
+    size: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Enough for one write."""
+        return len(self.ready) >= _BATCH_MESSAGES or self.size >= _BATCH_BYTES
+
+    @property
+    def is_alone(self) -> bool:
+        """It is one message, suspected of having closed a channel."""
+        return bool(self.ready) and self.ready[-1].alone
+
+
+class Unsent:
+    """The queues of one publishing engine."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._backlog: deque[PublishFuture] = deque()
+        self._again: deque[PublishFuture] = deque()
+        self._resting: set[PublishFuture] = set()
+        self._seen = 0  # how many at the head of the backlog were given out by unseen()
+
+    def __bool__(self) -> bool:
+        """Something could be written now."""
+        return bool(self._again or self._backlog)
+
+    def __len__(self) -> int:
+        return len(self._again) + len(self._backlog) + len(self._resting)
+
+    def append(self, future: PublishFuture) -> None:
+        """A new message; from any thread."""
+        self._backlog.append(future)
+
+    def withdraw(self, future: PublishFuture) -> bool:
+        """Take a message back if nothing of it was ever written; from any thread."""
+        with self.lock:
+            if future.state != QUEUED or future.attempts:
+                return False
+            future.mark_cancelled()
+            return True
+
+    def everything(self) -> list[PublishFuture]:
+        """All that is not written, in the order in which it would be."""
+        return [*self._again, *tuple(self._backlog), *self._resting]  # tuple(deque) is one step in CPython
+
+    def write_again(self, futures: Iterable[PublishFuture]) -> None:
+        """These were on their way when their channel was lost: they go first, in their order."""
+        again = list(futures)
+        for future in again:
+            future.state = QUEUED
+        self._again.extendleft(reversed(again))
+
+    def rest(self, future: PublishFuture) -> None:
+        """The broker refused it for now."""
+        future.state = QUEUED
+        self._resting.add(future)
+
+    def wake(self, future: PublishFuture) -> bool:
+        """It has rested long enough; False if its outcome came meanwhile."""
+        if future not in self._resting:
+            return False
+        self._resting.discard(future)
+        self._again.append(future)
+        return True
+
+    def unseen(self) -> list[PublishFuture]:
+        """New messages since the last call that are still here: their deadlines have to be watched."""
+        if len(self._backlog) <= self._seen:
+            return []
+        backlog = list(self._backlog)  # one step in CPython: other threads append meanwhile
+        unseen, self._seen = backlog[self._seen :], len(backlog)
+        return unseen
+
+    def next_batch(self, written: bool, header_max: int, now: float) -> Batch:
+        """What to write next. A suspect goes alone, when nothing else is on its way (``written``)."""
+        batch = Batch()
+        with self.lock:
+            while not batch.is_full and (future := self._head()) is not None:
+                if future.alone and (batch.ready or written):
+                    break
+                self._pop()
+                self._sort_in(future, batch, header_max, now)
+                if batch.is_alone:
+                    break
+        return batch
+
+    def drop_done(self) -> None:
+        """Forget what has its outcome already, so that bodies do not pile up while nothing can be written."""
+        self._again = deque(future for future in self._again if not future.done())
+        self._resting = {future for future in self._resting if not future.done()}
+        while self._backlog and self._backlog[0].done():
+            self._pop_backlog()
+
+    def _head(self) -> PublishFuture | None:
+        queue = self._again or self._backlog
+        return queue[0] if queue else None
+
+    def _pop(self) -> None:
+        if self._again:
+            self._again.popleft()
+        else:
+            self._pop_backlog()
+
+    def _pop_backlog(self) -> None:
+        self._backlog.popleft()
+        self._seen = max(0, self._seen - 1)
+
+    @staticmethod
+    def _sort_in(future: PublishFuture, batch: Batch, header_max: int, now: float) -> None:
+        if future.state != QUEUED:
+            return  # withdrawn, or its deadline passed
+        if future.deadline <= now:
+            batch.late.append(future)
+        elif len(future.header) > header_max:
+            batch.too_large.append(future)
+        else:
+            future.state = WRITTEN
+            future.attempts += 1
+            batch.ready.append(future)
+            batch.size += future.size
