@@ -9,34 +9,25 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 from rmqpool.amqp.channel import BlockingChannel
 from rmqpool.amqp.deliveries import delivery_from
 from rmqpool.amqp.lease_confirms import LeaseConfirms, publish_properties
 from rmqpool.amqp.lease_consumer import LeaseConsumer
-from rmqpool.errors import LeaseReleasedError, PreconditionFailedError, RmqpoolError, TopologyMismatchError
+from rmqpool.errors import LeaseReleasedError
+from rmqpool.lease_topology import LeasedTopology, QueueDeclared
 from rmqpool.leasing import ChannelLeases, Ticket
 from rmqpool.message import Delivery
-from rmqpool.mismatch import explain_mismatch
-from rmqpool.topology import Queue
 
 __all__ = ["LeasedChannel", "QueueDeclared"]
 
 _LOGGER = logging.getLogger("rmqpool")
 
 
-class QueueDeclared(NamedTuple):
-    """The answer to queue_declare: the name (the broker's, if it was asked for one), messages ready, consumers."""
-
-    queue: str
-    message_count: int
-    consumer_count: int
-
-
-class LeasedChannel:
+class LeasedChannel(LeasedTopology):
     """A channel borrowed from the pool; a context manager that gives it back. Thread-safe.
 
     ``timeout`` of each call is in seconds; CallTimeoutError when no answer came by then. Errors of the broker are
@@ -95,151 +86,6 @@ class LeasedChannel:
             "released" if self._released else ("open" if self._channel.is_open else f"closed: {self._channel.error}")
         )
         return f"<LeasedChannel {self._channel.serial} on {self._channel.link.name}, {state}>"
-
-    # Exchanges
-
-    def exchange_declare(
-        self,
-        exchange: str,
-        exchange_type: str = "direct",
-        passive: bool = False,
-        durable: bool = True,
-        auto_delete: bool = False,
-        internal: bool = False,
-        arguments: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-    ) -> None:
-        """exchange.declare (AMQP 0-9-1, 1.6.2.1). ``passive`` only looks whether it is there."""
-        self._call(
-            lambda channel, reply: channel.exchange_declare(
-                exchange, exchange_type, passive, durable, auto_delete, internal, _table(arguments), reply
-            ),
-            f"exchange_declare({exchange!r})",
-            timeout,
-        )
-
-    def exchange_delete(self, exchange: str, if_unused: bool = False, timeout: float | None = None) -> None:
-        """exchange.delete."""
-        self._call(
-            lambda channel, reply: channel.exchange_delete(exchange, if_unused, reply),
-            f"exchange_delete({exchange!r})",
-            timeout,
-        )
-
-    def exchange_bind(
-        self,
-        destination: str,
-        source: str,
-        routing_key: str = "",
-        arguments: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-    ) -> None:
-        """exchange.bind, RabbitMQ's extension (https://www.rabbitmq.com/docs/e2e)."""
-        self._call(
-            lambda channel, reply: channel.exchange_bind(destination, source, routing_key, _table(arguments), reply),
-            f"exchange_bind({destination!r})",
-            timeout,
-        )
-
-    def exchange_unbind(
-        self,
-        destination: str,
-        source: str,
-        routing_key: str = "",
-        arguments: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-    ) -> None:
-        """exchange.unbind, RabbitMQ's extension."""
-        self._call(
-            lambda channel, reply: channel.exchange_unbind(destination, source, routing_key, _table(arguments), reply),
-            f"exchange_unbind({destination!r})",
-            timeout,
-        )
-
-    # Queues
-
-    def queue_declare(
-        self,
-        queue: str | Queue,
-        passive: bool = False,
-        durable: bool = True,
-        exclusive: bool = False,
-        auto_delete: bool = False,
-        arguments: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-    ) -> QueueDeclared:
-        """queue.declare (AMQP 0-9-1, 1.7.2.1), by name and flags as in pika, or by a :class:`Queue` value.
-
-        Raises TopologyMismatchError, with the differences, if it exists with other arguments. A Queue value declares that
-        queue only: its dead-letter queue is declared by Publisher and Worker, or by a call of its own.
-        """
-        if isinstance(queue, Queue):
-            name, declared = queue.name, queue
-            durable, exclusive, auto_delete = queue.durable, queue.exclusive, queue.auto_delete
-            arguments = queue.declare_arguments()
-        else:
-            name, declared = queue, None
-        try:
-            answer = self._call(
-                lambda channel, reply: channel.queue_declare(
-                    name, passive, durable, exclusive, auto_delete, _table(arguments), reply
-                ),
-                f"queue_declare({name!r})",
-                timeout,
-            )
-        except RmqpoolError as error:
-            explained = _explained(error, name, declared)
-            raise explained from (None if explained is error else error)
-        method = answer.method
-        return QueueDeclared(method.queue, method.message_count, method.consumer_count)
-
-    def queue_bind(
-        self,
-        queue: str,
-        exchange: str,
-        routing_key: str = "",
-        arguments: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-    ) -> None:
-        """queue.bind."""
-        self._call(
-            lambda channel, reply: channel.queue_bind(queue, exchange, routing_key, _table(arguments), reply),
-            f"queue_bind({queue!r}, {exchange!r})",
-            timeout,
-        )
-
-    def queue_unbind(
-        self,
-        queue: str,
-        exchange: str,
-        routing_key: str = "",
-        arguments: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-    ) -> None:
-        """queue.unbind."""
-        self._call(
-            lambda channel, reply: channel.queue_unbind(queue, exchange, routing_key, _table(arguments), reply),
-            f"queue_unbind({queue!r}, {exchange!r})",
-            timeout,
-        )
-
-    def queue_purge(self, queue: str, timeout: float | None = None) -> int:
-        """queue.purge; returns how many messages were dropped."""
-        answer = self._call(
-            lambda channel, reply: channel.queue_purge(queue, reply), f"queue_purge({queue!r})", timeout
-        )
-        return int(answer.method.message_count)
-
-    def queue_delete(
-        self, queue: str, if_unused: bool = False, if_empty: bool = False, timeout: float | None = None
-    ) -> int:
-        """queue.delete; returns how many messages went with it."""
-        answer = self._call(
-            lambda channel, reply: channel.queue_delete(queue, if_unused, if_empty, reply),
-            f"queue_delete({queue!r})",
-            timeout,
-        )
-        return int(answer.method.message_count)
 
     # Messages
 
@@ -403,15 +249,3 @@ def _settlement(tag: int, verdict: str, requeue: bool) -> Callable[[Any], None]:
     if verdict == "nack":
         return lambda channel: channel.basic_nack(tag, requeue=requeue)
     return lambda channel: channel.basic_reject(tag, requeue=requeue)
-
-
-def _table(arguments: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if arguments is None else dict(arguments)
-
-
-def _explained(error: RmqpoolError, name: str, declared: Queue | None) -> RmqpoolError:
-    """A 406 for a queue value becomes the list of differences."""
-    if not isinstance(error, PreconditionFailedError) or isinstance(error, TopologyMismatchError):
-        return error
-    differences = explain_mismatch(error.text, declared if declared is not None else Queue(name))
-    return TopologyMismatchError(str(error), code=error.code, text=error.text, differences=differences)

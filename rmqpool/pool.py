@@ -7,7 +7,6 @@ consumes: hence three kinds. Connections are made on demand; the pool survives a
 from __future__ import annotations
 
 import atexit
-import dataclasses
 import itertools
 import logging
 import os
@@ -35,11 +34,11 @@ from rmqpool.errors import (
 )
 from rmqpool.lease import LeasedChannel
 from rmqpool.leasing import ChannelLeases
+from rmqpool.pool_options import connection_settings, seconds, whole_number
 from rmqpool.pool_stats import PoolStats, channel_stats
 from rmqpool.publish_connections import PublishConnection, PublishConnections
 from rmqpool.settings import ConnectionSettings
 from rmqpool.topology import Topology
-from rmqpool.urls import parse_url
 
 __all__ = ["ConnectionPool"]
 
@@ -81,20 +80,20 @@ class ConnectionPool:
         name: str = "",
         on_event: EventListener | None = None,
     ) -> None:
-        self.settings = _settings(url, heartbeat, blocked_timeout, name)
-        self.timeout = _positive("timeout", timeout)
+        self.settings = connection_settings(url, heartbeat, blocked_timeout, name)
+        self.timeout = seconds("timeout", timeout)
         self._sizes = {
-            "publish_connections": _count("publish_connections", publish_connections),
-            "consume_connections": _count("consume_connections", consume_connections),
-            "channels_per_connection": _count("channels_per_connection", channels_per_connection),
+            "publish_connections": whole_number("publish_connections", publish_connections),
+            "consume_connections": whole_number("consume_connections", consume_connections),
+            "channels_per_connection": whole_number("channels_per_connection", channels_per_connection),
         }
         if isinstance(max_waiting, bool) or not isinstance(max_waiting, int) or max_waiting < 0:
             raise ConfigurationError(f"max_waiting is {max_waiting!r}; give a whole number, 0 for no bound")
         self._max_waiting = max_waiting
-        self._max_lifetime = _positive("max_lifetime", max_lifetime)
-        self._max_idle = _positive("max_idle", max_idle)
-        self._window = _count("window", window)
-        self._window_bytes = _count("window_bytes", window_bytes)
+        self._max_lifetime = seconds("max_lifetime", max_lifetime)
+        self._max_idle = seconds("max_idle", max_idle)
+        self._window = whole_number("window", window)
+        self._window_bytes = whole_number("window_bytes", window_bytes)
         self._on_event = on_event or (lambda event, connection, sentence: None)
         self._closed = False
         self._declared: dict[Topology, None] = {}
@@ -176,7 +175,7 @@ class ConnectionPool:
             "consume_connections": consume_connections,
             "channels_per_connection": channels_per_connection,
         }
-        given = {name: _count(name, value) for name, value in sizes.items() if value is not None}
+        given = {name: whole_number(name, value) for name, value in sizes.items() if value is not None}
         with self._lock:
             self._check_open()
             self._sizes.update(given)
@@ -369,30 +368,6 @@ class ConnectionPool:
         for link in [*consuming, *([leases.link] if leases is not None else [])]:
             link.abandon_after_fork()
         _INHERITED.append((publish, consuming, leases))
-
-
-def _settings(
-    url: str | ConnectionSettings, heartbeat: int | None, blocked_timeout: float | None, name: str
-) -> ConnectionSettings:
-    overrides: dict[str, Any] = {
-        "heartbeat": heartbeat,
-        "blocked_timeout": blocked_timeout,
-        "connection_name": name or None,
-    }
-    given = {field: value for field, value in overrides.items() if value is not None}
-    return parse_url(url, **given) if isinstance(url, str) else dataclasses.replace(url, **given)
-
-
-def _count(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigurationError(f"{name} is {value!r}; give a whole number of at least 1")
-    return value
-
-
-def _positive(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise ConfigurationError(f"{name} is {value!r}; give seconds above 0")
-    return float(value)
 
 
 # Fork and the interpreter's end

@@ -22,7 +22,15 @@ from rmqpool.errors import (
 )
 from rmqpool.settings import ConnectionSettings
 
-__all__ = ["REFUSALS", "channel_closed", "connection_failed", "connection_lost", "dns_failed", "stage_timed_out"]
+__all__ = [
+    "REFUSALS",
+    "channel_closed",
+    "close_reason",
+    "connection_failed",
+    "connection_lost",
+    "dns_failed",
+    "stage_timed_out",
+]
 
 # Trying these again soon cannot help: somebody has to change something first.
 REFUSALS = (AuthenticationError, VirtualHostNotFoundError, VirtualHostAccessError, TLSError)
@@ -156,6 +164,13 @@ def channel_closed(code: int, text: str, during: str) -> ChannelClosedError:
     kind = _CHANNEL_ERRORS.get(code, ChannelClosedError)
     step = _NEXT_STEP.get(code, "open a new channel")
     return kind(f"{during}: the broker closed the channel: {code} {text}; {step}", code=code, text=text)
+
+
+def close_reason(reason: BaseException) -> tuple[int, str]:
+    """Code and text of a channel.close; code 0 if the channel ended without one."""
+    if isinstance(reason, pika_exceptions.ChannelClosed):
+        return reason.reply_code, reason.reply_text
+    return 0, str(reason)
 
 
 def _reason(error: BaseException | None) -> str:

@@ -77,11 +77,10 @@ class Link:
     def start(self) -> None:
         """Start the I/O thread and the first attempt; later calls do nothing. Does not wait: see :meth:`wait_ready`."""
         with self._changed:
-            if self._state is not LinkState.NEW:
-                return
-            self._state = LinkState.CONNECTING
-        self._thread.start()
-        self._thread.post(self._connect)
+            if self._state is LinkState.NEW:
+                self._state = LinkState.CONNECTING
+                self._thread.start()
+                self._thread.post(self._connect)
 
     def attach(self, actor: Actor) -> None:
         """Let ``actor`` stand on this link; if a connection is up it is told at once (on the I/O thread)."""
@@ -173,8 +172,8 @@ class Link:
 
     def why_not_ready(self) -> str:
         """A short clause for errors: what the link is doing, and what went wrong last."""
-        doing = DOING.get(self._state, str(self._state))
-        return f"{doing}; last error: {self._last_error}" if self._last_error else doing
+        doing = DOING.get(self._state, self._state)
+        return f"{doing}; last error: {self._last_error}" if self._last_error else f"{doing}"
 
     def nudge(self) -> None:
         """Somebody needs the connection now: cut a running pause short (not after a refusal)."""

@@ -13,12 +13,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from pika import exceptions as pika_exceptions
-
 from rmqpool.amqp import wire
 from rmqpool.amqp.connection import Connection
 from rmqpool.amqp.deadlines import Deadlines
 from rmqpool.amqp.declaring import Declaring
+from rmqpool.amqp.failures import close_reason
 from rmqpool.amqp.io_thread import Timer
 from rmqpool.amqp.link import Link
 from rmqpool.amqp.outcomes import Outcomes
@@ -231,7 +230,7 @@ class Publishing:
             return  # the link says so too, and then everything is taken back
         self._channel = self._opening = None
         self._connection.ack_channel = 0
-        code, text = _reason_of(reason)
+        code, text = close_reason(reason)
         alone, self._alone = self._alone, False
         _LOGGER.warning("the publish channel of %s was closed: %s %s", self._link.name, code, text)
         self._take_back(lambda _, exchanges: judge_channel_close(code, text, exchanges, alone), code, text, None)
@@ -393,9 +392,3 @@ class Publishing:
 
     def __repr__(self) -> str:
         return f"<Publishing on {self._link.name}: {len(self._unsent)} queued, {len(self._written)} unconfirmed>"
-
-
-def _reason_of(reason: BaseException) -> tuple[int, str]:
-    if isinstance(reason, pika_exceptions.ChannelClosed):
-        return reason.reply_code, reason.reply_text
-    return 0, str(reason)

@@ -181,7 +181,9 @@ def run_command(
 def _stands_still(process: int) -> bool:
     """Whether every thread of a process is stopped (or gone); True where there is no /proc to tell."""
     try:
-        states = [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{process}/task").glob("*/stat")]
+        states = [
+            path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{process}/task").glob("*/stat")
+        ]
     except OSError:  # a thread, or the process, ended meanwhile
         return False
     return all(state in "TtZX" for state in states)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from faults.harness import Collector, Events, Load, drain, judge, keep_queues, open_pool, publish_recorded, until
 from rmqpool import Publisher, Queue
 from rmqpool.amqp.link import LinkEvent
 from rmqpool.testing.checker import TotalQueueChecker
 from rmqpool.testing.rabbitmq_node import RabbitMQNode
 
-Record = Callable[[str, object], None]
 
-
-def test_nothing_is_lost_when_the_broker_is_killed_under_load(
-    private_broker: RabbitMQNode, queue_name: str, record_property: Record
-) -> None:
+def test_nothing_is_lost_when_the_broker_is_killed_under_load(private_broker: RabbitMQNode, queue_name: str) -> None:
     """Four threads publish and one consumer consumes while the broker gets kill -9 and starts again: all confirmed, none lost."""
     checker, events = TotalQueueChecker(), Events()
     queue = Queue(queue_name)
@@ -32,7 +26,7 @@ def test_nothing_is_lost_when_the_broker_is_killed_under_load(
             collector.wait_for(300)
             load.stop()
     drain(private_broker.amqp_url(), queue_name, checker)
-    verdict = judge(checker, record_property)
+    verdict = judge(checker)
     assert verdict.confirmed == verdict.attempted, "the broker was back long before the deadlines"
     assert max(outcome.attempts for outcome in load.outcomes) >= 2, "nothing was on its way when the broker died"
 
@@ -78,9 +72,7 @@ def test_topology_and_consumers_are_restored_after_a_restart(private_broker: Rab
     judge(checker)
 
 
-def test_a_mass_disconnect_is_survived_under_load(
-    private_broker: RabbitMQNode, queue_name: str, record_property: Record
-) -> None:
+def test_a_mass_disconnect_is_survived_under_load(private_broker: RabbitMQNode, queue_name: str) -> None:
     """Three times the broker closes every connection: all messages are confirmed and received."""
     checker, events = TotalQueueChecker(), Events()
     queue = Queue(queue_name)
@@ -95,7 +87,7 @@ def test_a_mass_disconnect_is_survived_under_load(
             load.stop()
             assert collector.consumer.status().subscriptions == 4
     drain(private_broker.amqp_url(), queue_name, checker)
-    verdict = judge(checker, record_property)
+    verdict = judge(checker)
     assert verdict.confirmed == verdict.attempted
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from faults.harness import Collector, Events, Load, Waiter, drain, judge, open_pool, publish_recorded, until
+from faults.harness import Collector, Events, Load, Waiter, drain, figures, judge, open_pool, publish_recorded, until
 from rmqpool import ConnectionPool, Publisher, Queue
 from rmqpool.amqp.link import LinkEvent
 from rmqpool.errors import (
@@ -26,7 +26,6 @@ from rmqpool.testing.faults import Direction, How
 from rmqpool.testing.proxy import FaultProxy
 from rmqpool.testing.rabbitmq_node import RabbitMQNode
 
-Record = Callable[[str, object], None]
 HEARTBEAT = 2  # seconds
 
 
@@ -41,7 +40,7 @@ def proxy(broker: RabbitMQNode) -> Iterator[FaultProxy]:
 
 
 def test_resets_in_the_middle_of_frames_lose_nothing(
-    broker: RabbitMQNode, proxy: FaultProxy, vhost: str, queue_name: str, record_property: Record
+    broker: RabbitMQNode, proxy: FaultProxy, vhost: str, queue_name: str
 ) -> None:
     """Ten times the connection is reset after a number of bytes that ends inside a frame, in either direction, under load."""
     checker, events = TotalQueueChecker(), Events()
@@ -61,7 +60,7 @@ def test_resets_in_the_middle_of_frames_lose_nothing(
             load.stop()
         assert len(events.of(LinkEvent.CONNECTION_LOST)) + len(events.of(LinkEvent.CONNECT_FAILED)) >= len(resets)
     drain(broker.amqp_url(vhost=vhost), queue_name, checker)
-    verdict = judge(checker, record_property)
+    verdict = judge(checker)
     assert verdict.confirmed == verdict.attempted
 
 
@@ -97,7 +96,7 @@ def _release_times(pool: ConnectionPool, publisher: Publisher, queue: str, silen
         return [waiter.wait(20.0) for waiter in waiters]
 
 
-def _assert_noticed(events: Events, waiters: list[Waiter], silent_at: float, record_property: Record) -> None:
+def _assert_noticed(events: Events, waiters: list[Waiter], silent_at: float) -> None:
     lost = [
         event
         for role in ("publish", "lease", "consume")
@@ -105,8 +104,7 @@ def _assert_noticed(events: Events, waiters: list[Waiter], silent_at: float, rec
     ]
     noticed = [event.at - silent_at for event in lost]
     released = [waiter.seconds for waiter in waiters]
-    record_property("noticed_after", [round(seconds, 2) for seconds in noticed])
-    record_property("waiters_released_after", [round(seconds, 2) for seconds in released])
+    figures("noticed after %.2f s, waiters released after %.2f s at the latest", max(noticed), max(released))
     assert max(noticed) < 2 * HEARTBEAT
     assert max(released) < 2 * HEARTBEAT
     assert all("nothing came from" in event.sentence for event in lost), "the sentence names the silence"
@@ -122,7 +120,6 @@ def test_a_half_open_connection_is_noticed_within_two_heartbeats(
     vhost: str,
     queue_name: str,
     direction: Direction | None,
-    record_property: Record,
 ) -> None:
     """The network swallows everything: every waiter is released with the cause, and work goes on when it is back."""
     checker, events = TotalQueueChecker(), Events()
@@ -136,7 +133,7 @@ def test_a_half_open_connection_is_noticed_within_two_heartbeats(
             checker.record_attempt("unknown")
             waiters = _release_times(pool, publisher, queue_name, lambda: proxy.blackhole(direction))
             checker.record_publish("unknown", "unknown")
-            _assert_noticed(events, waiters, silent_at, record_property)
+            _assert_noticed(events, waiters, silent_at)
             with pytest.raises(PoolTimeoutError, match="is not ready") as caught:
                 pool.wait(0.5)
             assert caught.value.__cause__ is not None, "the last connection error is its cause"
@@ -148,9 +145,7 @@ def test_a_half_open_connection_is_noticed_within_two_heartbeats(
     judge(checker)
 
 
-def test_a_stopped_broker_is_noticed_within_two_heartbeats(
-    private_broker: RabbitMQNode, queue_name: str, record_property: Record
-) -> None:
+def test_a_stopped_broker_is_noticed_within_two_heartbeats(private_broker: RabbitMQNode, queue_name: str) -> None:
     """A broker under SIGSTOP keeps its sockets and says nothing: noticed all the same, and used again when it goes on."""
     checker, events = TotalQueueChecker(), Events()
     queue = Queue(queue_name)
@@ -164,7 +159,7 @@ def test_a_stopped_broker_is_noticed_within_two_heartbeats(
             try:
                 waiters = _release_times(pool, publisher, queue_name, private_broker.pause)
                 checker.record_publish("unknown", "unknown")
-                _assert_noticed(events, waiters, silent_at, record_property)
+                _assert_noticed(events, waiters, silent_at)
                 failed = events.wait_for(LinkEvent.CONNECT_FAILED, since=silent_at, role="publish")
                 assert "did not finish the AMQP handshake within 1 s" in failed[0].sentence
             finally:
@@ -339,7 +334,7 @@ def test_a_lost_confirm_is_written_again_under_the_same_message_id(
 
 
 def test_confirms_cut_off_in_the_middle_of_a_pipeline_lose_nothing(
-    broker: RabbitMQNode, proxy: FaultProxy, vhost: str, queue_name: str, record_property: Record
+    broker: RabbitMQNode, proxy: FaultProxy, vhost: str, queue_name: str
 ) -> None:
     """2,000 messages in one call, the third confirm frame never arrives: all confirmed, what came twice is counted."""
     checker = TotalQueueChecker()
@@ -353,7 +348,7 @@ def test_confirms_cut_off_in_the_middle_of_a_pipeline_lose_nothing(
             checker.record_attempt(outcome.message_id)
             checker.record_publish(outcome.message_id, str(outcome.outcome))  # type: ignore[arg-type]
     drain(broker.amqp_url(vhost=vhost), queue_name, checker)
-    verdict = judge(checker, record_property)
+    verdict = judge(checker)
     assert verdict.confirmed == 2001
     written_again = sum(outcome.attempts - 1 for outcome in report)
     assert 0 < verdict.duplicates <= written_again, "a message comes twice only if it was written twice"

@@ -46,6 +46,6 @@ def connections(broker: RabbitMQNode, vhost: str) -> Callable[..., list[dict[str
 
     def listed(role: str = "") -> list[dict[str, Any]]:
         rows = [row for row in broker.list_connections() if row["vhost"] == vhost]
-        return [row for row in rows if f":{role}" in row["user_provided_name"]]
+        return [row for row in rows if f":{role}" in (row["user_provided_name"] or "")]
 
     return listed

@@ -6,7 +6,7 @@ import json
 import os
 from typing import Any
 
-from rmqpool import Confirmation, PublishError, Publisher
+from rmqpool import Confirmation, Publisher, PublishError
 
 __all__ = ["publish_numbered", "tell"]
 

@@ -1,6 +1,6 @@
 """multiprocessing with an open pool in the parent, and a consumer on it: the children publish, the consumer stays the parent's.
 
-    fork_multiprocessing URL QUEUE fork|spawn
+fork_multiprocessing URL QUEUE fork|spawn
 """
 
 from __future__ import annotations

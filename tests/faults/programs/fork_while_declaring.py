@@ -1,6 +1,6 @@
 """Forks in the moment in which another thread holds what a first publish needs: the child must not wait for that thread.
 
-    fork_while_declaring URL QUEUE
+fork_while_declaring URL QUEUE
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A prefork server in small: the parent opens the pool and uses it, forks children that use it too, and goes on.
 
-    prefork URL QUEUE CHILDREN
+prefork URL QUEUE CHILDREN
 """
 
 from __future__ import annotations

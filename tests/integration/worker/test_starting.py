@@ -1,6 +1,7 @@
 """What prevents a start is said at once; a broker that is not there yet is waited for."""
 
 import threading
+from contextlib import closing
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_a_missing_vhost_ends_the_start(broker):
 
 def test_an_absent_broker_ends_start_after_its_timeout(seconds):
     """Nothing is left running."""
-    with ReservedPort() as port:
+    with closing(ReservedPort()) as port:
         worker = with_handler(Worker("tested", f"amqp://guest:guest@127.0.0.1:{port.number}/"))
         with pytest.raises(PoolTimeoutError):
             worker.start(timeout=0.5)
@@ -93,7 +94,7 @@ def test_run_waits_for_an_absent_broker(bench_on, private_broker, caplog):
 
 def test_a_worker_that_waits_for_the_broker_can_be_stopped(seconds):
     """Without a broker."""
-    with ReservedPort() as port:
+    with closing(ReservedPort()) as port:
         worker = with_handler(Worker("tested", f"amqp://guest:guest@127.0.0.1:{port.number}/"))
         thread = threading.Thread(target=worker.run)
         thread.start()

@@ -1,0 +1,1 @@
+"""Benchmarks: ratios against other clients, measured in one run on a private broker. ``make bench`` runs them."""

@@ -1,0 +1,255 @@
+"""What the low-level consumer promises: it never stops silently, and a settlement never hits another message."""
+
+import logging
+import queue as queues
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from rmqpool import (
+    AuthenticationError,
+    ConfigurationError,
+    ConnectionPool,
+    Consumer,
+    Delivery,
+    PoolTimeoutError,
+    Publisher,
+    Queue,
+)
+from rmqpool.consumer import ConsumerEvent
+from rmqpool.testing.rabbitmq import RabbitMQNode
+from rmqpool.testing.waiting import wait_until
+
+MakePool = Callable[..., ConnectionPool]
+
+
+class Inbox:
+    """Takes deliveries and events from the I/O thread."""
+
+    def __init__(self) -> None:
+        self.deliveries: queues.SimpleQueue[Delivery] = queues.SimpleQueue()
+        self.events: list[ConsumerEvent] = []
+
+    def next(self) -> Delivery:
+        return self.deliveries.get(timeout=5)
+
+    def put_event(self, event: ConsumerEvent, sentence: str) -> None:
+        assert sentence
+        self.events.append(event)
+
+
+@pytest.fixture
+def inbox() -> Inbox:
+    return Inbox()
+
+
+@pytest.fixture
+def queue(queue_name: str) -> Queue:
+    return Queue(queue_name, type="classic", dead_letter=False)
+
+
+@pytest.fixture
+def publisher(pool: ConnectionPool, queue: Queue) -> Publisher:
+    return Publisher(pool, declare=[queue])
+
+
+@pytest.fixture
+def consumer(pool: ConnectionPool, queue: Queue, inbox: Inbox) -> Iterator[Consumer]:
+    with Consumer(pool, queue, inbox.deliveries.put, prefetch=10, on_event=inbox.put_event) as consumer:
+        consumer.wait_ready(10)
+        yield consumer
+
+
+def count(pool: ConnectionPool, queue: Queue) -> int:
+    with pool.channel() as channel:
+        return channel.queue_declare(queue.name, passive=True).message_count
+
+
+def test_it_delivers_and_settles(consumer: Consumer, publisher: Publisher, pool: ConnectionPool, inbox: Inbox, queue: Queue) -> None:
+    """In order, with everything that the message carries."""
+    publisher.publish(queue.name, {"id": 1}, headers={"a": "b"}, message_id="first")
+    publisher.publish(queue.name, b"second")
+    first, second = inbox.next(), inbox.next()
+    assert (first.message_id, first.headers, first.queue) == ("first", {"a": "b"}, queue.name)
+    assert (second.body, second.redelivered, second.attempt) == (b"second", False, 1)
+    assert consumer.status().outstanding == 2
+    assert first.ack()
+    assert second.ack()
+    wait_until(lambda: consumer.status().settled == 2, "both settlements", timeout=5)
+    consumer.close()
+    assert count(pool, queue) == 0
+
+
+def test_what_is_refused_comes_again_or_is_gone(consumer: Consumer, publisher: Publisher, inbox: Inbox, queue: Queue) -> None:
+    """nack requeues, reject does not."""
+    publisher.publish(queue.name, b"x")
+    assert inbox.next().nack()
+    again = inbox.next()
+    assert again.redelivered
+    assert again.reject()
+    wait_until(lambda: consumer.status().outstanding == 0, "the settlement", timeout=5)
+    assert inbox.deliveries.empty()
+
+
+def test_prefetch_bounds_what_is_outstanding(consumer: Consumer, publisher: Publisher, pool: ConnectionPool, inbox: Inbox, queue: Queue) -> None:
+    """Ten here; the others wait in the queue."""
+    publisher.publish_many(queue.name, [b"x"] * 25)
+    wait_until(lambda: consumer.status().outstanding == 10, "ten deliveries", timeout=5)
+    assert count(pool, queue) == 15
+
+
+def test_a_second_settlement_is_dropped_and_counted(consumer: Consumer, publisher: Publisher, inbox: Inbox, queue: Queue) -> None:
+    """The broker would close the channel (406)."""
+    publisher.publish(queue.name, b"x")
+    delivery = inbox.next()
+    assert [delivery.ack(), delivery.ack(), delivery.reject()] == [True, False, False]
+    assert consumer.status().doubled == 2
+    publisher.publish(queue.name, b"y")
+    assert inbox.next().ack()
+    assert consumer.status().subscriptions == 1
+
+
+def test_it_consumes_again_after_a_lost_connection(
+    consumer: Consumer, publisher: Publisher, pool: ConnectionPool, broker: RabbitMQNode, inbox: Inbox, queue: Queue
+) -> None:
+    """A settlement from before is stale: dropped and counted, and the message comes again."""
+    publisher.publish(queue.name, b"x")
+    old = inbox.next()
+    broker.close_connection(pool.stats().consume[0].name)
+    wait_until(lambda: consumer.status().subscriptions == 2, "the next subscription", timeout=5)
+    again = inbox.next()
+    assert old.delivery_tag == again.delivery_tag == 1
+    assert old.ack() is False
+    assert consumer.status().stale == 1
+    assert again.redelivered
+    assert consumer.status().outstanding == 1, "the stale ack hit the new delivery"
+    assert again.ack()
+    assert inbox.events == [ConsumerEvent.READY, ConsumerEvent.CONNECTION_LOST, ConsumerEvent.READY]
+
+
+def test_a_deleted_queue_is_declared_and_consumed_again(
+    consumer: Consumer, publisher: Publisher, broker: RabbitMQNode, vhost: str, inbox: Inbox, queue: Queue
+) -> None:
+    """basic.cancel is a fault, not an end."""
+    broker.delete_queue(queue.name, vhost)
+    wait_until(lambda: consumer.status().subscriptions == 2, "the next subscription", timeout=5)
+    publisher.publish(queue.name, b"x")
+    assert inbox.next().body == b"x"
+    assert inbox.events == [ConsumerEvent.READY, ConsumerEvent.CANCELLED_BY_BROKER, ConsumerEvent.READY]
+
+
+def test_without_redeclare_it_waits_until_the_queue_is_there(
+    pool: ConnectionPool, broker: RabbitMQNode, vhost: str, inbox: Inbox, queue: Queue
+) -> None:
+    """Unready meanwhile, and it says why."""
+    with Consumer(pool, queue, inbox.deliveries.put, redeclare=False, on_event=inbox.put_event) as consumer:
+        consumer.wait_ready()
+        broker.delete_queue(queue.name, vhost)
+        wait_until(lambda: ConsumerEvent.CHANNEL_CLOSED in inbox.events, "a try in vain", timeout=5)
+        assert not consumer.is_ready
+        with pytest.raises(PoolTimeoutError, match="no queue"):
+            consumer.wait_ready(timeout=0.1)
+        assert broker.list_queues(vhost) == []
+        pool.declare_once([queue])
+        consumer.wait_ready(timeout=10)
+
+
+def test_a_queue_that_is_missing_is_waited_for(pool: ConnectionPool, inbox: Inbox, queue: Queue) -> None:
+    """A consumer by name only may start before its queue."""
+    with Consumer(pool, queue.name, inbox.deliveries.put) as consumer:
+        wait_until(lambda: consumer.status().last_error, "the first error", timeout=5)
+        pool.declare_once([queue])
+        consumer.wait_ready(timeout=10)
+
+
+def test_cancelling_stops_deliveries_and_keeps_what_was_delivered(
+    consumer: Consumer, publisher: Publisher, pool: ConnectionPool, inbox: Inbox, queue: Queue
+) -> None:
+    """It can still be settled."""
+    publisher.publish(queue.name, b"x")
+    delivery = inbox.next()
+    assert consumer.cancel()
+    publisher.publish(queue.name, b"y")
+    assert not consumer.is_ready
+    assert delivery.ack()
+    wait_until(lambda: consumer.status().settled == 1, "the settlement", timeout=5)
+    assert inbox.deliveries.empty()
+    assert count(pool, queue) == 1
+    assert consumer.cancel()
+
+
+def test_closing_gives_back_what_was_not_settled(
+    consumer: Consumer, publisher: Publisher, pool: ConnectionPool, inbox: Inbox, queue: Queue
+) -> None:
+    """And later settlements are stale."""
+    publisher.publish(queue.name, b"x")
+    delivery = inbox.next()
+    consumer.close()
+    consumer.close()
+    wait_until(lambda: count(pool, queue) == 1, "the message back in its queue", timeout=5)
+    assert delivery.ack() is False
+    assert inbox.events[-1] is ConsumerEvent.STOPPED
+
+
+def test_closing_at_any_moment_leaves_no_channel_open(
+    pool: ConnectionPool, broker: RabbitMQNode, vhost: str, inbox: Inbox, queue: Queue
+) -> None:
+    """Also while the channel is being opened."""
+    pool.declare_once([queue])
+    for _ in range(20):
+        Consumer(pool, queue.name, inbox.deliveries.put).close()
+    lingering: Callable[[], Any] = lambda: [row for row in broker.list_channels() if row["vhost"] == vhost]  # noqa: E731
+    wait_until(lambda: not lingering(), "the end of all channels", timeout=5)
+
+
+def test_an_error_in_on_delivery_requeues_the_message(
+    pool: ConnectionPool, publisher: Publisher, queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is contained: other consumers of the connection do not notice."""
+    seen: queues.SimpleQueue[Delivery] = queues.SimpleQueue()
+
+    def fail_once(delivery: Delivery) -> None:
+        if not delivery.redelivered:
+            raise RuntimeError("oops")
+        seen.put(delivery)
+
+    with caplog.at_level(logging.ERROR, logger="rmqpool"), Consumer(pool, queue, fail_once) as consumer:
+        publisher.publish(queue.name, b"x")
+        assert seen.get(timeout=5).ack()
+        assert consumer.status().subscriptions == 1
+    assert "oops" in caplog.text
+
+
+def test_consumers_share_the_consume_connections(make_pool: MakePool, queue: Queue, inbox: Inbox) -> None:
+    """Evenly, and never on the publish connection."""
+    pool = make_pool(consume_connections=2)
+    consumers = [Consumer(pool, queue, inbox.deliveries.put) for _ in range(4)]
+    for consumer in consumers:
+        consumer.wait_ready()
+    assert sorted(pool._consumers.values()) == [2, 2]
+    assert len(pool.stats().consume) == 2
+    assert pool.stats().publish == ()
+    for consumer in consumers:
+        consumer.close()
+
+
+def test_a_refused_connection_is_told_at_once(make_pool: MakePool, broker: RabbitMQNode, vhost: str, inbox: Inbox) -> None:
+    """wait_ready raises the refusal."""
+    pool = make_pool(broker.amqp_url(password="wrong", vhost=vhost))
+    with Consumer(pool, "orders", inbox.deliveries.put) as consumer, pytest.raises(AuthenticationError):
+        consumer.wait_ready(timeout=30)
+
+
+@pytest.mark.parametrize("prefetch", [0, -1, 70_000, True, 1.5])
+def test_a_prefetch_that_makes_no_sense_is_refused(pool: ConnectionPool, prefetch: Any) -> None:
+    """Before a connection is opened."""
+    with pytest.raises(ConfigurationError, match="prefetch"):
+        Consumer(pool, "orders", lambda delivery: None, prefetch=prefetch)
+    assert pool.stats().connections == ()
+
+
+def test_a_quorum_queue_takes_a_prefetch_of_2000_at_most(pool: ConnectionPool) -> None:
+    """RabbitMQ's own limit."""
+    with pytest.raises(ConfigurationError, match="at most 2000"):
+        Consumer(pool, Queue("orders"), lambda delivery: None, prefetch=2001)
