@@ -208,31 +208,32 @@ class ConnectionPool:
 
     def declare_once(self, topology: Iterable[Topology], timeout: float | None = None) -> None:
         """Declare now, on a throw-away channel, and do not remember it."""
+        from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
+
         items = tuple(topology)
-        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
+        allowed = self.timeout if timeout is None else timeout
+        deadline = time.monotonic() + allowed
         link = self._lease_side().link
-        while True:
-            link.nudge()
-            link.wait_ready(deadline)
-            try:
-                self._declare_on(link, items, deadline)
-            except ConnectionLostError:
-                continue  # declaring is idempotent: again on the next connection, until the deadline
-            return
+        Retrying(  # declaring is idempotent: again on the next connection
+            retry=retry_if_exception_type(ConnectionLostError),
+            stop=stop_before_delay(allowed),
+            wait=wait_random_exponential(multiplier=0.05, max=1.0),
+            reraise=True,
+        )(self._declare_on, link, items, deadline)
 
     def _declare_on(self, link: Link, items: tuple[Topology, ...], deadline: float) -> None:
+        link.nudge()
+        link.wait_ready(deadline)
         answer: Future[None] = Future()
 
         def done(error: RmqpoolError | None) -> None:
-            if not answer.done():
-                answer.set_exception(error) if error is not None else answer.set_result(None)
+            answer.set_exception(error) if error is not None else answer.set_result(None)
 
         def begin() -> None:
             connection = link.connection
             if connection is None:
                 done(ConnectionLostError(f"connection {link.name} was lost before the declaration"))
             else:
-                connection.add_on_close_callback(lambda *_: done(ConnectionLostError("lost while declaring")))
                 Declaring(link, connection, items, done).start()
 
         link.post(begin)

@@ -23,12 +23,15 @@ class Connection(pika.SelectConnection):  # type: ignore[misc]  # pika is not ty
     """One AMQP connection; lives and dies on its I/O thread.
 
     ``last_byte_at`` is the monotonic time of the last bytes read, whole frames or not. ``broker_close`` is the code and
-    text of a connection.close that the broker sent, None if it sent none.
+    text of a connection.close that the broker sent, None if it sent none. ``stream_error`` is what ended the stream (pika
+    only keeps its text); ``tls_alert``: the peer answered plain AMQP in TLS.
     """
 
     def __init__(self, parameters: pika.ConnectionParameters, services: SelectorIOServicesAdapter) -> None:
         self.last_byte_at = time.monotonic()
         self.broker_close: tuple[int, str] | None = None
+        self.stream_error: BaseException | None = None
+        self.tls_alert = False
         self.ack_channel = 0  # the channel whose acks go straight to on_acks; 0: all go through pika
         self.on_acks: Callable[[list[tuple[int, bool]]], None] = lambda acks: None
         super().__init__(

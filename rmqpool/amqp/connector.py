@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rmqpool.amqp.connection import Connection, pika_parameters
-from rmqpool.amqp.failures import connection_failed, dns_failed, stage_timed_out
+from rmqpool.amqp.failures import connection_failed, dns_failed, speaks_tls, stage_timed_out
 from rmqpool.amqp.io_thread import IOThread, Timer
+from rmqpool.amqp.stream import StreamProtocol
 from rmqpool.errors import ConnectionFailedError
 from rmqpool.settings import ConnectionSettings
 
@@ -91,7 +92,7 @@ class Connector:
         connected, self._socket = self._socket, None  # the transport owns it from here on
         parameters = pika_parameters(self._settings, self._host, self._port, self._name)
         self._task = self._services.create_streaming_connection(
-            protocol_factory=functools.partial(_StreamProtocol, Connection(parameters, self._services)),
+            protocol_factory=functools.partial(StreamProtocol, Connection(parameters, self._services)),
             sock=connected,
             ssl_context=context,
             server_hostname=server_hostname,
@@ -115,7 +116,10 @@ class Connector:
 
     def _on_handshake_failed(self, connection: Connection, error: BaseException | None) -> None:
         self._connection = None
-        self._finish(self._failed(error, connection.broker_close))
+        if connection.tls_alert:
+            self._finish(speaks_tls(self._host, self._port))
+        else:
+            self._finish(self._failed(connection.stream_error or error, connection.broker_close))
 
     # Ends
 
@@ -189,14 +193,3 @@ class Connector:
         opened, self._socket = self._socket, None
         if opened is not None:
             opened.close()
-
-
-class _StreamProtocol:
-    """pika's transports call these four methods; they go straight to the connection."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.connection_made = connection._proto_connection_made
-        self.connection_lost = connection._proto_connection_lost
-        self.eof_received = connection._proto_eof_received
-        self.data_received = connection._proto_data_received

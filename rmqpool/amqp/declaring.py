@@ -9,7 +9,7 @@ from pika import exceptions as pika_exceptions
 
 from rmqpool.amqp.connection import Connection
 from rmqpool.amqp.failures import channel_closed, connection_lost
-from rmqpool.errors import ConnectionLostError, RmqpoolError, TopologyMismatchError
+from rmqpool.errors import RmqpoolError, TopologyMismatchError
 from rmqpool.mismatch import explain_mismatch
 from rmqpool.topology import Binding, Exchange, Queue, Topology, expand
 
@@ -39,12 +39,9 @@ class Declaring:
 
     def start(self) -> None:
         """Open the channel and declare; the answer comes through ``on_done``."""
-        self._connection.channel(on_open_callback=self._link.contained(self._on_open))
-
-    def _on_open(self, channel: Any) -> None:
-        self._channel = channel
-        channel.add_on_close_callback(self._link.contained(self._on_closed))
-        self._next()
+        contained = self._link.contained
+        self._channel = self._connection.channel(on_open_callback=contained(lambda _: self._next()))
+        self._channel.add_on_close_callback(contained(self._on_closed))
 
     def _next(self, _frame: object = None) -> None:
         if self._finished:
@@ -67,8 +64,6 @@ class Declaring:
         if self._finished:
             return
         self._finished = True
-        if isinstance(error, ConnectionLostError):
-            return  # the link tells everybody
         if self._channel is not None and self._channel.is_open:
             self._channel.close()
         self._on_done(error)

@@ -11,6 +11,7 @@ from rmqpool.errors import (
     AccessRefusedError,
     AuthenticationError,
     ChannelClosedError,
+    ConfigurationError,
     ConnectionFailedError,
     ConnectionLostError,
     NotFoundError,
@@ -29,11 +30,22 @@ __all__ = [
     "connection_failed",
     "connection_lost",
     "dns_failed",
+    "speaks_tls",
     "stage_timed_out",
 ]
 
 # Trying these again soon cannot help: somebody has to change something first.
 REFUSALS = (AuthenticationError, VirtualHostNotFoundError, VirtualHostAccessError, TLSError)
+
+# The peer went away in the middle, without a word: it may be restarting, so these are tried again soon.
+_HUNG_UP = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+
+_CERTIFICATE_STEPS = {  # OpenSSL's X509_V_ERR codes (x509_vfy.h)
+    9: "it is not valid yet: compare the clocks",
+    10: "renew the certificate",
+    62: "connect to a name that it is for, or say which one it is for (server_hostname)",
+    64: "connect to an address that it is for, or say which name it is for (server_hostname)",
+}
 
 _CHANNEL_ERRORS: dict[int, type[ChannelClosedError]] = {
     403: AccessRefusedError,
@@ -82,7 +94,9 @@ def connection_failed(
     """A connection could not be opened. ``broker_close``: code and text of the broker's connection.close, if it sent one."""
     if broker_close is not None:
         return _refused_by_broker(*broker_close, host, port, settings)
-    if isinstance(error, ssl.SSLError):
+    if isinstance(error, ConfigurationError):  # a certificate's file that cannot be read
+        return TLSError(f"no connection to {host}:{port} was tried: {error}", host=host, port=port, stage="tls")
+    if isinstance(error, ssl.SSLError) and not isinstance(error, _HUNG_UP):
         return TLSError(_tls_sentence(error, host, port), host=host, port=port, stage="tls")
     if stage == "tcp":
         refused = isinstance(error, ConnectionRefusedError)
@@ -97,9 +111,21 @@ def connection_failed(
             port=port,
             stage="tls",
         )
+    asked = "does it accept the client certificate" if settings.tls else "does it want TLS (amqps://)"
     return ConnectionFailedError(
-        f"{host}:{port} ended the AMQP handshake ({_reason(error)}): is it a RabbitMQ port, does it want TLS (amqps://), "
+        f"{host}:{port} ended the AMQP handshake ({_reason(error)}): is it a RabbitMQ port, {asked}, "
         "or is the broker just going down?",
+        host=host,
+        port=port,
+        stage="amqp",
+    )
+
+
+def speaks_tls(host: str, port: int) -> TLSError:
+    """Plain AMQP was answered in TLS."""
+    return TLSError(
+        f"{host}:{port} speaks TLS, and plain AMQP was tried: use amqps:// (tls=TLSSettings(…)), or the broker's port for "
+        "plain AMQP (5672)",
         host=host,
         port=port,
         stage="amqp",
@@ -133,11 +159,8 @@ def _refused_by_broker(
 
 def _tls_sentence(error: ssl.SSLError, host: str, port: int) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        reason = error.verify_message
-        return (
-            f"the certificate of {host}:{port} is not accepted: {reason}; name the authority's file (cafile), "
-            "use the host name in the certificate, or renew the certificate"
-        )
+        step = _CERTIFICATE_STEPS.get(error.verify_code, "name the file of the authority that issued it (cafile)")
+        return f"the certificate of {host}:{port} is not accepted: {error.verify_message}; {step}"
     reason = error.reason or str(error)
     if "CERTIFICATE_REQUIRED" in reason or "HANDSHAKE_FAILURE" in reason or "BAD_CERTIFICATE" in reason:
         return f"{host}:{port} wants a client certificate that it accepts ({reason}): set certfile and keyfile"

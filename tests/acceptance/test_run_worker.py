@@ -80,13 +80,13 @@ def test_sigterm_ends_it_with_0(vhost_url: str, tmp_path: Path) -> None:
     assert b"Traceback" not in err
 
 
-def test_what_keeps_a_worker_from_starting_is_a_sentence(inline: Run, broker: RabbitMQNode, tmp_path: Path) -> None:
+def test_what_keeps_a_worker_from_starting_is_a_sentence(rmqpool: Run, broker: RabbitMQNode, tmp_path: Path) -> None:
     """An unknown queue is configuration (3), a wrong password connection (4); a suggestion is given."""
     (tmp_path / "shop.py").write_text(SHOP)
-    unknown = inline("worker", "shop:worker", "--queues", "ordres", "--json", "--url", broker.amqp_url())
+    unknown = rmqpool("worker", "shop:worker", "--queues", "ordres", "--json", "--url", broker.amqp_url())
     assert unknown.code == 3
     assert "did you mean 'orders'" in unknown.json["error"]["message"]
-    refused = inline("worker", "shop:worker", "--json", "--url", broker.amqp_url(password="hunter2secret"))
+    refused = rmqpool("worker", "shop:worker", "--json", "--url", broker.amqp_url(password="hunter2secret"))
     assert refused.code == 4
     assert refused.json["error"]["type"] == "AuthenticationError"
     assert "hunter2secret" not in refused.text

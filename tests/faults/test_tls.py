@@ -148,9 +148,7 @@ def test_the_url_takes_the_files(tls_broker: RabbitMQNode, authority: Authority,
         assert Publisher(pool, declare=[Queue(queue_name)]).publish(queue_name, b"x").attempts == 1
 
 
-def test_a_client_certificate_lets_us_in(
-    demanding_broker: RabbitMQNode, authority: Authority, queue_name: str
-) -> None:
+def test_a_client_certificate_lets_us_in(demanding_broker: RabbitMQNode, authority: Authority, queue_name: str) -> None:
     """The broker demands a certificate, and gets one from its authority."""
     certificate, key = authority.issue("a-client")
     tls = TLSSettings(cafile=authority.file, certfile=certificate, keyfile=key)
@@ -158,9 +156,7 @@ def test_a_client_certificate_lets_us_in(
         assert Publisher(pool, declare=[Queue(queue_name)]).publish(queue_name, b"x").attempts == 1
 
 
-def test_a_tls_connection_cut_off_comes_back(
-    tls_broker: RabbitMQNode, authority: Authority, queue_name: str
-) -> None:
+def test_a_tls_connection_cut_off_comes_back(tls_broker: RabbitMQNode, authority: Authority, queue_name: str) -> None:
     """Resets in the middle of TLS records lose nothing."""
     checker = TotalQueueChecker()
     assert tls_broker.tls_port is not None
@@ -185,8 +181,7 @@ def test_an_unknown_authority_is_refused(tls_broker: RabbitMQNode, stranger: Aut
     """The broker's certificate is from an authority that we do not trust."""
     error = _refused(_settings(tls_broker, TLSSettings(cafile=stranger.file)))
     assert "is not accepted" in str(error)
-    assert "unable to get local issuer certificate" in str(error)
-    assert "cafile" in str(error)
+    assert "name the file of the authority that issued it (cafile)" in str(error)
 
 
 def test_the_systems_authorities_do_not_know_ours(tls_broker: RabbitMQNode) -> None:
@@ -234,7 +229,8 @@ def test_tls_to_a_plain_port_is_named(tls_broker: RabbitMQNode, authority: Autho
 
 def test_plain_amqp_to_a_tls_port_is_named(tls_broker: RabbitMQNode) -> None:
     """amqp:// to the port of TLS."""
-    error = _refused(_settings(tls_broker, None), ConnectionFailedError)
+    error = _refused(_settings(tls_broker, None))
+    assert "speaks TLS" in str(error)
     assert "amqps://" in str(error)
 
 

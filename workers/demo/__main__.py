@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -56,11 +57,16 @@ class Scene:
         return self._score.verdict()
 
     def _break_broker(self) -> None:
+        self._cast.broker.sync_queues()  # RabbitMQ 3.10 forgets a quorum queue that is younger than a few seconds
         self._cast.broker.kill()
         self._display.event("the broker was killed with -9; publishing and handling wait")
         started = time.monotonic()
-        self._refresh()
-        self._cast.broker.start()
+        with ThreadPoolExecutor(1) as starter:
+            start = starter.submit(self._cast.broker.start)
+            while not start.done():
+                self._refresh()
+                time.sleep(TICK)
+            start.result()
         self._display.event(f"the broker is back after {time.monotonic() - started:.1f} s")
 
     def _consumers(self) -> int:

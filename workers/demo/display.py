@@ -34,7 +34,7 @@ class Display:
         told = f"{time.monotonic() - self._started:5.1f} s  {sentence}"
         self._events.append(told)
         if self._live is None:
-            self._console.print(told, highlight=False)
+            self._console.print(told, highlight=False, soft_wrap=True)
 
     def refresh(self) -> None:
         """Show the figures of this moment."""
@@ -42,7 +42,7 @@ class Display:
             self._live.update(Group(self._rates(), Text("\n".join(self._events[-_EVENTS:]))))
         elif time.monotonic() - self._last_line >= 1.0:
             self._last_line = time.monotonic()
-            self._console.print(self._line(), highlight=False)
+            self._console.print(self._line(), highlight=False, soft_wrap=True)
 
     def _rows(self) -> list[tuple[str, Rate]]:
         handled = [(f"handled by worker {number}", rate) for number, rate in self._score.handled.items()]
@@ -66,7 +66,7 @@ class Display:
         if self._live is not None:
             self._live.stop()
             for told in self._events:
-                self._console.print(told, highlight=False)
+                self._console.print(told, highlight=False, soft_wrap=True)
         table = Table(title="the account")
         table.add_column("")
         table.add_column("messages", justify="right")
