@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Unpack
@@ -142,7 +143,8 @@ class AsyncPublisher:
         space = asyncio.Event()
 
         def wake() -> None:
-            loop.call_soon_threadsafe(space.set)
+            with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits there any longer
+                loop.call_soon_threadsafe(space.set)
 
         engine.window.call_on_space(wake)
         try:

@@ -10,6 +10,8 @@ from rmqpool.testing.postgres import PostgresServer
 from rmqpool.testing.rabbitmq import RabbitMQNode
 from rmqpool.testing.services import named_amqp_url, named_postgres_url, private_postgres, private_rabbitmq
 
+pytest_plugins = ["canary"]  # no test may show a password
+
 # How a test's argument `broker_factory` is typed: broker_factory(config, plugins) -> a started node.
 BrokerFactory = Callable[..., RabbitMQNode]
 

@@ -20,6 +20,7 @@ from pika import spec
 from rmqpool.amqp.connection import Connection
 from rmqpool.amqp.failures import channel_closed, connection_lost
 from rmqpool.amqp.link import Link
+from rmqpool.amqp.link_values import LinkState
 from rmqpool.errors import (
     CallTimeoutError,
     ConfigurationError,
@@ -150,9 +151,14 @@ class BlockingChannel:
             during = next(iter(self._pending.values()), "an earlier call")
             self._lose(channel_closed(reason.reply_code, reason.reply_text, during))
         elif isinstance(reason, pika_exceptions.ChannelClosedByClient):
-            self._lose(ConnectionLostError("the channel was closed on our side"))
+            self._lose(self._closed_by_us())
         else:
             self._lose(connection_lost(reason, self.link.name))
+
+    def _closed_by_us(self) -> RmqpoolError:
+        if self.link.status().state in (LinkState.CLOSING, LinkState.CLOSED):
+            return PoolClosedError(f"connection {self.link.name} is closed")
+        return ConnectionLostError("the channel was closed on our side")
 
     def _lose(self, error: RmqpoolError) -> None:
         if self._error is not None:

@@ -303,6 +303,7 @@ class Consuming:
         with self._lock:
             self._serial = 0
         self.ready.clear()
+        self._awake = False  # should an error have kept the settlements from being written
         self._channel = None
         self._tag = ""
         self._outstanding.clear()

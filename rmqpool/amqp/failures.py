@@ -47,6 +47,15 @@ _CERTIFICATE_STEPS = {  # OpenSSL's X509_V_ERR codes (x509_vfy.h)
     64: "connect to an address that it is for, or say which name it is for (server_hostname)",
 }
 
+# The broker's alerts (RFC 8446, 6.2) that are about our own certificate, as OpenSSL words them.
+_CLIENT_CERTIFICATE_ALERTS = (
+    "ALERT_CERTIFICATE",
+    "ALERT_BAD_CERTIFICATE",
+    "ALERT_UNSUPPORTED_CERTIFICATE",
+    "ALERT_UNKNOWN_CA",
+    "ALERT_HANDSHAKE_FAILURE",
+)
+
 _CHANNEL_ERRORS: dict[int, type[ChannelClosedError]] = {
     403: AccessRefusedError,
     404: NotFoundError,
@@ -162,7 +171,7 @@ def _tls_sentence(error: ssl.SSLError, host: str, port: int) -> str:
         step = _CERTIFICATE_STEPS.get(error.verify_code, "name the file of the authority that issued it (cafile)")
         return f"the certificate of {host}:{port} is not accepted: {error.verify_message}; {step}"
     reason = error.reason or str(error)
-    if "CERTIFICATE_REQUIRED" in reason or "HANDSHAKE_FAILURE" in reason or "BAD_CERTIFICATE" in reason:
+    if any(word in reason for word in _CLIENT_CERTIFICATE_ALERTS):
         return f"{host}:{port} wants a client certificate that it accepts ({reason}): set certfile and keyfile"
     if "WRONG_VERSION_NUMBER" in reason:
         return f"{host}:{port} does not speak TLS ({reason}): use amqp://, or the broker's TLS port (5671)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rmqpool.amqp.link import Link
 from rmqpool.core.confirms import Returned
@@ -18,7 +18,7 @@ from rmqpool.errors import (
     UnknownOutcomeError,
     UnroutableError,
 )
-from rmqpool.future import DONE, PublishFuture
+from rmqpool.future import DONE, WRITTEN, PublishFuture
 from rmqpool.message import Confirmation
 from rmqpool.window import Window
 
@@ -42,15 +42,17 @@ class Outcomes:
     def confirmed(self, futures: Sequence[PublishFuture]) -> None:
         """basic.ack, and nothing came back before."""
         size = count = 0
-        for future in futures:
-            if future.done():
-                continue  # its deadline passed before the confirm came
-            message = future.message
-            count += 1
-            size += future.size
-            future.resolve(Confirmation(message.message_id, message.exchange, message.routing_key, future.attempts))
-        if count:
-            self._window.leave(count, size)
+        try:
+            for future in futures:
+                if future.done():
+                    continue  # its deadline passed before the confirm came
+                message = future.message
+                count += 1
+                size += future.size
+                future.resolve(Confirmation(message.message_id, message.exchange, message.routing_key, future.attempts))
+        finally:
+            if count:
+                self._window.leave(count, size)
 
     def returned(self, future: PublishFuture, returned: Returned) -> None:
         """basic.return: no queue took it."""
@@ -127,6 +129,14 @@ class Outcomes:
     def lost(self, future: PublishFuture, text: str, cause: RmqpoolError | None) -> None:
         """The channel or connection died after it was written, and it must not be written again (retry=False)."""
         self._end(future, self._unknown(future, f"its channel was lost before the confirm ({text})"), cause)
+
+    def stranded(self, futures: Iterable[PublishFuture]) -> list[PublishFuture]:
+        """An error of ours kept these from their outcome: those that may be written again; the others end as unknown."""
+        without = [future for future in futures if future.state == WRITTEN]
+        for future in without:
+            if not future.retry:
+                self._end(future, self._unknown(future, "an error inside rmqpool hid the confirm"))
+        return [future for future in without if future.retry]
 
     def refused(self, future: PublishFuture, error: RmqpoolError) -> None:
         """The broker has never let us in: waiting would not help."""

@@ -218,6 +218,7 @@ class Publishing:
         if channel is not self._opening:
             return
         self._channel = channel
+        self._rescue(self._written.entries())
         self._written = ConfirmWindow()
         self._fast = wire.has_fast_path(self._connection)
         if self._fast and self._connection is not None:
@@ -261,6 +262,13 @@ class Publishing:
             self._settle(self._written.ack(tag, multiple))
 
     def _settle(self, settled: Settled[PublishFuture]) -> None:
+        try:
+            self._give_outcomes(settled)
+        except Exception:
+            self._rescue([*settled.acked, *settled.nacked, *(future for future, _ in settled.returned)])
+            raise
+
+    def _give_outcomes(self, settled: Settled[PublishFuture]) -> None:
         self._reopened = 0
         self._outcomes.confirmed(settled.acked)
         for future, returned in settled.returned:
@@ -358,6 +366,20 @@ class Publishing:
         unanswered, returned = self._written.lose()
         for future, given_back in returned:
             self._outcomes.returned(future, given_back)
+        try:
+            self._sort_out(unanswered, judge, code, text, cause)
+        except Exception:
+            self._rescue(unanswered)
+            raise
+
+    def _sort_out(
+        self,
+        unanswered: list[PublishFuture],
+        judge: Callable[[int, Sequence[str]], Blame],
+        code: int,
+        text: str,
+        cause: RmqpoolError | None,
+    ) -> None:
         unanswered = [future for future in unanswered if not future.done()]
         blame = judge(len(unanswered), [future.message.exchange for future in unanswered])
         culprits, suspects = set(blame.culprits), set(blame.suspects)
@@ -372,6 +394,10 @@ class Publishing:
                 again.append(future)
         self._unsent.write_again(again)
         self._deadlines.watch(again)
+
+    def _rescue(self, futures: Iterable[PublishFuture]) -> None:
+        """An error of ours hit before these got their outcome: they are written again."""
+        self._unsent.write_again(self._outcomes.stranded(futures))
 
     # Ends (I/O thread)
 

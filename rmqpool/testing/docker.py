@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rmqpool.testing.errors import ServicesError
+from rmqpool.testing.passwords import new_password
 from rmqpool.testing.postgres_server import PostgresServer, StopMode
 from rmqpool.testing.processes import run_command
 from rmqpool.testing.rabbitmq_node import RabbitMQNode
@@ -91,7 +92,7 @@ class DockerRabbitMQ(RabbitMQNode):
     """A RabbitMQ container; the interface of `LocalRabbitMQ`."""
 
     def __init__(self, config: Mapping[str, str] | None = None, plugins: tuple[str, ...] = ()) -> None:
-        self.user, self.password = "tests", secrets.token_hex(12)
+        self.user, self.password = "tests", new_password()
         self._plugins = plugins
         self._folder = Path(tempfile.mkdtemp(prefix="rmqpool-rabbitmq-"))
         self._folder.chmod(0o755)
@@ -149,7 +150,7 @@ class DockerPostgres(PostgresServer):
     """A Postgres container; the interface of `LocalPostgres`."""
 
     def __init__(self, settings: str = "") -> None:
-        self.password = secrets.token_hex(12)
+        self.password = new_password()
         self._settings = [line.replace("'", "''") for line in settings.splitlines() if line.strip()]
         self._container = _Container("postgres", {"RMQPOOL_SERVICES_PASSWORD": self.password})
 

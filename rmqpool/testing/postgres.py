@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import shutil
 import signal
 from pathlib import Path
 
 from rmqpool.testing.errors import ServicesError
+from rmqpool.testing.passwords import new_password
 from rmqpool.testing.ports import ReservedPort
 from rmqpool.testing.postgres_server import PostgresServer, StopMode
 from rmqpool.testing.processes import GuardedProcess, PrivateFolder, run_command, service_user
@@ -43,7 +43,7 @@ class LocalPostgres(PostgresServer):
     def __init__(self, settings: str = "") -> None:
         self._binaries = find_postgres()
         self._user = service_user("postgres")
-        self.password = secrets.token_hex(12)
+        self.password = new_password()
         self._process: GuardedProcess | None = None
         self._closed = False
         self._settings = settings

@@ -7,7 +7,6 @@ one private folder, listens on loopback only, and is gone when the node is close
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import socket
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from rmqpool.testing.erlang import program, shared_epmd
 from rmqpool.testing.errors import ServicesError
+from rmqpool.testing.passwords import new_password
 from rmqpool.testing.ports import ReservedPort
 from rmqpool.testing.processes import GuardedProcess, PrivateFolder, run_command, service_user
 from rmqpool.testing.rabbitmq_files import NodePlaces, configuration, enabled_plugins, environment
@@ -42,7 +42,7 @@ class LocalRabbitMQ(RabbitMQNode):
         self._epmd = shared_epmd(self._user)
         self._process: GuardedProcess | None = None
         self._closed = False
-        self.user, self.password = "tests", secrets.token_hex(12)
+        self.user, self.password = "tests", new_password()
         config = dict(config or {})
         with_tls = any(key.startswith("ssl_options.") for key in config)
         self._ports = [ReservedPort() for _ in range(3 if with_tls else 2)]

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import signal
-import socket
 import threading
 from collections.abc import Callable, Collection, Iterable
 from types import TracebackType
@@ -16,16 +12,15 @@ from rmqpool.errors import ConfigurationError
 from rmqpool.pool import ConnectionPool
 from rmqpool.settings import ConnectionSettings
 from rmqpool.topology import Queue, Topology
-from rmqpool.worker.exits import FORCED, OK, force_exit
+from rmqpool.worker.process import run_until_signalled
 from rmqpool.worker.registration import ConsumerDefinition, define, select, with_declared
+from rmqpool.worker.run_options import RunOptions, pool_for, seconds_of
 from rmqpool.worker.runner import Runner, State
-from rmqpool.worker.signals import SignalListener
 from rmqpool.worker.stats import WorkerStats
 
 __all__ = ["Worker"]
 
-_LOGGER = logging.getLogger("rmqpool")
-_DEFAULT_URL = "amqp://guest:guest@127.0.0.1/"
+_PATIENCE = 10.0  # seconds for a broker that is not to be waited for
 _BEYOND_GRACE = 20.0  # seconds: cancelling, closing channels and connections, each with a timeout of its own
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -55,7 +50,7 @@ class Worker:
         self.name = name
         self._pool = pool
         self._declare = tuple(declare)
-        self._grace = _seconds("grace", grace)
+        self._grace = seconds_of("grace", grace)
         self._definitions: list[ConsumerDefinition] = []
         self._runner: Runner | None = None
         self._lock = threading.Lock()
@@ -145,16 +140,9 @@ class Worker:
         Raises what prevents a start: ConfigurationError, TopologyMismatchError, AuthenticationError,
         VirtualHostNotFoundError, VirtualHostAccessError, TLSError, AccessRefusedError.
         """
-        with SignalListener() as signals:
-            runner = self._new_runner(
-                queues, concurrency, prefetch, burst, grace, pool, None if wait_for_broker else 10.0, signals.wake
-            )
-            runner.start()
-            while (number := signals.wait()) is not None:
-                self._on_signal(runner, number)
-        if runner.error is not None:
-            raise runner.error
-        return OK
+        patience = None if wait_for_broker else _PATIENCE
+        asked = RunOptions(queues, concurrency, prefetch, burst, grace, pool, patience)
+        return run_until_signalled(self.name, lambda on_end: self._new_runner(asked, on_end))
 
     # Inside another process
 
@@ -171,7 +159,8 @@ class Worker:
 
         Raises as :meth:`run` does; PoolTimeoutError if that takes more than ``timeout`` seconds: nothing runs then.
         """
-        runner = self._new_runner(queues, concurrency, prefetch, False, None, pool, timeout, lambda: None)
+        asked = RunOptions(queues, concurrency, prefetch, False, None, pool, timeout)
+        runner = self._new_runner(asked, lambda: None)
         runner.start()
         try:
             runner.wait_ready(timeout)
@@ -188,7 +177,7 @@ class Worker:
         runner = self._runner
         if runner is None:
             return True
-        seconds = self._grace if grace is None else _seconds("grace", grace)
+        seconds = self._grace if grace is None else seconds_of("grace", grace)
         runner.request_stop(seconds)
         return runner.wait_ended(seconds + _BEYOND_GRACE) and runner.stats().abandoned == 0
 
@@ -236,54 +225,24 @@ class Worker:
                 )
         self._definitions.append(definition)
 
-    def _new_runner(
-        self,
-        queues: Iterable[str] | None,
-        concurrency: int | None,
-        prefetch: int | None,
-        burst: bool,
-        grace: float | None,
-        pool: ConnectionPool | ConnectionSettings | str | None,
-        patience: float | None,
-        on_end: Callable[[], None],
-    ) -> Runner:
+    def _new_runner(self, asked: RunOptions, on_end: Callable[[], None]) -> Runner:
         with self._lock:
             if self._runner is not None and self._runner.state is not State.STOPPED:
                 raise ConfigurationError(f"worker {self.name!r} runs already: stop it first, or make a second Worker")
             chosen = [
-                with_declared(definition, self._declare).with_overrides(concurrency, prefetch)
-                for definition in select(self._definitions, queues, self.name)
+                with_declared(definition, self._declare).with_overrides(asked.concurrency, asked.prefetch)
+                for definition in select(self._definitions, asked.queues, self.name)
             ]
-            used, owned = self._pool_for(pool if pool is not None else self._pool)
+            pool, owned = pool_for(self.name, self._pool if asked.pool is None else asked.pool)
             self._runner = Runner(
                 self.name,
                 chosen,
-                used,
+                pool,
                 owns_pool=owned,
                 declare=self._declare,
-                grace=self._grace if grace is None else _seconds("grace", grace),
-                burst=burst,
-                patience=patience,
+                grace=self._grace if asked.grace is None else seconds_of("grace", asked.grace),
+                burst=asked.burst,
+                patience=asked.patience,
                 on_end=on_end,
             )
             return self._runner
-
-    def _pool_for(self, given: ConnectionPool | ConnectionSettings | str | None) -> tuple[ConnectionPool, bool]:
-        if isinstance(given, ConnectionPool):
-            return given, False
-        name = f"rmqpool worker {self.name}@{socket.gethostname()}:{os.getpid()}"
-        return ConnectionPool(given if given is not None else _DEFAULT_URL, name=name), True
-
-    def _on_signal(self, runner: Runner, number: int) -> None:
-        name = signal.Signals(number).name
-        if runner.stopping:
-            _LOGGER.warning("worker %s: a second signal (%s) ends it at once", self.name, name)
-            force_exit(FORCED + number)
-        _LOGGER.info("worker %s: %s; stopping, a second signal forces it", self.name, name)
-        runner.request_stop()
-
-
-def _seconds(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < threading.TIMEOUT_MAX:
-        raise ConfigurationError(f"{name} is {value!r}; give seconds, 0 or more")
-    return float(value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import TypeGuard
 
 from rmqpool.core.disposition import Action, Disposition, Ended, decide
 from rmqpool.errors import DecodeError
@@ -118,10 +119,10 @@ class Handling:
             )
 
     def _raised(self, delivery: Delivery, error: BaseException) -> None:
-        if isinstance(error, Retry):
+        if _is_retry(error):
             self._counters.add("retried")
             self._carry_out(delivery, self._decide(Ended.RETRY, delivery, error.delay), None)
-        elif isinstance(error, Reject):
+        elif _is_reject(error):
             self._counters.add("rejected")
             reason = f"rejected:{error.reason}" if error.reason else "rejected"
             self._carry_out(delivery, self._decide(Ended.REJECTED, delivery), Failure(reason))
@@ -164,6 +165,14 @@ class Handling:
     def _requeue(self, delivery: Delivery) -> None:
         if delivery.reject(requeue=True):
             self._counters.add("requeued")
+
+
+def _is_retry(error: BaseException) -> TypeGuard[Retry]:
+    return issubclass(type(error), Retry)  # isinstance would ask the exception itself, and that may raise
+
+
+def _is_reject(error: BaseException) -> TypeGuard[Reject]:
+    return issubclass(type(error), Reject)
 
 
 def _named(delivery: Delivery) -> str:

@@ -29,6 +29,7 @@ class ConsumerDefinition:
     on_error: Literal["park", "requeue"]
     ack: Literal["auto", "manual"]
     redeclare: bool
+    parking_as: Queue | None = None  # how the worker declares the parking queue, if it does
 
     @property
     def messages_ahead(self) -> int:
@@ -42,6 +43,8 @@ class ConsumerDefinition:
 
     def parking(self) -> Queue:
         """The queue of :attr:`parking_queue` as a value."""
+        if self.parking_as is not None:
+            return self.parking_as
         implied = self.queue.implied()
         return (
             implied[0] if implied else Queue(self.parking_queue, delivery_limit=DEAD_DELIVERY_LIMIT, dead_letter=None)
@@ -127,12 +130,12 @@ def topology_of(definitions: Iterable[ConsumerDefinition], declared: Iterable[To
 
 
 def with_declared(definition: ConsumerDefinition, declared: Iterable[Topology]) -> ConsumerDefinition:
-    """A consumer that gave only a queue's name takes the Queue of that name that the worker declares."""
+    """A consumer takes the worker's own declarations of its queue (if it gave only a name) and of its parking queue."""
+    queues = {value.name: value for value in declared if isinstance(value, Queue)}
     name = definition.queue.name
-    for value in declared:
-        if isinstance(value, Queue) and value.name == name and definition.queue == Queue(name):
-            return replace(definition, queue=value)
-    return definition
+    if name in queues and definition.queue == Queue(name):
+        definition = replace(definition, queue=queues[name])
+    return replace(definition, parking_as=queues.get(definition.parking_queue))
 
 
 def _queue(queue: str | Queue, declared_as: Queue | None) -> Queue:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from rmqpool.errors import CallTimeoutError, PoolTimeoutError
+from rmqpool.errors import CallTimeoutError, PoolTimeoutError, RmqpoolError
 from rmqpool.pool import ConnectionPool
 from rmqpool.topology import Exchange, Queue, Topology
 from rmqpool.worker.async_executor import LoopThread
@@ -26,7 +26,9 @@ from rmqpool.worker.subscription import Subscription
 __all__ = ["Runner", "State"]
 
 _LOGGER = logging.getLogger("rmqpool")
-_DECLARE_TIMEOUT = 5.0
+_CONNECT_TURN = 1.0  # how long a stop may have to wait while the broker is away
+_DECLARE_TIMEOUT = 30.0
+_SILENCE = 30.0
 _CANCEL_TIMEOUT = 5.0
 _CLOSE_TIMEOUT = 5.0
 _THREAD_TIMEOUT = 1.0
@@ -69,6 +71,7 @@ class Runner:
         self._burst = burst
         self._patience = patience
         self._on_end = on_end
+        self._speak_again_at = 0.0
         self._stop = threading.Event()
         self._subscribed = threading.Event()
         self._ended = threading.Event()
@@ -105,11 +108,6 @@ class Runner:
         """Wait for the end; False if it did not come within ``timeout`` seconds."""
         return self._ended.wait(timeout)
 
-    @property
-    def stopping(self) -> bool:
-        """True from the request to stop on."""
-        return self._stop.is_set() or self.state in (State.STOPPING, State.STOPPED)
-
     def stats(self) -> WorkerStats:
         """The figures of this moment."""
         return WorkerStats.of(self.name, str(self.state), tuple(one.stats() for one in self._subscriptions))
@@ -135,25 +133,28 @@ class Runner:
             self._on_end()
 
     def _declare(self) -> bool:
-        """Declare until the broker is there; False if the worker was stopped before. Raises what no waiting changes."""
+        """Declare as soon as the broker is there; False if the worker was stopped before.
+
+        Raises what no waiting changes, and PoolTimeoutError when the patience ends.
+        """
         give_up_at = None if self._patience is None else time.monotonic() + self._patience
         while not self._stop.is_set():
             try:
-                self._pool.declare_once(self._topology, self._turn(give_up_at))
+                self._pool.open(timeout=_turn(give_up_at, _CONNECT_TURN))
+                self._pool.declare_once(self._topology, _turn(give_up_at, _DECLARE_TIMEOUT))
                 return True
             except (PoolTimeoutError, CallTimeoutError) as error:
                 if give_up_at is not None and time.monotonic() >= give_up_at:
                     raise
-                _LOGGER.warning("worker %s waits for the broker: %s", self.name, error)
+                self._say_that_it_waits(error)
         return False
 
-    def _turn(self, give_up_at: float | None) -> float:
-        return (
-            _DECLARE_TIMEOUT if give_up_at is None else max(0.1, min(_DECLARE_TIMEOUT, give_up_at - time.monotonic()))
-        )
+    def _say_that_it_waits(self, error: RmqpoolError) -> None:
+        if time.monotonic() >= self._speak_again_at:
+            self._speak_again_at = time.monotonic() + _SILENCE
+            _LOGGER.warning("worker %s waits for the broker: %s", self.name, error)
 
     def _subscribe(self) -> None:
-        self._pool.open(wait=False)  # the publish connection, so that the first parking finds it open
         for subscription in self._subscriptions:
             subscription.start()
         self.state = State.RUNNING
@@ -220,3 +221,7 @@ class Runner:
         if queue.dead_letter_queue is not None:
             return True  # implied by the queue, so it was declared with it
         return any(isinstance(item, Exchange) and item.name == queue.dead_letter_exchange for item in self._topology)
+
+
+def _turn(give_up_at: float | None, longest: float) -> float:
+    return longest if give_up_at is None else max(0.1, min(longest, give_up_at - time.monotonic()))

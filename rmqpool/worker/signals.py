@@ -23,10 +23,13 @@ class SignalListener:
     def __init__(self) -> None:
         self._heard: SimpleQueue[int | None] = SimpleQueue()
         self._before: dict[int, Any] = {}
+        self.heard = 0  # signals that wait() has returned
 
     def wait(self) -> int | None:
         """The next signal's number; None after :meth:`wake`."""
-        return self._heard.get()
+        number = self._heard.get()
+        self.heard += number is not None
+        return number
 
     def wake(self) -> None:
         """End the waiting. Thread-safe."""

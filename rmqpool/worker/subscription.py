@@ -39,6 +39,7 @@ class Subscription:
         self.counters = Counters()
         self._pool = pool
         self._consumer: Consumer | None = None
+        self._priorities_noticed = definition.queue.type == "classic"
         place = ParkingPlace(
             definition.parking(), definition.redeclare, broker_dead_letters, self.counters, self._is_current
         )
@@ -75,9 +76,9 @@ class Subscription:
         self._consumer = Consumer(
             self._pool,
             definition.queue,
-            self._executor.submit,
+            self._on_delivery,
             prefetch=definition.messages_ahead,
-            declare=() if definition.queue.dead_letter_queue else (definition.parking(),),
+            declare=(definition.parking(),),
             redeclare=definition.redeclare,
             on_event=self._on_event,
         )
@@ -139,6 +140,25 @@ class Subscription:
     def _is_current(self, delivery: Delivery) -> bool:
         consumer = self._consumer  # None: the first delivery was faster than the constructor that it comes from
         return consumer is None or consumer.is_current(delivery)
+
+    def _on_delivery(self, delivery: Delivery) -> None:
+        """On the I/O thread."""
+        if delivery.priority and not self._priorities_noticed:
+            self._notice_priority()
+        self._executor.submit(delivery)
+
+    def _notice_priority(self) -> None:
+        """A priority that is ignored is a surprise: say so once."""
+        self._priorities_noticed = True
+        kind = self.definition.queue.type
+        if kind == "quorum" and (self._pool.broker_generation or 0) >= 4:
+            return  # two levels there: https://www.rabbitmq.com/docs/quorum-queues#priorities
+        _LOGGER.warning(
+            "messages of queue %r carry a priority, which a %s queue of this broker ignores: use a queue for each "
+            "priority, or a classic queue with max_priority",
+            self.queue,
+            kind,
+        )
 
     def _on_event(self, event: ConsumerEvent, sentence: str) -> None:
         """On the I/O thread."""

@@ -186,7 +186,7 @@ class Load:
                 with self._changed:
                     self.outcomes.append(outcome)
                     self._changed.notify_all()
-        except BaseException as error:  # noqa: BLE001 - it is raised in the test's own thread
+        except BaseException as error:
             with self._changed:
                 self._errors.append(error)
                 self._changed.notify_all()

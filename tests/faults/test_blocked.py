@@ -26,7 +26,7 @@ def memory_alarm(private_broker: RabbitMQNode) -> Iterator[Alarm]:
 
 def _block(pool: ConnectionPool, publisher: Publisher, queue: str, checker: TotalQueueChecker, events: Events) -> None:
     """The broker blocks a connection at its first publish during the alarm: that one is written, its outcome unknown."""
-    error = publish_recorded(publisher, queue, "written", checker, timeout=1.0)
+    error = publish_recorded(publisher, queue, "written", checker, timeout=0.5)
     assert isinstance(error, UnknownOutcomeError), repr(error)
     assert error.attempts == 1
     events.wait_for(LinkEvent.BLOCKED, role="publish")
@@ -44,7 +44,7 @@ def test_publishes_end_by_their_deadline_during_a_memory_alarm_and_it_recovers(
         publish_recorded(publisher, queue_name, "before", checker)
         raise_alarm()
         _block(pool, publisher, queue_name, checker, events)
-        error = publish_recorded(publisher, queue_name, "unwritten", checker, timeout=0.7)
+        error = publish_recorded(publisher, queue_name, "unwritten", checker, timeout=1.0)
         assert isinstance(error, NotSentError)
         assert error.attempts == 0
         assert "the broker blocks publishing (low on memory)" in str(error)
@@ -138,21 +138,22 @@ def test_a_blocked_connection_is_not_taken_for_dead(
 def test_blocked_timeout_ends_what_is_queued_early(
     private_broker: RabbitMQNode, queue_name: str, memory_alarm: Alarm
 ) -> None:
-    """With blocked_timeout=0.5 a queued publish is not sent after half a second; its deadline of 30 s is not waited for."""
+    """With blocked_timeout=1.5 what is queued ends 1.5 s after the block began, and what comes later at once."""
     raise_alarm, clear_alarm = memory_alarm
     checker, events = TotalQueueChecker(), Events()
-    with open_pool(private_broker.amqp_url(), blocked_timeout=0.5, on_event=events) as pool:
+    with open_pool(private_broker.amqp_url(), blocked_timeout=1.5, on_event=events) as pool:
         publisher = Publisher(pool, declare=[Queue(queue_name)])
         publish_recorded(publisher, queue_name, "before", checker)
         raise_alarm()
         _block(pool, publisher, queue_name, checker, events)
-        for name in ("queued", "queued-later"):
+        for name, at_most in (("queued", 2.0), ("queued-later", 0.5)):
             began = time.monotonic()
             error = publish_recorded(publisher, queue_name, name, checker, timeout=30.0)
-            figures("%s ended after %.2f s of a deadline of 30 s", name, time.monotonic() - began)
+            took = time.monotonic() - began
+            figures("%s ended after %.2f s of a deadline of 30 s", name, took)
             assert isinstance(error, NotSentError)
             assert "longer than blocked_timeout" in str(error)
-            assert time.monotonic() - began < 1.5
+            assert took < at_most
         clear_alarm()
         assert publish_recorded(publisher, queue_name, "after", checker).outcome == "confirmed"
     drain(private_broker.amqp_url(), queue_name, checker)

@@ -55,7 +55,7 @@ def check(ended: Ended, url: str, queue: str, anonymous: int) -> None:
 
 
 def test_prefork_server_works_in_parent_and_children(urls: tuple[str, str], queue_name: str) -> None:
-    """The parent publishes on four threads while it forks three children; they publish and lease; the parent's connection lives."""
+    """The parent publishes on four threads while it forks three children; they publish and lease; its connection lives."""
     ended = run_program("prefork", urls[0], queue_name, CHILDREN, timeout=60)
 
     assert ended.code == 0, ended.stderr

@@ -28,7 +28,7 @@ def in_child(function: Callable[[], object]) -> int:
     try:
         function()
         code = 0
-    except BaseException:  # noqa: BLE001 - the child must never come back into pytest
+    except BaseException:
         traceback.print_exc()
     finally:
         os._exit(code)
@@ -119,6 +119,16 @@ def test_a_child_leases_and_the_parents_leases_live_on(pool: ConnectionPool, que
 
         assert exit_code(in_child(work)) == 0
         assert channel.queue_declare(queue).queue == queue.name
+
+
+def test_a_lease_is_released_in_the_child_whatever_the_parent_was_doing(pool: ConnectionPool, queue: Queue) -> None:
+    """A lock that another thread held at the fork is never let go there."""
+    channel = pool.channel()
+    assert pool._leases is not None
+    with pool._leases._lock:
+        child = in_child(channel.release)
+    assert exit_code(child) == 0
+    channel.release()
 
 
 def test_futures_of_the_parent_fail_in_the_child(make_pool: MakePool) -> None:

@@ -1,5 +1,6 @@
 """What a leased channel promises: pika's own method names as blocking calls that answer, raise, and never hang."""
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -45,13 +46,28 @@ def fill(channel: LeasedChannel, queue: str, *bodies: bytes) -> None:
         channel.basic_publish("", queue, body)
 
 
+@pytest.fixture
+def holds_nothing(broker: RabbitMQNode, vhost: str) -> Callable[[str], None]:
+    """Waits until the broker has nothing in the queue, neither ready nor unacknowledged."""
+
+    def check(queue: str) -> None:
+        def total() -> int:
+            (row,) = [row for row in broker.list_queues(vhost) if row["name"] == queue]
+            return int(row["messages"])
+
+        wait_until(lambda: total() == 0, "an empty queue", timeout=5)
+
+    return check
+
+
 # Topology
 
 
 def test_queue_declare_answers_with_name_and_counts(channel: LeasedChannel, queue: str) -> None:
     """Also when it only looks."""
     fill(channel, queue, b"a", b"b")
-    assert channel.queue_declare(queue, passive=True) == (queue, 2, 0)
+    # A queue answers this before it looks at messages that came earlier (its calls have priorities).
+    wait_until(lambda: channel.queue_declare(queue, passive=True) == (queue, 2, 0), "both messages", timeout=5)
 
 
 def test_the_broker_names_a_queue_without_a_name(channel: LeasedChannel) -> None:
@@ -126,14 +142,13 @@ def test_errors_have_the_class_of_their_code(pool: ConnectionPool, queue_name: s
         assert again.value is caught.value
         assert not channel.is_open
         assert "closed" in repr(channel)
-    with pool.channel() as channel, pytest.raises(PreconditionFailedError):
+    with pool.channel() as channel:
         channel.queue_declare(queue_name)
-        channel.queue_declare(queue_name, durable=False)
+        with pytest.raises(PreconditionFailedError):
+            channel.queue_declare(queue_name, durable=False)
 
 
-def test_a_queue_of_another_connection_is_locked(
-    pool: ConnectionPool, make_pool: MakePool, queue_name: str
-) -> None:
+def test_a_queue_of_another_connection_is_locked(pool: ConnectionPool, make_pool: MakePool, queue_name: str) -> None:
     """405: exclusive."""
     with pool.channel() as owner, make_pool().channel() as other:
         owner.queue_declare(queue_name, exclusive=True)
@@ -154,7 +169,9 @@ def test_a_user_without_the_right_is_refused(broker: RabbitMQNode, vhost: str, m
 # Getting and settling
 
 
-def test_get_takes_messages_in_turn_and_none_from_an_empty_queue(channel: LeasedChannel, queue: str) -> None:
+def test_get_takes_messages_in_turn_and_none_from_an_empty_queue(
+    channel: LeasedChannel, queue: str, holds_nothing: Callable[[str], None]
+) -> None:
     """With everything that the message carries."""
     fill(channel, queue, b"a", b"b")
     first, second = channel.basic_get(queue), channel.basic_get(queue)
@@ -164,10 +181,12 @@ def test_get_takes_messages_in_turn_and_none_from_an_empty_queue(channel: Leased
     assert (first.queue, first.routing_key, first.redelivered, first.headers) == (queue, queue, False, {})
     assert channel.basic_get(queue) is None
     channel.basic_ack(second.delivery_tag, multiple=True)
-    assert channel.queue_declare(queue, passive=True).message_count == 0
+    holds_nothing(queue)
 
 
-def test_a_delivery_settles_itself_once(channel: LeasedChannel, queue: str) -> None:
+def test_a_delivery_settles_itself_once(
+    channel: LeasedChannel, queue: str, holds_nothing: Callable[[str], None]
+) -> None:
     """A second time is False, and nothing is sent that would close the channel."""
     fill(channel, queue, b"a")
     delivery = channel.basic_get(queue)
@@ -176,7 +195,7 @@ def test_a_delivery_settles_itself_once(channel: LeasedChannel, queue: str) -> N
     assert delivery.ack() is False
     assert delivery.nack() is False
     assert delivery.settled == "ack"
-    assert channel.queue_declare(queue, passive=True).message_count == 0
+    holds_nothing(queue)
 
 
 @pytest.mark.parametrize("settle", ["basic_nack", "basic_reject"])
@@ -193,7 +212,9 @@ def test_what_is_refused_goes_back(channel: LeasedChannel, queue: str, settle: s
     assert channel.basic_get(queue) is None
 
 
-def test_acknowledging_twice_raises_and_spares_the_channel(channel: LeasedChannel, queue: str) -> None:
+def test_acknowledging_twice_raises_and_spares_the_channel(
+    channel: LeasedChannel, queue: str, holds_nothing: Callable[[str], None]
+) -> None:
     """The broker would answer with 406, and give back everything that is unacknowledged."""
     fill(channel, queue, b"a", b"b")
     first, second = channel.basic_get(queue), channel.basic_get(queue)
@@ -209,20 +230,33 @@ def test_acknowledging_twice_raises_and_spares_the_channel(channel: LeasedChanne
         with pytest.raises(LeaseReleasedError, match="Nothing was sent"):
             wrong()
     channel.basic_ack(second.delivery_tag)
-    assert channel.queue_declare(queue, passive=True).message_count == 0
+    holds_nothing(queue)
 
 
-def test_zero_and_multiple_acknowledges_everything(channel: LeasedChannel, queue: str) -> None:
+def test_zero_and_multiple_acknowledges_everything(
+    channel: LeasedChannel, queue: str, holds_nothing: Callable[[str], None]
+) -> None:
     """As AMQP says; with nothing left it is an error."""
     fill(channel, queue, b"a", b"b", b"c")
     assert all(channel.basic_get(queue) for _ in range(3))
     channel.basic_ack(0, multiple=True)
     with pytest.raises(LeaseReleasedError):
         channel.basic_ack(0, multiple=True)
-    assert channel.queue_declare(queue, passive=True).message_count == 0
+    holds_nothing(queue)
 
 
-def test_one_delivery_acknowledged_by_many_threads_is_acknowledged_once(channel: LeasedChannel, queue: str) -> None:
+@pytest.fixture
+def busy_switching() -> Iterator[None]:
+    """Threads change places as often as CPython lets them, so that races happen."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def test_one_delivery_acknowledged_by_many_threads_is_acknowledged_once(
+    busy_switching: None, channel: LeasedChannel, queue: str
+) -> None:
     """The channel lives, whoever wins."""
     for _ in range(20):
         fill(channel, queue, b"a")
@@ -230,7 +264,9 @@ def test_one_delivery_acknowledged_by_many_threads_is_acknowledged_once(channel:
         assert delivery is not None
         barrier, answers = threading.Barrier(4), list[bool]()
 
-        def ack(delivery: object = delivery, barrier: threading.Barrier = barrier, answers: list[bool] = answers) -> None:
+        def ack(
+            delivery: object = delivery, barrier: threading.Barrier = barrier, answers: list[bool] = answers
+        ) -> None:
             barrier.wait(5)
             answers.append(delivery.ack())  # type: ignore[attr-defined]
 
@@ -303,14 +339,16 @@ def test_properties_that_cannot_be_sent_are_refused(channel: LeasedChannel, queu
     assert channel.queue_purge(queue) == 1
 
 
-def test_a_transaction_commits_or_rolls_back(pool: ConnectionPool, channel: LeasedChannel, queue: str) -> None:
+def test_a_transaction_commits_or_rolls_back(
+    pool: ConnectionPool, channel: LeasedChannel, queue: str, holds_nothing: Callable[[str], None]
+) -> None:
     """Nothing is in the queue before the commit."""
     with pool.channel() as publishing:
         publishing.tx_select()
         fill(publishing, queue, b"dropped")
         publishing.tx_rollback()
         fill(publishing, queue, b"kept")
-        assert channel.queue_declare(queue, passive=True).message_count == 0
+        holds_nothing(queue)
         publishing.tx_commit()
     delivery = channel.basic_get(queue, auto_ack=True)
     assert delivery is not None
@@ -338,7 +376,7 @@ def test_prefetch_bounds_what_is_delivered(channel: LeasedChannel, pool: Connect
     with pool.channel() as consuming:
         consumer = consuming.basic_consume(queue, prefetch=1)
         first = next(consumer)
-        assert channel.queue_declare(queue, passive=True).message_count == 2
+        wait_until(lambda: channel.queue_declare(queue, passive=True).message_count == 2, "the rest", timeout=5)
         first.ack()
         assert next(consumer).body == b"b"
         consumer.close()
@@ -347,7 +385,9 @@ def test_prefetch_bounds_what_is_delivered(channel: LeasedChannel, pool: Connect
             next(consumer)
 
 
-def test_a_deleted_queue_ends_the_iteration_with_an_error(channel: LeasedChannel, pool: ConnectionPool, queue: str) -> None:
+def test_a_deleted_queue_ends_the_iteration_with_an_error(
+    channel: LeasedChannel, pool: ConnectionPool, queue: str
+) -> None:
     """A consumer never stops silently."""
     with pool.channel() as other:
         consumer = channel.basic_consume(queue)
@@ -367,7 +407,7 @@ def test_closing_the_pool_ends_the_iteration(make_pool: MakePool, queue_name: st
     def wait() -> None:
         try:
             next(consumer)
-        except Exception as error:  # noqa: BLE001 - looked at below
+        except Exception as error:
             caught.append(error)
 
     thread = threading.Thread(target=wait)

@@ -19,6 +19,7 @@ from rmqpool import (
     PoolClosedError,
     PoolTimeoutError,
     Publisher,
+    PublishFuture,
     Queue,
     TooManyWaitingError,
 )
@@ -106,29 +107,33 @@ def test_resizing_changes_the_number_of_publish_connections(
 
 
 def test_draining_replaces_channels_and_publish_connections(
-    pool: ConnectionPool, connections: Connections, queue_name: str
+    make_pool: MakePool, connections: Connections, queue_name: str
 ) -> None:
-    """A publisher in full swing does not notice."""
+    """A publisher in full swing, whose window is never empty, does not notice."""
+    pool = make_pool(window=100)
     publisher = Publisher(pool, declare=[classic(queue_name)])
     publisher.publish(queue_name, b"x")
     with pool.channel() as channel:
         first = serial_of(channel)
     (before,) = connections("publish")
-    stop, outcomes = threading.Event(), list[int]()
+    stop, futures = threading.Event(), list[PublishFuture]()
 
     def publish() -> int:
         while not stop.is_set():
-            outcomes.append(publisher.publish(queue_name, b"x", timeout=10).attempts)
-        return len(outcomes)
+            futures.append(publisher.submit(queue_name, b"x", timeout=20))
+        return len(futures)
 
     thread, results = in_thread(publish)
-    pool.drain(timeout=5)
+    wait_until(lambda: len(futures) > 100, "a full window", timeout=5)
+    began = time.monotonic()
+    pool.drain(timeout=10)
+    assert time.monotonic() - began < 5
     wait_until(lambda: [row["name"] for row in connections("publish")] != [before["name"]], "the new one", timeout=5)
     wait_until(lambda: len(connections("publish")) == 1, "the end of the old one", timeout=5)
     stop.set()
     thread.join(10)
-    assert results == [len(outcomes)]
-    assert set(outcomes) == {1}
+    assert results == [len(futures)]
+    assert {future.result().attempts for future in futures} == {1}
     with pool.channel() as channel:
         assert serial_of(channel) != first
 
@@ -358,7 +363,9 @@ def test_many_threads_share_few_channels(make_pool: MakePool, queue_name: str) -
 # Figures
 
 
-def test_stats_and_repr_tell_what_there_is_and_no_password(make_pool: MakePool, broker: RabbitMQNode, vhost: str) -> None:
+def test_stats_and_repr_tell_what_there_is_and_no_password(
+    make_pool: MakePool, broker: RabbitMQNode, vhost: str
+) -> None:
     """One moment, as frozen values."""
     broker.add_user("teller", "pa55word", vhosts=(vhost,))
     pool = make_pool(broker.amqp_url(user="teller", password="pa55word", vhost=vhost))

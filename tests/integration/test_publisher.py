@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pika import frame, spec
 
 from rmqpool import (
     Binding,
@@ -24,6 +25,7 @@ from rmqpool import (
     TopologyMismatchError,
     UnroutableError,
 )
+from rmqpool.testing.ports import ReservedPort
 from rmqpool.testing.rabbitmq import RabbitMQNode
 from rmqpool.testing.waiting import wait_until
 
@@ -88,9 +90,7 @@ def test_without_the_fast_path_everything_is_the_same(
     assert read_all(pool, queue_name) == [b"a", b"b" * 200_000]
 
 
-def test_messages_of_one_thread_keep_their_order(
-    publisher: Publisher, pool: ConnectionPool, queue_name: str
-) -> None:
+def test_messages_of_one_thread_keep_their_order(publisher: Publisher, pool: ConnectionPool, queue_name: str) -> None:
     """Whichever way they are handed over."""
     futures = [publisher.submit(queue_name, b"%d" % number) for number in range(300)]
     publisher.publish_many(queue_name, [b"%d" % number for number in range(300, 600)])
@@ -99,9 +99,7 @@ def test_messages_of_one_thread_keep_their_order(
     assert read_all(pool, queue_name) == [b"%d" % number for number in range(601)]
 
 
-def test_64_threads_share_two_connections(
-    make_pool: MakePool, connections: Connections, queue_name: str
-) -> None:
+def test_64_threads_share_two_connections(make_pool: MakePool, connections: Connections, queue_name: str) -> None:
     """All confirmed, nothing doubled, each thread's own order kept, and the broker sees two publish connections."""
     pool = make_pool(publish_connections=2)
     publisher = Publisher(pool, declare=[classic(queue_name)])
@@ -157,9 +155,14 @@ def test_interleaved_returns_hit_the_right_messages(publisher: Publisher, queue_
         assert isinstance(future.outcome(), UnroutableError) is lost
 
 
-def test_publish_many_checks_every_body_first(
-    publisher: Publisher, pool: ConnectionPool, queue_name: str
-) -> None:
+def test_a_body_that_looks_like_acks_confirms_nothing(pool: ConnectionPool) -> None:
+    """Returned bodies come in pieces of any size, and a piece may begin with such bytes: they are no frames."""
+    everything = bytes(frame.Method(1, spec.Basic.Ack(0, multiple=True)).marshal())
+    report = Publisher(pool).publish_many("nowhere", [everything * 5000] * 60)
+    assert report.counts()[Outcome.RETURNED] == 60
+
+
+def test_publish_many_checks_every_body_first(publisher: Publisher, pool: ConnectionPool, queue_name: str) -> None:
     """One that cannot be sent means that none is."""
     publisher.publish(queue_name, b"first")
     with pytest.raises(MessageError):
@@ -192,7 +195,7 @@ def test_what_cannot_be_sent_is_refused_before_a_connection_is_opened(
 
 def test_a_body_over_the_limit_is_refused_before_a_connection_is_opened(pool: ConnectionPool) -> None:
     """With its size and the limit."""
-    with pytest.raises(MessageTooLargeError, match="11 bytes.*takes 10"):
+    with pytest.raises(MessageTooLargeError, match=r"11 bytes.*takes 10"):
         Publisher(pool, max_message_size=10).publish("orders", b"x" * 11)
     assert pool.stats().connections == ()
 
@@ -307,7 +310,9 @@ def test_a_closed_publisher_takes_nothing(publisher: Publisher, pool: Connection
     assert "closed" in repr(publisher)
 
 
-def test_a_publisher_on_a_closed_pool_takes_nothing(publisher: Publisher, pool: ConnectionPool, queue_name: str) -> None:
+def test_a_publisher_on_a_closed_pool_takes_nothing(
+    publisher: Publisher, pool: ConnectionPool, queue_name: str
+) -> None:
     """Also in the thread that published before."""
     publisher.publish(queue_name, b"x")
     pool.close()
@@ -325,6 +330,22 @@ def test_a_publisher_with_a_url_owns_its_pool(vhost_url: str, queue_name: str) -
         assert set(threading.enumerate()) > before
     assert set(threading.enumerate()) == before
     assert publisher.pool.closed
+
+
+def test_a_pool_that_is_closing_takes_nothing(make_pool: MakePool) -> None:
+    """While it waits for what is on its way, also from a thread that published before."""
+    port = ReservedPort()
+    pool = make_pool(f"amqp://127.0.0.1:{port.number}/")
+    publisher = Publisher(pool)
+    future = publisher.submit("orders", b"x", timeout=20)
+    thread = threading.Thread(target=pool.close, args=(4,))
+    thread.start()
+    wait_until(lambda: pool.closed, "the beginning of the close", timeout=5)
+    with pytest.raises(PoolClosedError):
+        publisher.submit("orders", b"y")
+    assert future.cancel()
+    thread.join(5)
+    port.release()
 
 
 def test_closing_under_many_publishers_leaves_nobody_behind(make_pool: MakePool, queue_name: str) -> None:

@@ -154,9 +154,7 @@ def test_a_missing_exchange_hits_none_of_500_innocents(
     assert pool.stats().publish[0].epoch == 1
 
 
-def test_several_messages_for_a_missing_exchange_all_fail(
-    publisher: Publisher, queue_name: str
-) -> None:
+def test_several_messages_for_a_missing_exchange_all_fail(publisher: Publisher, queue_name: str) -> None:
     """One at a time, and innocents between them get through."""
     futures = [
         (number % 4 == 0, publisher.submit_to("gone" if number % 4 == 0 else "", queue_name, b"x"))

@@ -32,7 +32,18 @@ MAY_IMPORT_PIKA = ("amqp", "integrations", "testing")
 # What a pure decision has no business with: sockets, threads, clocks, chance, files, processes, other people's I/O.
 NOT_FOR_CORE = frozenset(
     {"asyncio", "io", "os", "pathlib", "pika", "queue", "random", "secrets", "select", "selectors", "shutil", "signal"}
-    | {"socket", "ssl", "subprocess", "sys", "tempfile", "threading", "time", "concurrent", "multiprocessing", "logging"}
+    | {
+        "socket",
+        "ssl",
+        "subprocess",
+        "sys",
+        "tempfile",
+        "threading",
+        "time",
+        "concurrent",
+        "multiprocessing",
+        "logging",
+    }
 )
 
 

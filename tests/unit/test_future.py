@@ -243,6 +243,22 @@ def test_no_waiter_misses_an_outcome_that_comes_in_the_same_moment(busy_switchin
     assert slow == []
 
 
+def test_an_outcome_that_comes_just_before_the_waiter_is_known_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The waiter looks once more after it has entered the list."""
+    future = make(seconds=20)
+
+    class ResolvesFirst:
+        def __enter__(self) -> None:
+            future.resolve(CONFIRMED)
+
+        def __exit__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr("rmqpool.future._WAITERS", ResolvesFirst())
+    began = time.monotonic()
+    assert future.result(timeout=10) is CONFIRMED
+    assert time.monotonic() - began < 5
+
+
 def test_callbacks_racing_with_the_outcome_are_called_exactly_once(busy_switching: None) -> None:
     """Four threads add callbacks to each of 400 futures while another one resolves it."""
     futures = [make(seconds=20) for _ in range(400)]

@@ -83,7 +83,10 @@ def _compare(pool: ConnectionPool, queue: Queue, counts: str) -> Finding:
     differences = _differences(pool, Declaration.of(queue))
     if not differences:
         return well("queue", f"{queue.name} is as a worker declares it ({counts})", queue=queue.name)
-    told = [f"{name}: there {there}, wanted {wanted}" for name, (wanted, there) in differences.items()]
+    told = [
+        f"{name}: there {there or '(empty)'}, wanted {wanted or '(empty)'}"
+        for name, (wanted, there) in differences.items()
+    ]
     return problem(
         "queue",
         "\n".join([f"{queue.name} exists with other arguments ({counts}):", *(f"  {line}" for line in told)]),

@@ -39,7 +39,8 @@ def main(url: str, queue: str, method: str) -> int:
         held.append(delivery)
         delivered.set()
 
-    with ConnectionPool(url) as pool, Publisher(pool, declare=[Queue(queue)]) as publisher:
+    with ConnectionPool(url) as pool:
+        publisher = Publisher(pool, declare=[Queue(queue)])
         with Consumer(pool, Queue(f"{queue}-held"), hold) as consumer:
             consumer.wait_ready()
             publisher.publish(f"{queue}-held", b"")

@@ -78,6 +78,24 @@ def test_a_deleted_queue_is_declared_again_and_consumed(bench):
     assert "cancelled the consumer of queue 'orders'" in worker.stats().consumers[0].last_error
 
 
+def test_a_parking_queue_of_ones_own_survives_a_deletion(bench):
+    """The worker declares <queue>.dead with arguments of its own; both come back as they were declared."""
+    worker = bench.worker(declare=[Queue("orders.dead", type="classic", dead_letter=None)])
+
+    @worker.consumer("orders")
+    def handle(order: dict) -> None:
+        raise ValueError("no")
+
+    worker.start()
+    with bench.pool.channel() as channel:
+        channel.queue_delete("orders")
+        channel.queue_delete("orders.dead")
+    bench.wait(lambda: worker.is_ready and worker.stats().consumers[0].last_error)
+    bench.publisher.publish("orders", {"id": 1})
+    bench.wait(lambda: worker.stats().parked == 1)
+    bench.pool.declare([Queue("orders.dead", type="classic", dead_letter=None)])  # the same arguments
+
+
 def test_a_deleted_queue_stays_deleted_by_configuration(bench):
     """redeclare=False: not ready until somebody declares it."""
     worker = bench.worker()

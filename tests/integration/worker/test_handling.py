@@ -202,3 +202,22 @@ def test_a_queue_of_another_kind_works(bench):
     worker.start()
     bench.publisher.publish("orders", {"id": 1})
     bench.wait(lambda: worker.stats().handled == 1)
+
+
+def test_a_priority_that_is_ignored_is_a_warning(bench, caplog):
+    """Once; quorum queues of RabbitMQ 3 know no priorities."""
+    worker = bench.worker()
+
+    @worker.consumer("orders")
+    def handle(order: Order) -> None: ...
+
+    @worker.consumer(Queue("urgent", type="classic", max_priority=9))
+    def handle_urgent(order: Order) -> None: ...
+
+    worker.start()
+    for queue in ("orders", "orders", "urgent"):
+        bench.publisher.publish(queue, {"id": 1}, priority=5)
+    bench.wait(lambda: worker.stats().handled == 3)
+    warned = [record.message for record in caplog.records if "carry a priority" in record.message]
+    assert len(warned) == (1 if (bench.pool.broker_generation or 0) < 4 else 0)
+    assert "urgent" not in str(warned)

@@ -1,7 +1,8 @@
 """What prevents a start is said at once; a broker that is not there yet is waited for."""
 
 import threading
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -16,6 +17,7 @@ from rmqpool import (
     Worker,
 )
 from rmqpool.testing.ports import ReservedPort
+from rmqpool.testing.waiting import wait_until
 
 
 def with_handler(worker: Worker) -> Worker:
@@ -25,6 +27,16 @@ def with_handler(worker: Worker) -> Worker:
     def handle(order: dict) -> None: ...
 
     return worker
+
+
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """A port that nothing listens on."""
+    port = ReservedPort()
+    try:
+        yield port.number
+    finally:
+        port.release()
 
 
 def mine() -> list[str]:
@@ -67,8 +79,8 @@ def test_a_missing_vhost_ends_the_start(broker):
 
 def test_an_absent_broker_ends_start_after_its_timeout(seconds):
     """Nothing is left running."""
-    with closing(ReservedPort()) as port:
-        worker = with_handler(Worker("tested", f"amqp://guest:guest@127.0.0.1:{port.number}/"))
+    with reserved_port() as port:
+        worker = with_handler(Worker("tested", f"amqp://guest:guest@127.0.0.1:{port}/"))
         with pytest.raises(PoolTimeoutError):
             worker.start(timeout=0.5)
     assert seconds() < 5
@@ -94,23 +106,22 @@ def test_run_waits_for_an_absent_broker(bench_on, private_broker, caplog):
 
 def test_a_worker_that_waits_for_the_broker_can_be_stopped(seconds):
     """Without a broker."""
-    with closing(ReservedPort()) as port:
-        worker = with_handler(Worker("tested", f"amqp://guest:guest@127.0.0.1:{port.number}/"))
+    with reserved_port() as port:
+        worker = with_handler(Worker("tested", f"amqp://guest:guest@127.0.0.1:{port}/"))
         thread = threading.Thread(target=worker.run)
         thread.start()
-        assert not worker.wait(0.2)
+        wait_until(lambda: worker.stats().state == "starting", "the start", timeout=5)
         assert worker.stop(0)
         thread.join(5)
-    assert seconds() < 10
+    assert seconds() < 5
     assert mine() == []
 
 
 def test_a_worker_runs_once_at_a_time(bench):
     """And again after it stopped."""
     worker = with_handler(bench.worker())
-    with worker:
-        with pytest.raises(ConfigurationError, match="runs already"):
-            worker.start()
+    with worker, pytest.raises(ConfigurationError, match="runs already"):
+        worker.start()
     with worker:
         assert worker.is_ready
     assert mine() == []

@@ -41,7 +41,12 @@ def refused(code: int, text: str) -> ConnectionFailedError:
     [
         (403, "ACCESS_REFUSED - Login was refused", AuthenticationError, "wrong user name or password"),
         (530, "NOT_ALLOWED - vhost shop not found", VirtualHostNotFoundError, "rabbitmqctl add_vhost"),
-        (530, "NOT_ALLOWED - access to vhost 'shop' refused for user 'alice'", VirtualHostAccessError, "set_permissions"),
+        (
+            530,
+            "NOT_ALLOWED - access to vhost 'shop' refused for user 'alice'",
+            VirtualHostAccessError,
+            "set_permissions",
+        ),
         (530, "NOT_ALLOWED - vhost 'shop' is down", ConnectionFailedError, "530"),
         (530, "NOT_ALLOWED - connection limit (5) is reached", ConnectionFailedError, "limit"),
         (541, "INTERNAL_ERROR", ConnectionFailedError, "541 INTERNAL_ERROR"),
@@ -99,7 +104,7 @@ def test_a_peer_that_ends_the_handshake_makes_us_ask_for_its_kind() -> None:
 def test_a_refused_certificate_is_a_tls_error() -> None:
     """With OpenSSL's reason."""
     problem = ssl.SSLCertVerificationError("certificate verify failed")
-    problem.verify_message = "self-signed certificate"
+    problem.verify_code, problem.verify_message = 18, "self-signed certificate"
     error = connection_failed(problem, "tls", "mq", 5671, SETTINGS)
     assert isinstance(error, TLSError)
     assert "self-signed certificate" in str(error)

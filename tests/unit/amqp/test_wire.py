@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from pika import frame, spec
 
 from rmqpool.amqp.connection import Connection
-from rmqpool.amqp.wire import FRAME_OVERHEAD, encode_properties, has_fast_path, marshal, properties_of
+from rmqpool.amqp.wire import (
+    FRAME_OVERHEAD,
+    encode_properties,
+    has_fast_path,
+    leading_acks,
+    marshal,
+    properties_of,
+)
 from rmqpool.errors import MessageError, MessageTooLargeError
 from rmqpool.message import Message
 
@@ -18,11 +25,7 @@ FRAME_MAX = 131072
 short_text = st.text(max_size=60)
 optional_text = st.none() | short_text
 header_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**63 - 1)
-    | st.text(max_size=20)
-    | st.binary(max_size=20),
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(max_size=20) | st.binary(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(min_size=1, max_size=8), inner, max_size=3),
     max_leaves=8,
 )
@@ -57,8 +60,10 @@ def as_pika_writes_it(channel_number: int, message: Message, body_max: int) -> b
         frame.Method(channel_number, method),
         frame.Header(channel_number, len(message.body), properties_of(message)),
     ]
-    for start in range(0, len(message.body), body_max):
-        frames.append(frame.Body(channel_number, message.body[start : start + body_max]))
+    frames += [
+        frame.Body(channel_number, message.body[start : start + body_max])
+        for start in range(0, len(message.body), body_max)
+    ]
     return b"".join(bytes(one.marshal()) for one in frames)
 
 
@@ -99,7 +104,11 @@ def test_what_pika_decodes_is_what_was_encoded() -> None:
     method, header, body = decoded
     assert (method.channel_number, method.method.exchange, method.method.routing_key) == (5, "events", "a.b")
     assert method.method.mandatory is True
-    assert (header.properties.message_id, header.properties.headers, header.properties.priority) == ("id-7", {"x": 1}, 3)
+    assert (header.properties.message_id, header.properties.headers, header.properties.priority) == (
+        "id-7",
+        {"x": 1},
+        3,
+    )
     assert (header.body_size, body.fragment) == (4, b"body")
 
 
@@ -139,3 +148,46 @@ def test_this_pika_has_the_private_names_of_the_fast_path() -> None:
 def test_without_the_private_names_there_is_no_fast_path() -> None:
     """The engine falls back to pika's own publish then."""
     assert not has_fast_path(object())
+
+
+acks = st.builds(
+    lambda channel, tag, multiple: frame.Method(channel, spec.Basic.Ack(tag, multiple)),
+    st.sampled_from([1, 1, 1, 2]),
+    st.integers(0, 2**63),
+    st.booleans(),
+)
+other_frames = st.sampled_from(
+    [
+        frame.Heartbeat(),
+        frame.Method(1, spec.Basic.Nack(7, False, False)),
+        frame.Method(1, spec.Basic.Return(312, "NO_ROUTE", "", "orders")),
+        frame.Body(1, b"\x01\x00\x01" * 9),
+    ]
+)
+
+
+def decoded(data: bytes) -> list[Any]:
+    """The whole frames in it, as pika decodes them."""
+    frames = []
+    while data:
+        size, value = frame.decode_frame(data)
+        if value is None:
+            break
+        frames.append(value)
+        data = data[size:]
+    return frames
+
+
+@given(st.lists(acks | other_frames, max_size=8), st.integers(0, 40))
+def test_leading_acks_are_those_that_pika_would_read_first(frames: list[Any], cut: int) -> None:
+    """Up to the first frame of another kind, of another channel, or that is not whole; never one that comes later."""
+    whole = b"".join(bytes(one.marshal()) for one in frames)
+    data = whole[: max(0, len(whole) - cut)]
+    expected = []
+    for one in decoded(data):
+        if not (isinstance(one, frame.Method) and one.channel_number == 1 and isinstance(one.method, spec.Basic.Ack)):
+            break
+        expected.append((one.method.delivery_tag, one.method.multiple))
+    found, size = leading_acks(data, 1)
+    assert found == expected
+    assert size == sum(len(frame.Method(1, spec.Basic.Ack(*ack)).marshal()) for ack in expected)

@@ -53,7 +53,12 @@ def test_body_and_properties_are_kept():
 def test_it_goes_to_the_parking_queue_mandatory_and_persistent():
     """A message that no queue takes is not parked."""
     message = park(delivered(delivery_mode=1))
-    assert (message.exchange, message.routing_key, message.mandatory, message.delivery_mode) == ("", "orders.dead", True, 2)
+    assert (message.exchange, message.routing_key, message.mandatory, message.delivery_mode) == (
+        "",
+        "orders.dead",
+        True,
+        2,
+    )
 
 
 def test_headers_say_why_where_from_when_and_by_whom():

@@ -1,0 +1,47 @@
+"""What one run of a worker is asked for, over what the worker itself says."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rmqpool.errors import ConfigurationError
+from rmqpool.pool import ConnectionPool
+from rmqpool.settings import ConnectionSettings
+
+__all__ = ["RunOptions", "pool_for", "seconds_of"]
+
+_DEFAULT_URL = "amqp://guest:guest@127.0.0.1/"
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """None leaves a value to the worker and its consumers. ``patience``: seconds for a broker that is not there (None:
+    without limit).
+    """
+
+    queues: Iterable[str] | None
+    concurrency: int | None
+    prefetch: int | None
+    burst: bool
+    grace: float | None
+    pool: ConnectionPool | ConnectionSettings | str | None
+    patience: float | None
+
+
+def pool_for(worker: str, given: ConnectionPool | ConnectionSettings | str | None) -> tuple[ConnectionPool, bool]:
+    """The pool of a run, and whether the run owns it: then the connections carry the worker's name."""
+    if isinstance(given, ConnectionPool):
+        return given, False
+    name = f"rmqpool worker {worker}@{socket.gethostname()}:{os.getpid()}"
+    return ConnectionPool(given if given is not None else _DEFAULT_URL, name=name), True
+
+
+def seconds_of(name: str, value: float) -> float:
+    """Seconds, 0 or more. Raises ConfigurationError."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < threading.TIMEOUT_MAX:
+        raise ConfigurationError(f"{name} is {value!r}; give seconds, 0 or more")
+    return float(value)

@@ -1,0 +1,249 @@
+"""The documentation is true: its code runs, its commands are known, its links lead somewhere, its tables are complete."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import re
+import shlex
+import subprocess
+import sys
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from rmqpool.cli.main import app
+from rmqpool.config import Settings
+from rmqpool.testing.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+FILES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NAMES = [str(file.relative_to(ROOT)) for file in FILES]
+DOCUMENTED_URL = "amqp://guest:guest@127.0.0.1/"  # stands for the test's own broker
+PYTEST_FILE = "docs/how-to/test.md"  # its blocks are a test file, and run as one
+MOST_NOT_RUN = 2
+
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_NOT_RUN = re.compile(r"<!-- not run: (?P<reason>[^>]+) -->\n+\Z")
+_LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
+_TEST_NAME = re.compile(r"`(?P<file>tests/[\w/]+\.py)::(?P<test>\w+)`")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its file, the line of its first line of code, its language, and why it does not run, if so."""
+
+    file: str
+    line: int
+    language: str
+    code: str
+    not_run: str | None
+
+
+def blocks_of(name: str, language: str) -> list[Block]:
+    """The blocks of a file in one language."""
+    text = (ROOT / name).read_text()
+    found = []
+    for match in _FENCE.finditer(text):
+        reason = _NOT_RUN.search(text[: match.start()])
+        line = text[: match.start(2)].count("\n") + 1
+        found.append(Block(name, line, match[1], match[2], reason["reason"] if reason else None))
+    return [block for block in found if block.language == language]
+
+
+# What happens between two blocks on the reader's terminal: it runs before the first block behind that heading.
+
+
+def run_the_tutorials_worker(namespace: dict[str, Any], url: str) -> None:
+    """`rmqpool worker shop:worker`, until all three orders are done with."""
+    worker = namespace["worker"]
+    worker.start(pool=url)
+    wait_until(lambda: (worker.stats().handled, worker.stats().parked) == (2, 1), "the three orders", timeout=10)
+    assert worker.stop(5)
+
+
+BEFORE: dict[tuple[str, str], Callable[[dict[str, Any], str], None]] = {
+    ("docs/tutorial.md", "What became of order 3"): run_the_tutorials_worker,
+}
+
+
+def heading_before(block: Block) -> str:
+    """The nearest heading above a block."""
+    lines = (ROOT / block.file).read_text().splitlines()[: block.line]
+    return next((line.lstrip("# ") for line in reversed(lines) if line.startswith("#")), "")
+
+
+@pytest.fixture
+def module(request: pytest.FixtureRequest) -> Iterator[types.ModuleType]:
+    """The module that the blocks of one file share; registered, as dataclasses look their own module up."""
+    shared = types.ModuleType("documented")
+    sys.modules["documented"] = shared
+    yield shared
+    del sys.modules["documented"]
+
+
+WITH_CODE = [name for name in NAMES if blocks_of(name, "python") and name != PYTEST_FILE]
+
+
+@pytest.mark.parametrize("name", WITH_CODE)
+def test_the_python_blocks_run(name: str, vhost_url: str, module: types.ModuleType) -> None:
+    """One after the other, in one namespace; an error names the file and the line of the document."""
+    prepared = set()
+    for block in blocks_of(name, "python"):
+        place = (name, heading_before(block))
+        if place in BEFORE and place not in prepared:
+            prepared.add(place)
+            BEFORE[place](vars(module), vhost_url)
+        if block.not_run is None:
+            code = "\n" * (block.line - 1) + block.code.replace(DOCUMENTED_URL, vhost_url)
+            exec(compile(code, ROOT / name, "exec", dont_inherit=True), vars(module))
+    assert prepared == {place for place in BEFORE if place[0] == name}, "a heading was renamed"
+
+
+def test_the_blocks_of_the_page_on_tests_are_a_test_file(tmp_path: Path) -> None:
+    """They are copied into a folder of their own and run by pytest, as a reader would do it."""
+    blocks = blocks_of(PYTEST_FILE, "python")
+    (tmp_path / "test_documented.py").write_text("\n\n".join(block.code for block in blocks))
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert f"{sum(block.code.count('def test_') for block in blocks)} passed" in ended.stdout
+
+
+def test_hardly_any_block_is_not_run() -> None:
+    """What does not run goes stale: few, each with its reason, which is printed."""
+    left_out = [block for name in NAMES for block in blocks_of(name, "python") if block.not_run]
+    for block in left_out:
+        print(f"{block.file}:{block.line} is not run: {block.not_run}")
+    marks = sum((ROOT / name).read_text().count("<!-- not run:") for name in NAMES)
+    assert marks == len(left_out), "a mark does not stand right before a python block"
+    assert len(left_out) <= MOST_NOT_RUN
+
+
+# Commands
+
+
+def commands_of(block: Block) -> list[list[str]]:
+    """The arguments of each `rmqpool` call in a block for the shell; settings before it and pipes around it are left out."""
+    calls = []
+    for line in block.code.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        for part in _split(words, {"&&", "||", "|", ";"}):
+            while part and re.fullmatch(r"\w+=.*", part[0]):
+                part.pop(0)
+            if part and part[0] == "rmqpool":
+                calls.append(part[1:])
+    return calls
+
+
+def _split(words: list[str], separators: set[str]) -> list[list[str]]:
+    parts: list[list[str]] = [[]]
+    for word in words:
+        if word in separators:
+            parts.append([])
+        else:
+            parts[-1].append(word)
+    return parts
+
+
+def parse_command(arguments: list[str]) -> None:
+    """Parse a command line as `rmqpool` would, without running anything. Raises click's UsageError."""
+    command: Any = typer.main.get_command(app)
+    context = command.make_context("rmqpool", list(arguments))
+    while hasattr(command, "resolve_command") and (rest := [*context._protected_args, *context.args]):
+        _, command, remaining = command.resolve_command(context, rest)
+        context = command.make_context(command.name, list(remaining), parent=context)
+
+
+CALLS = [(block, call) for name in NAMES for block in blocks_of(name, "sh") for call in commands_of(block)]
+
+
+@pytest.mark.parametrize(("block", "call"), CALLS, ids=[f"{block.file}:{' '.join(call)}" for block, call in CALLS])
+def test_the_commands_are_known(block: Block, call: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Command, options and arguments are those of the program."""
+    with contextlib.suppress(typer.Exit):  # --version and --help end while they are parsed
+        parse_command(call)
+
+
+@pytest.mark.parametrize("call", [["wroker", "a:b"], ["worker", "a:b", "--concurency", "3"], ["publish"]])
+def test_an_unknown_command_would_be_noticed(call: list[str]) -> None:
+    """The check above can fail."""
+    with pytest.raises(Exception, match=r"No such|Missing") as caught:
+        parse_command(call)
+    assert any(kind.__name__ == "UsageError" for kind in type(caught.value).__mro__)
+
+
+# Links and tables
+
+
+def anchors_of(file: Path) -> set[str]:
+    """The anchors that GitHub makes of a file's headings."""
+    headings = re.findall(r"^#+ (.+)$", _FENCE.sub("", file.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_links_lead_somewhere(name: str) -> None:
+    """Every relative link is a file or folder of the project, and its anchor a heading there."""
+    file = ROOT / name
+    for match in _LINK.finditer(_FENCE.sub("", file.read_text())):
+        target, _, anchor = match["target"].partition("#")
+        if re.match(r"[a-z]+:", target):
+            continue
+        linked = (file.parent / target).resolve() if target else file
+        assert linked.exists(), f"{name} links to {target}, which is not there"
+        assert linked.is_relative_to(ROOT), f"{name} links out of the project: {target}"
+        assert not anchor or anchor in anchors_of(linked), f"{name} links to #{anchor}, which {target} has not"
+
+
+def rows_of(name: str) -> list[list[str]]:
+    """The cells of every row of every table in a file."""
+    rows = [line for line in (ROOT / name).read_text().splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
+
+
+def test_the_settings_are_documented_as_they_are() -> None:
+    """Each name with its variable and its default, in the order of the code, and no others."""
+    documented = [tuple(cell.strip("`") for cell in row[:3]) for row in rows_of("docs/reference/settings.md")[1:]]
+    assert documented == [
+        (name, f"RMQPOOL_{name.upper()}", default_of(name, field.default))
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def default_of(name: str, default: Any) -> str:
+    """A default as the table says it."""
+    if default is None:
+        return "none"
+    if name == "url":
+        return str(default.reveal())
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def test_the_fault_matrix_names_tests_that_exist() -> None:
+    """Each row names at least one, and each is there."""
+    for row in rows_of("docs/explanation/faults.md")[1:]:
+        named = list(_TEST_NAME.finditer(row[-1]))
+        assert named, f"row {row[0]} names no test"
+        for match in named:
+            assert (ROOT / match["file"]).is_file(), f"{match['file']} is not there"
+            assert match["test"] in functions_of(ROOT / match["file"]), f"{match['file']} has no {match['test']}"
+
+
+def test_the_fault_matrix_forgets_no_file() -> None:
+    """Each file of fault tests stands in it."""
+    matrix = (ROOT / "docs/explanation/faults.md").read_text()
+    files = [f"tests/faults/{file.name}" for file in sorted((ROOT / "tests/faults").glob("test_*.py"))]
+    assert files
+    assert [file for file in files if f"`{file}::" not in matrix] == []
+
+
+def functions_of(file: Path) -> set[str]:
+    """The names of all functions in a file."""
+    return {node.name for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.FunctionDef)}
