@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Protocol, TypedDict
 
-from rmqpool.errors import CallTimeoutError, NotSentError, PublishError, UnknownOutcomeError
+from rmqpool.errors import CallTimeoutError, ConfigurationError, NotSentError, PublishError, UnknownOutcomeError
 from rmqpool.message import Confirmation, Message
 
 __all__ = ["PublishFuture"]
@@ -34,6 +34,9 @@ class Canceller(Protocol):
     """Whoever owns the message until it is written, and can take it back."""
 
     def withdraw(self, future: PublishFuture) -> bool: ...
+
+    @property
+    def on_io_thread(self) -> bool: ...
 
 
 class PublishFuture:
@@ -195,6 +198,12 @@ class PublishFuture:
         }
 
     def _wait(self, timeout: float | None) -> None:
+        owner = self._owner
+        if owner is not None and owner.on_io_thread:
+            raise ConfigurationError(
+                f"waiting for message {self.message.message_id} inside a callback would wait for the thread that runs the "
+                "callback: use submit() and another callback there, or hand over to a thread of your own"
+            )
         own_deadline = max(0.0, self.deadline - time.monotonic()) + _GRACE
         seconds = own_deadline if timeout is None else max(0.0, timeout)
         lock = threading.Lock()

@@ -162,14 +162,14 @@ class Delivery:
     def delivery_count(self) -> int:
         """How often the broker says that it delivered this message before (quorum queues only)."""
         count = self.headers.get("x-delivery-count", 0)
-        return count if isinstance(count, int) else 0
+        return int(count) if isinstance(count, int) else 0
 
     @property
     def attempt(self) -> int:
-        """1 for the first attempt: our own attempt header if there is one, otherwise the broker's delivery count + 1."""
+        """1 for the first attempt. Our own attempt header counts the copies before this one, the broker its deliveries."""
         attempt = self.headers.get("x-rmqpool-attempt")
         if isinstance(attempt, int) and attempt > 0:
-            return attempt
+            return int(attempt) + self.delivery_count
         return max(self.delivery_count + 1, 2 if self.redelivered else 1)
 
     def ack(self) -> bool:

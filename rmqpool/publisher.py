@@ -255,7 +255,9 @@ class Publisher:
         size = len(message.body) + len(header)
         while True:
             engine = self.pool.publishing()
-            if engine.window.enter(size, deadline):
+            # Waiting for room on the I/O thread (in a callback) would keep everything from leaving.
+            wait_until = 0.0 if engine.on_io_thread else deadline
+            if engine.window.enter(size, wait_until):
                 return engine.submit(message, header, deadline, retry)
             if not engine.closed:
                 raise window_full(message, self.pool)

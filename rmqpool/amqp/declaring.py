@@ -44,8 +44,8 @@ class Declaring:
         self._channel.add_on_close_callback(contained(self._on_closed))
 
     def _next(self, _frame: object = None) -> None:
-        if self._finished:
-            return
+        if self._finished or not self._channel.is_open:
+            return  # closing: its close callback tells why
         if not self._steps:
             self._finish(None)
             return

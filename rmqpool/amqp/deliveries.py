@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pika.compat import long
+
 from rmqpool.message import Delivery, Settler
 
 __all__ = ["delivery_from"]
@@ -30,7 +32,7 @@ def delivery_from(
         consumer_tag=getattr(method, "consumer_tag", ""),
         content_type=properties.content_type,
         content_encoding=properties.content_encoding,
-        headers=properties.headers or {},
+        headers=_plain(properties.headers) if properties.headers else {},
         delivery_mode=properties.delivery_mode,
         priority=properties.priority,
         correlation_id=properties.correlation_id,
@@ -45,3 +47,12 @@ def delivery_from(
         channel_serial=channel_serial,
         settler=settler,
     )
+
+
+def _plain(value: Any) -> Any:
+    """Header values without pika's ``long``, an int that shows itself as ``1L``."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, long) else value

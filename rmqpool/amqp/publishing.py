@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rmqpool.amqp import wire
+from rmqpool.amqp.confirm_channel import ConfirmChannel
 from rmqpool.amqp.connection import Connection
 from rmqpool.amqp.deadlines import Deadlines
 from rmqpool.amqp.declaring import Declaring
-from rmqpool.amqp.failures import close_reason
 from rmqpool.amqp.io_thread import Timer
 from rmqpool.amqp.link import Link
 from rmqpool.amqp.outcomes import Outcomes
+from rmqpool.amqp.patience import Patience
 from rmqpool.amqp.unsent import Unsent
 from rmqpool.core.backoff import Backoff
 from rmqpool.core.confirms import ConfirmWindow, Returned, Settled
@@ -39,7 +40,6 @@ _QUIET = 0.1  # seconds until a retiring connection is looked at again
 _PAUSE = 0.005  # seconds until a full buffer is looked at again
 _NACK_RETRIES = 2
 _NACK_BACKOFF = Backoff(0.1, 1.0)
-_REOPEN_BACKOFF = Backoff(0.05, 2.0)
 
 
 class Publishing:
@@ -63,18 +63,13 @@ class Publishing:
         self._outcomes = Outcomes(self.window, link, self._unsent.lock)
         self._topology: dict[Topology, None] = {}
         self._connection: Connection | None = None
-        self._channel: Any = None  # with confirms on
-        self._opening: Any = None  # the one channel there is on this connection, from its channel.open on
-        self._fast = False
+        self._confirms = ConfirmChannel(link, self, random_fraction)
         self._header_max = 0  # bytes of encoded properties that fit into one frame, as negotiated with this broker
-        self._epoch = 0
         self._awake = False
         self._alone = False  # a suspect is on its way: nothing else is written until the broker spoke
-        self._reopened = 0
         self._deadlines = Deadlines(link, self._expire)
         self._pause: Timer | None = None
-        self._patience: Timer | None = None
-        self._impatient = False  # blocked for longer than blocked_timeout: nothing more is queued
+        self._patience = Patience(link, link.settings.blocked_timeout, self._end_unwritten)
         self._closed = False
 
     # From any thread
@@ -131,6 +126,11 @@ class Publishing:
             self._outcomes.inherited(future)
 
     @property
+    def on_io_thread(self) -> bool:
+        """True when the caller is this engine's own I/O thread, which must never wait for itself."""
+        return self._link.on_io_thread
+
+    @property
     def unconfirmed(self) -> int:
         """Messages written and not yet answered."""
         return len(self._written)
@@ -138,19 +138,18 @@ class Publishing:
     # The link speaks (I/O thread)
 
     def link_up(self, connection: Connection, epoch: int) -> None:
-        self._connection, self._epoch = connection, epoch
+        self._connection = connection
         self._header_max = wire.header_room(connection.params.frame_max)
-        self._reopened = 0
         if self._topology:
             Declaring(self._link, connection, tuple(self._topology), self._on_declared).start()
         else:
-            self._open_channel()
+            self._confirms.open(connection)
 
     def link_down(self, error: RmqpoolError) -> None:
-        connection, self._connection, self._channel, self._opening = self._connection, None, None, None
+        connection, self._connection = self._connection, None
+        self._confirms.forget()
         self._alone = False
-        self._stop_patience()
-        self._impatient = False
+        self._patience.end()
         code = connection.broker_close[0] if connection is not None and connection.broker_close else 0
         alone = len(self._written) == 1 and self._written.entries()[0].alone
         self._take_back(lambda count, _: judge_connection_close(code, count, alone), code, str(error), error)
@@ -160,31 +159,17 @@ class Publishing:
             self._fail_everything()
 
     def link_blocked(self, reason: str) -> None:
-        patience = self._link.settings.blocked_timeout
-        if patience is not None and self._patience is None:
-            self._patience = self._link.call_later(patience, self._lose_patience)
+        self._patience.begin()
 
     def link_unblocked(self) -> None:
-        self._stop_patience()
-        self._impatient = False
+        self._patience.end()
         self._drain()
 
-    def _lose_patience(self) -> None:
-        """Blocked for longer than blocked_timeout: what was not written ends now, what was has until its deadline."""
-        self._patience = None
-        if self._link.blocked is not None:
-            self._impatient = True
-            self._end_unwritten()
-
     def _end_unwritten(self) -> None:
+        """Blocked for longer than blocked_timeout: what was not written ends now, what was has until its deadline."""
         for future in self._unsent.everything():
             self._outcomes.blocked_too_long(future)
         self._unsent.drop_done()
-
-    def _stop_patience(self) -> None:
-        timer, self._patience = self._patience, None
-        if timer is not None:
-            timer.cancel()
 
     def link_refused(self, error: ConnectionFailedError) -> None:
         """The broker does not let us in: at the start every message ends at once, later each has until its deadline."""
@@ -198,68 +183,40 @@ class Publishing:
     def _on_declared(self, error: RmqpoolError | None) -> None:
         if error is not None:
             _LOGGER.error("the topology could not be declared again after the reconnect: %s", error)
-        self._open_channel()
+        if self._connection is not None:
+            self._confirms.open(self._connection)
 
-    def _open_channel(self) -> None:
-        connection = self._connection
-        if connection is None or not connection.is_open or self._opening is not None:
-            return
-        self._opening = connection.channel(on_open_callback=self._link.contained(self._on_channel_open))
-        self._opening.add_on_close_callback(self._link.contained(self._on_channel_closed))
-
-    def _on_channel_open(self, channel: Any) -> None:
-        contained = self._link.contained
-        channel.add_on_return_callback(contained(self._on_return))
-        channel.confirm_delivery(
-            contained(self._on_answer), callback=contained(lambda _: self._on_confirms_on(channel))
-        )
-
-    def _on_confirms_on(self, channel: Any) -> None:
-        if channel is not self._opening:
-            return
-        self._channel = channel
+    def channel_ready(self) -> None:
+        """Confirms are on: delivery tags begin at 1 again."""
         self._rescue(self._written.entries())
         self._written = ConfirmWindow()
-        self._fast = wire.has_fast_path(self._connection)
-        if self._fast and self._connection is not None:
-            self._connection.on_acks = self._link.contained(self._on_acks)
-            self._connection.ack_channel = channel.channel_number
         self._drain()
 
-    def _on_channel_closed(self, channel: Any, reason: BaseException) -> None:
-        if channel is not self._opening or self._connection is None or not self._connection.is_open:
-            return  # the link says so too, and then everything is taken back
-        self._channel = self._opening = None
-        self._connection.ack_channel = 0
-        code, text = close_reason(reason)
+    def channel_closed(self, code: int, text: str) -> bool:
+        """The broker closed the channel, mostly because of one message."""
         alone, self._alone = self._alone, False
-        _LOGGER.warning("the publish channel of %s was closed: %s %s", self._link.name, code, text)
         self._take_back(lambda _, exchanges: judge_channel_close(code, text, exchanges, alone), code, text, None)
-        self._reopened += 1
-        delay = 0.0 if alone or self._reopened == 1 else _REOPEN_BACKOFF.delay(self._reopened, self._random())
-        epoch = self._epoch
-        self._link.call_later(delay, lambda: self._open_channel() if epoch == self._epoch else None)
+        return alone
 
-    def _on_return(self, _channel: Any, method: Any, properties: Any, _body: bytes) -> None:
-        wanted = (properties.message_id, method.exchange, method.routing_key)
+    def returned(self, message_id: str | None, exchange: str, routing_key: str, returned: Returned) -> None:
+        """basic.return: the message's ack, which follows, will not mean that it is stored."""
+        wanted = (message_id, exchange, routing_key)
 
         def matches(future: PublishFuture) -> bool:
             message = future.message
             return (message.message_id, message.exchange, message.routing_key) == wanted
 
-        if not self._written.give_back(matches, Returned(method.reply_code, method.reply_text)):
-            _LOGGER.warning("a message was returned that nobody waits for: %s", properties.message_id)
+        if not self._written.give_back(matches, returned):
+            _LOGGER.warning("a message was returned that nobody waits for: %s", message_id)
 
-    def _on_answer(self, frame: Any) -> None:
-        method = frame.method
-        if method.NAME == "Basic.Ack":
-            self._settle(self._written.ack(method.delivery_tag, method.multiple))
-        else:
-            self._settle(self._written.nack(method.delivery_tag, method.multiple))
-
-    def _on_acks(self, acks: list[tuple[int, bool]]) -> None:
+    def acked(self, acks: list[tuple[int, bool]]) -> None:
+        """basic.ack, one or several: (delivery tag, multiple)."""
         for tag, multiple in acks:
             self._settle(self._written.ack(tag, multiple))
+
+    def nacked(self, delivery_tag: int, multiple: bool) -> None:
+        """basic.nack."""
+        self._settle(self._written.nack(delivery_tag, multiple))
 
     def _settle(self, settled: Settled[PublishFuture]) -> None:
         try:
@@ -269,7 +226,7 @@ class Publishing:
             raise
 
     def _give_outcomes(self, settled: Settled[PublishFuture]) -> None:
-        self._reopened = 0
+        self._confirms.worked()
         self._outcomes.confirmed(settled.acked)
         for future, returned in settled.returned:
             self._outcomes.returned(future, returned)
@@ -300,11 +257,11 @@ class Publishing:
 
     def _drain(self) -> None:
         self._awake = False
-        channel, connection = self._channel, self._connection
+        channel, connection = self._confirms.channel, self._connection
         if channel is None or connection is None:
             self._wait_for_connection()
             return
-        if self._impatient:
+        if self._patience.is_out:
             self._end_unwritten()
         while self._unsent and self._may_write(connection):
             batch = self._next_batch()
@@ -321,7 +278,7 @@ class Publishing:
             self._link.nudge()
 
     def _may_write(self, connection: Connection) -> bool:
-        if self._alone or self._link.blocked is not None or not connection.is_open or self._channel is None:
+        if self._alone or self._link.blocked is not None or not connection.is_open or self._confirms.channel is None:
             return False
         if connection.unwritten_bytes > _UNWRITTEN_MAX:
             if self._pause is None:
@@ -348,7 +305,7 @@ class Publishing:
             self._written.add(future)
         self._deadlines.watch(batch)
         pieces = [(future.message, future.header) for future in batch]
-        if self._fast:
+        if self._confirms.fast:
             wire.write_batch(connection, channel.channel_number, pieces)
         else:
             wire.publish_through_pika(channel, pieces)

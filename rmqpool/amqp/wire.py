@@ -1,7 +1,7 @@
 """Frames of a publish, marshalled with pika's own codec and joined so that a batch is one write.
 
-Uses two private names of pika's connection (``_adapter_emit_data``, ``_body_max_length``); when they are gone, messages go
-through pika's own ``basic_publish`` (AMQP 0-9-1, 2.3.5: method, header and body frames).
+Uses private names of pika's connection (``_adapter_emit_data``, ``_body_max_length``, ``_frame_buffer``); when one is gone,
+messages go through pika's own ``basic_publish`` (AMQP 0-9-1, 2.3.5: method, header and body frames).
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from rmqpool import (
     NackedError,
     Publisher,
     Queue,
+    UnknownOutcomeError,
 )
 from rmqpool.amqp.connection import Connection
 from rmqpool.amqp.consuming import Consuming
@@ -210,7 +211,7 @@ def test_error_in_the_publish_path_loses_no_waiter(
     [
         (Publishing, "_take_back"),
         (Publishing, "_sort_out"),
-        (Publishing, "_on_confirms_on"),
+        (Publishing, "channel_ready"),
         (Publishing, "link_up"),
         (Link, "_drop"),
     ],
@@ -225,6 +226,24 @@ def test_error_while_a_lost_connection_is_handled_loses_no_waiter(
     injected = RaisesOnce(monkeypatch, owner, name, "publish")
     all_on_their_way(tally, pool, queue_name, injected, then=lambda: _abort(pool))
     tally.verdict(vhost_url, queue_name)
+
+
+def test_error_that_hides_the_confirm_ends_a_message_that_may_not_be_written_again(
+    pool: ConnectionPool, monkeypatch: pytest.MonkeyPatch, vhost_url: str, queue_name: str
+) -> None:
+    """retry=False: its outcome is unknown, long before its deadline, and it is written once."""
+    tally = Tally(Publisher(pool, declare=[Queue(queue_name)], timeout=30, retry=False))
+    assert isinstance(tally.publish(queue_name), Confirmation)
+    injected = RaisesOnce(monkeypatch, Publishing, "_give_outcomes", "publish")
+    outcome = tally.submit(queue_name).outcome(timeout=10)
+
+    assert injected.raised.is_set()
+    assert isinstance(outcome, UnknownOutcomeError)
+    assert "an error inside rmqpool hid the confirm" in str(outcome)
+    assert outcome.attempts == 1
+    assert pool.flush(5)
+    verdict = tally.verdict(vhost_url, queue_name)
+    assert (verdict.confirmed, verdict.unknown, verdict.received, verdict.duplicates) == (1, 1, 2, 0)
 
 
 def all_on_their_way(

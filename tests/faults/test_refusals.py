@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -26,6 +26,7 @@ from rmqpool import (
 )
 from rmqpool.testing.proxy import FaultProxy
 from rmqpool.testing.rabbitmq import RabbitMQNode
+from rmqpool.testing.services import private_rabbitmq
 
 
 @pytest.fixture
@@ -33,6 +34,13 @@ def pool(vhost_url: str) -> Iterator[ConnectionPool]:
     """A pool on the test's own vhost."""
     with open_pool(vhost_url, timeout=10) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def narrow_broker() -> Iterator[RabbitMQNode]:
+    """A broker that takes small frames and small messages only."""
+    with private_rabbitmq({"frame_max": "8192", "max_message_size": "65536"}) as node:
+        yield node
 
 
 # Row 9: publish to a missing exchange
@@ -204,10 +212,10 @@ def test_what_is_too_large_is_refused_before_anything_is_written(
 
 
 def test_headers_over_the_frame_that_the_broker_negotiates_are_refused(
-    broker_factory: Callable[..., RabbitMQNode], queue_name: str
+    narrow_broker: RabbitMQNode, queue_name: str
 ) -> None:
     """A broker with a smaller frame_max than ours decides what fits; headers over it never reach its wire."""
-    node = broker_factory({"frame_max": "8192"})
+    node = narrow_broker
     with FaultProxy((node.host, node.port)) as proxy, open_pool(node.amqp_url(port=proxy.port), timeout=10) as pool:
         pool.open()
         tally = Tally(Publisher(pool, declare=[Queue(queue_name)]))
@@ -225,11 +233,9 @@ def test_headers_over_the_frame_that_the_broker_negotiates_are_refused(
         assert pool.stats().publish[0].epoch == 1
 
 
-def test_body_over_the_brokers_own_limit_harms_nobody_else(
-    broker_factory: Callable[..., RabbitMQNode], queue_name: str
-) -> None:
+def test_body_over_the_brokers_own_limit_harms_nobody_else(narrow_broker: RabbitMQNode, queue_name: str) -> None:
     """A broker that takes less than we know of refuses that message by name (406); everything in flight is stored."""
-    node = broker_factory({"max_message_size": "65536"})
+    node = narrow_broker
     with open_pool(node.amqp_url(), timeout=10) as pool:
         tally = Tally(Publisher(pool, declare=[Queue(queue_name)]))
         for _ in range(20):

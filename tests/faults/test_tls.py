@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trustme
 
-from faults.harness import Events, Waiter, drain, judge, open_pool, publish_recorded, until
+from faults.harness import Events, Waiter, drain, judge, open_pool, publish_recorded
 from rmqpool import Publisher, Queue
 from rmqpool.amqp.link import LinkEvent
 from rmqpool.errors import ConnectionFailedError, TLSError
@@ -130,11 +130,6 @@ def test_publishing_works_over_tls(tls_broker: RabbitMQNode, authority: Authorit
             assert len(_take(channel, queue_name).body) == 10
             large = _take(channel, queue_name)
             assert (large.message_id, len(large.body)) == ("5-MB", 5_000_000)
-    until(lambda: not _ours(tls_broker), "the broker to see that every connection was closed")
-
-
-def _ours(node: RabbitMQNode) -> list[Any]:
-    return [row for row in node.list_connections() if row["user_provided_name"]]
 
 
 def _take(channel: Any, queue: str) -> Any:

@@ -1,6 +1,5 @@
 """What a leased channel promises: pika's own method names as blocking calls that answer, raise, and never hang."""
 
-import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -12,7 +11,6 @@ from rmqpool import (
     ConfigurationError,
     ConnectionPool,
     LeasedChannel,
-    LeaseReleasedError,
     MessageError,
     MessageTooLargeError,
     NackedError,
@@ -164,132 +162,6 @@ def test_a_user_without_the_right_is_refused(broker: RabbitMQNode, vhost: str, m
         channel.queue_declare("orders")
     pool.close()
     broker.delete_user("looker")
-
-
-# Getting and settling
-
-
-def test_get_takes_messages_in_turn_and_none_from_an_empty_queue(
-    channel: LeasedChannel, queue: str, holds_nothing: Callable[[str], None]
-) -> None:
-    """With everything that the message carries."""
-    fill(channel, queue, b"a", b"b")
-    first, second = channel.basic_get(queue), channel.basic_get(queue)
-    assert first is not None
-    assert second is not None
-    assert [first.body, second.body] == [b"a", b"b"]
-    assert (first.queue, first.routing_key, first.redelivered, first.headers) == (queue, queue, False, {})
-    assert channel.basic_get(queue) is None
-    channel.basic_ack(second.delivery_tag, multiple=True)
-    holds_nothing(queue)
-
-
-def test_a_delivery_settles_itself_once(
-    channel: LeasedChannel, queue: str, holds_nothing: Callable[[str], None]
-) -> None:
-    """A second time is False, and nothing is sent that would close the channel."""
-    fill(channel, queue, b"a")
-    delivery = channel.basic_get(queue)
-    assert delivery is not None
-    assert delivery.ack() is True
-    assert delivery.ack() is False
-    assert delivery.nack() is False
-    assert delivery.settled == "ack"
-    holds_nothing(queue)
-
-
-@pytest.mark.parametrize("settle", ["basic_nack", "basic_reject"])
-def test_what_is_refused_goes_back(channel: LeasedChannel, queue: str, settle: str) -> None:
-    """Marked as redelivered; without requeue it is gone."""
-    fill(channel, queue, b"a")
-    delivery = channel.basic_get(queue)
-    assert delivery is not None
-    getattr(channel, settle)(delivery.delivery_tag, requeue=True)
-    delivery = channel.basic_get(queue)
-    assert delivery is not None
-    assert delivery.redelivered
-    getattr(channel, settle)(delivery.delivery_tag, requeue=False)
-    assert channel.basic_get(queue) is None
-
-
-def test_acknowledging_twice_raises_and_spares_the_channel(
-    channel: LeasedChannel, queue: str, holds_nothing: Callable[[str], None]
-) -> None:
-    """The broker would answer with 406, and give back everything that is unacknowledged."""
-    fill(channel, queue, b"a", b"b")
-    first, second = channel.basic_get(queue), channel.basic_get(queue)
-    assert first is not None
-    assert second is not None
-    channel.basic_ack(first.delivery_tag)
-    for wrong in (
-        lambda: channel.basic_ack(first.delivery_tag),
-        lambda: channel.basic_nack(first.delivery_tag),
-        lambda: channel.basic_reject(99),
-        lambda: channel.basic_ack(99, multiple=True),
-    ):
-        with pytest.raises(LeaseReleasedError, match="Nothing was sent"):
-            wrong()
-    channel.basic_ack(second.delivery_tag)
-    holds_nothing(queue)
-
-
-def test_zero_and_multiple_acknowledges_everything(
-    channel: LeasedChannel, queue: str, holds_nothing: Callable[[str], None]
-) -> None:
-    """As AMQP says; with nothing left it is an error."""
-    fill(channel, queue, b"a", b"b", b"c")
-    assert all(channel.basic_get(queue) for _ in range(3))
-    channel.basic_ack(0, multiple=True)
-    with pytest.raises(LeaseReleasedError):
-        channel.basic_ack(0, multiple=True)
-    holds_nothing(queue)
-
-
-@pytest.fixture
-def busy_switching() -> Iterator[None]:
-    """Threads change places as often as CPython lets them, so that races happen."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
-
-
-def test_one_delivery_acknowledged_by_many_threads_is_acknowledged_once(
-    busy_switching: None, channel: LeasedChannel, queue: str
-) -> None:
-    """The channel lives, whoever wins."""
-    for _ in range(20):
-        fill(channel, queue, b"a")
-        delivery = channel.basic_get(queue)
-        assert delivery is not None
-        barrier, answers = threading.Barrier(4), list[bool]()
-
-        def ack(
-            delivery: object = delivery, barrier: threading.Barrier = barrier, answers: list[bool] = answers
-        ) -> None:
-            barrier.wait(5)
-            answers.append(delivery.ack())  # type: ignore[attr-defined]
-
-        threads = [threading.Thread(target=ack) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(5)
-        assert sorted(answers) == [False, False, False, True]
-    assert channel.is_open
-
-
-def test_what_was_not_acknowledged_comes_back_after_release(pool: ConnectionPool, queue_name: str) -> None:
-    """And a settlement after release is stale: False."""
-    with pool.channel() as channel:
-        channel.queue_declare(queue_name)
-        fill(channel, queue_name, b"a")
-        delivery = channel.basic_get(queue_name)
-    assert delivery is not None
-    assert delivery.ack() is False
-    with pool.channel() as channel:
-        again = wait_until(lambda: channel.basic_get(queue_name, auto_ack=True), "the message", timeout=5)
-        assert again.redelivered
 
 
 # Publishing

@@ -1,4 +1,4 @@
-"""Real webhook deliveries pass through publisher and worker unchanged; made-up ones of the same shapes where there are none."""
+"""Real webhook deliveries pass through publisher and worker unchanged, and so do made-up ones of the same shapes."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def recorded() -> list[bytes]:
     return [line[line.index(mark) + len(mark) : line.rindex(b"}")] for line in lines]
 
 
-@pytest.fixture(scope="module")
-def payloads() -> list[bytes]:
-    """270 JSON documents."""
-    documents = recorded() if RECORDED.exists() else made_up()
+@pytest.fixture(scope="module", params=["made-up", *(["recorded"] if RECORDED.exists() else [])])
+def payloads(request: pytest.FixtureRequest) -> list[bytes]:
+    """270 JSON documents: made up here, and the recorded ones where they are there."""
+    documents = recorded() if request.param == "recorded" else made_up()
     assert len(documents) == 270
     assert all(isinstance(json.loads(document), dict) for document in documents)
     return documents

@@ -9,7 +9,14 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from rmqpool.errors import CallTimeoutError, NotSentError, PublishError, UnknownOutcomeError, UnroutableError
+from rmqpool.errors import (
+    CallTimeoutError,
+    ConfigurationError,
+    NotSentError,
+    PublishError,
+    UnknownOutcomeError,
+    UnroutableError,
+)
 from rmqpool.future import QUEUED, WRITTEN, PublishFuture
 from rmqpool.message import Confirmation, Message
 
@@ -19,8 +26,9 @@ CONFIRMED = Confirmation("id-1", "", "orders", 1)
 class Owner:
     """Holds messages that were not written, as the engine does."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_io_thread: bool = False) -> None:
         self.lock = threading.Lock()
+        self.on_io_thread = on_io_thread
 
     def withdraw(self, future: PublishFuture) -> bool:
         with self.lock:
@@ -124,6 +132,15 @@ def test_a_silent_engine_ends_as_unknown_if_it_was_written(monkeypatch: pytest.M
     with pytest.raises(UnknownOutcomeError, match="I/O thread did not answer") as caught:
         future.result()
     assert caught.value.attempts == 1
+
+
+def test_the_io_thread_never_waits_for_itself() -> None:
+    """A callback that waits for another message is told at once; an outcome that is there can be asked for."""
+    future = make(seconds=30, owner=Owner(on_io_thread=True))
+    with pytest.raises(ConfigurationError, match="inside a callback"):
+        future.result()
+    future.resolve(CONFIRMED)
+    assert future.result() is CONFIRMED
 
 
 def test_an_unwritten_message_can_be_withdrawn() -> None:

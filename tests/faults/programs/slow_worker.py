@@ -1,6 +1,6 @@
 """A worker whose jobs take as long as the environment says; each writes down that it began, and that it ended.
 
-    JOBS_QUEUE, JOBS_FILE, JOBS_SECONDS
+JOBS_QUEUE, JOBS_FILE, JOBS_SECONDS
 """
 
 from __future__ import annotations

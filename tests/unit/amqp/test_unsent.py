@@ -13,6 +13,8 @@ LARGE = 10**6
 class Owner:
     """Withdraws as the engine does."""
 
+    on_io_thread = False
+
     def __init__(self, unsent: Unsent) -> None:
         self.unsent = unsent
 

@@ -1,0 +1,112 @@
+"""The one confirm channel of a publish connection: opened, put into confirm mode, opened again after it was closed.
+
+At most one is open or being opened at a time; what another one still says is ignored. I/O thread only.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from rmqpool.amqp import wire
+from rmqpool.amqp.connection import Connection
+from rmqpool.amqp.failures import close_reason
+from rmqpool.amqp.link import Link
+from rmqpool.core.backoff import Backoff
+from rmqpool.core.confirms import Returned
+
+__all__ = ["ConfirmChannel", "ConfirmListener"]
+
+_LOGGER = logging.getLogger("rmqpool")
+_REOPEN_BACKOFF = Backoff(0.05, 2.0)
+
+
+class ConfirmListener(Protocol):
+    """Hears what the broker says on the channel."""
+
+    def channel_ready(self) -> None: ...
+    def channel_closed(self, code: int, text: str) -> bool:
+        """True if the close was expected (one suspect was on its way, alone): the next channel opens without a pause."""
+        ...
+
+    def returned(self, message_id: str | None, exchange: str, routing_key: str, returned: Returned) -> None: ...
+    def acked(self, acks: list[tuple[int, bool]]) -> None: ...
+    def nacked(self, delivery_tag: int, multiple: bool) -> None: ...
+
+
+class ConfirmChannel:
+    """``channel`` is pika's, None until confirms are on. ``fast``: batches are written, and acks read, by our own code."""
+
+    def __init__(
+        self, link: Link, listener: ConfirmListener, random_fraction: Callable[[], float] = random.random
+    ) -> None:
+        self.channel: Any = None
+        self.fast = False
+        self._link = link
+        self._listener = listener
+        self._random = random_fraction
+        self._connection: Connection | None = None
+        self._opening: Any = None  # from its channel.open on
+        self._closes = 0  # in a row, without an answer in between
+
+    def open(self, connection: Connection) -> None:
+        """Open it on a connection that is up."""
+        self._connection = connection
+        self._open()
+
+    def forget(self) -> None:
+        """The connection is gone."""
+        self._connection = self.channel = self._opening = None
+        self._closes = 0
+
+    def worked(self) -> None:
+        """The broker answered a publish: the next close is a first one again."""
+        self._closes = 0
+
+    def _open(self) -> None:
+        connection = self._connection
+        if connection is None or not connection.is_open or self._opening is not None:
+            return
+        self._opening = connection.channel(on_open_callback=self._link.contained(self._on_open))
+        self._opening.add_on_close_callback(self._link.contained(self._on_closed))
+
+    def _on_open(self, channel: Any) -> None:
+        contained = self._link.contained
+        channel.add_on_return_callback(contained(self._on_return))
+        channel.confirm_delivery(contained(self._on_answer), callback=contained(lambda _: self._on_confirms(channel)))
+
+    def _on_confirms(self, channel: Any) -> None:
+        if channel is not self._opening or self._connection is None:
+            return
+        self.channel = channel
+        self.fast = wire.has_fast_path(self._connection)
+        if self.fast:
+            self._connection.on_acks = self._link.contained(self._listener.acked)
+            self._connection.ack_channel = channel.channel_number
+        self._listener.channel_ready()
+
+    def _on_closed(self, channel: Any, reason: BaseException) -> None:
+        connection = self._connection
+        if channel is not self._opening or connection is None or not connection.is_open:
+            return  # the link says so too
+        self.channel = self._opening = None
+        connection.ack_channel = 0
+        code, text = close_reason(reason)
+        _LOGGER.warning("the publish channel of %s was closed: %s %s", self._link.name, code, text)
+        expected = self._listener.channel_closed(code, text)
+        self._closes += 1
+        delay = 0.0 if expected or self._closes == 1 else _REOPEN_BACKOFF.delay(self._closes, self._random())
+        self._link.call_later(delay, lambda: self._open() if connection is self._connection else None)
+
+    def _on_return(self, _channel: Any, method: Any, properties: Any, _body: bytes) -> None:
+        returned = Returned(method.reply_code, method.reply_text)
+        self._listener.returned(properties.message_id, method.exchange, method.routing_key, returned)
+
+    def _on_answer(self, frame: Any) -> None:
+        method = frame.method
+        if method.NAME == "Basic.Ack":
+            self._listener.acked([(method.delivery_tag, method.multiple)])
+        else:
+            self._listener.nacked(method.delivery_tag, method.multiple)
