@@ -39,10 +39,7 @@ def judge_channel_close(code: int, text: str, exchanges: Sequence[str], alone: b
         return Blame(innocents=everyone)
     found = _EXCHANGE.search(text)
     named = found.group("name") if found else None
-    if named is None:
-        suspects = everyone
-    else:
-        suspects = tuple(index for index in everyone if exchanges[index] == named) or everyone
+    suspects = tuple(index for index in everyone if exchanges[index] == named) or everyone
     if len(suspects) == 1 and (alone or named is not None):
         return Blame(culprits=suspects, innocents=tuple(index for index in everyone if index not in suspects))
     return Blame(suspects=suspects, innocents=tuple(index for index in everyone if index not in set(suspects)))

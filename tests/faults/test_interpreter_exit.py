@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import pytest
 
@@ -64,7 +65,7 @@ def test_dead_broker_at_the_end_is_no_reason_to_hang(broker: RabbitMQNode, queue
         with start_program("exit", url, queue_name, "wait") as process:
             assert process.stdin is not None
             assert process.stdout is not None
-            lines = []
+            lines: list[dict[str, Any]] = []
             while not lines or lines[-1]["kind"] != "ready":
                 lines.append(json.loads(process.stdout.readline()))
             if fault == "silent":

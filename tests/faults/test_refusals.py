@@ -27,6 +27,7 @@ from rmqpool import (
 from rmqpool.testing.proxy import FaultProxy
 from rmqpool.testing.rabbitmq import RabbitMQNode
 from rmqpool.testing.services import private_rabbitmq
+from rmqpool.topology import Topology
 
 
 @pytest.fixture
@@ -110,7 +111,11 @@ def test_unbound_keys_come_back_and_the_others_are_stored(
     pool: ConnectionPool, vhost_url: str, queue_name: str
 ) -> None:
     """Among messages that are routed, those that no binding takes come back, naming exchange and routing key."""
-    topology = [Exchange("events", type="topic"), Queue(queue_name), Binding("events", queue_name, "order.*")]
+    topology: list[Topology] = [
+        Exchange("events", type="topic"),
+        Queue(queue_name),
+        Binding("events", queue_name, "order.*"),
+    ]
     tally = Tally(Publisher(pool, declare=topology))
     for number in range(100):
         tally.submit("invoice.created" if number % 10 == 0 else "order.created", exchange="events")

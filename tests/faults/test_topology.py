@@ -123,8 +123,7 @@ def test_queue_replaced_while_running_does_not_stop_the_publisher(
         open_pool(broker.amqp_url(vhost=vhost, port=proxy.port)) as pool,
     ):
         tally = Tally(Publisher(pool, declare=[Queue(queue_name)]))
-        before = tally.submit(queue_name)
-        assert before.result()
+        assert isinstance(tally.publish(queue_name), Confirmation)
         drain(url, queue_name, tally.checker)
         broker.delete_queue(queue_name, vhost)
         with open_pool(url) as other:
