@@ -63,7 +63,9 @@ def shorten(text: str, size: int, *, middle: bool = False) -> str:
     if not middle:
         return encoded[:left].decode(errors="ignore") + _CUT
     tail = left * 2 // 3  # the end of a traceback names the error
-    return encoded[: left - tail].decode(errors="ignore") + _CUT + encoded[len(encoded) - tail :].decode(errors="ignore")
+    return (
+        encoded[: left - tail].decode(errors="ignore") + _CUT + encoded[len(encoded) - tail :].decode(errors="ignore")
+    )
 
 
 def _clean(text: str) -> str:

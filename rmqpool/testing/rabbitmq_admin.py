@@ -103,7 +103,8 @@ class RabbitMQAdmin(ABC):
             f'Name = {_binary(name)}, length([rabbit_networking:close_connection(P, "{_escape(reason)}")'
             " || [{pid, P}, {name, N}, {client_properties, T}]"
             " <- rabbit_networking:connection_info_all([pid, name, client_properties]),"
-            ' N =:= Name orelse rabbit_misc:table_lookup(T, <<"connection_name">>) =:= {longstr, Name}])'
+            " N =:= Name orelse (is_list(T)"  # it is none yet during the handshake
+            ' andalso rabbit_misc:table_lookup(T, <<"connection_name">>) =:= {longstr, Name})])'
         )
         if not found:
             raise ServicesError(f"{self!r} has no connection named {name!r}.")

@@ -95,9 +95,7 @@ async def test_blocked_broker_never_blocks_the_loop(private_broker: RabbitMQNode
         await publisher.publish(queue_name, b"before")
         private_broker.raise_memory_alarm()
         try:
-            outcomes = asyncio.gather(
-                *(publisher.publish(queue_name, b"x") for _ in range(20)), return_exceptions=True
-            )
+            outcomes = asyncio.gather(*(publisher.publish(queue_name, b"x") for _ in range(20)), return_exceptions=True)
             async for gap in ticking():
                 assert gap < 0.5, "the event loop was blocked"
                 if outcomes.done():

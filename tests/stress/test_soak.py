@@ -122,11 +122,15 @@ def test_a_broker_killed_again_and_again_loses_nothing_and_leaks_nothing(
                 stop.wait(min(KILL_EVERY, SECONDS / 4))  # the time between two faults
                 private_broker.kill()
                 private_broker.start()
-                wait_until(lambda: consumer.is_ready and pool.stats().publish[0].blocked is None, "recovery", timeout=30)
+                wait_until(
+                    lambda: consumer.is_ready and pool.stats().publish[0].blocked is None, "recovery", timeout=30
+                )
                 wait_until(lambda: pool.stats().unconfirmed < 100, "the backlog to go out", timeout=30)
                 footprints.append(Footprint())
             soak.stop()
-            wait_until(lambda: not any(account.lost() for account in soak.accounts), "every confirmed message", timeout=60)
+            wait_until(
+                lambda: not any(account.lost() for account in soak.accounts), "every confirmed message", timeout=60
+            )
     sent = sum(account.sent for account in soak.accounts)
     outcomes = {key: sum(a.outcomes.get(key, 0) for a in soak.accounts) for a in soak.accounts for key in a.outcomes}
     duplicates = sum(account.duplicates() for account in soak.accounts)
