@@ -25,7 +25,9 @@ class Deadlines:
 
     def watch(self, futures: Iterable[PublishFuture]) -> None:
         """Fire at the earliest of these deadlines, unless it fires earlier anyway."""
-        earliest = min((future.deadline for future in futures), default=_NEVER)
+        earliest = self._at
+        for future in futures:
+            earliest = min(earliest, future.deadline)
         if earliest >= self._at:
             return
         if self._timer is not None:

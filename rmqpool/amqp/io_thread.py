@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pika.adapters.select_connection import IOLoop
 from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
 
+from rmqpool.amqp.bell import Bell
+
 __all__ = ["IOThread", "Timer"]
 
 _LOGGER = logging.getLogger("rmqpool")
@@ -48,6 +50,7 @@ class IOThread:
         self.loop = IOLoop()
         self._on_fault = on_fault
         self._posted: deque[Callable[[], None]] = deque()
+        self._bell = Bell(self._run_posted)
         self._woken = False
         self._stopping = False
         self._ended = False  # nothing that is posted from here on is run by the thread
@@ -73,6 +76,7 @@ class IOThread:
         return threading.current_thread() is self._thread
 
     def start(self) -> None:
+        self._bell.hang(self.loop)
         self._thread.start()
 
     def post(self, function: Callable[[], None]) -> bool:
@@ -85,7 +89,7 @@ class IOThread:
             return not self._take_back(function)
         if not self._woken:
             self._woken = True
-            self.loop.add_callback_threadsafe(self._run_posted)
+            self._bell.ring()
         return True
 
     def abandon_after_fork(self) -> None:
@@ -138,6 +142,7 @@ class IOThread:
                 self._report(error)
         self._ended = True
         self._drain_at_end()
+        self._bell.take_down()
         self.loop.close()
 
     def _replace_loop(self) -> None:
@@ -146,7 +151,7 @@ class IOThread:
             broken.close()
         except Exception:
             _LOGGER.warning("pika's broken I/O loop could not be closed", exc_info=True)
-        self.loop.add_callback_threadsafe(self._run_posted)
+        self._bell.hang(self.loop)
 
     def _report(self, error: BaseException) -> None:
         try:
@@ -160,7 +165,7 @@ class IOThread:
             self.run_contained(self._posted.popleft())
         if self._posted and not self._woken:
             self._woken = True
-            self.loop.add_callback_threadsafe(self._run_posted)
+            self._bell.ring()
 
     def _drain_at_end(self) -> None:
         while self._posted:

@@ -255,7 +255,6 @@ class Link:
 
     def _on_connected(self, connection: Connection) -> None:
         self._connection = connection
-        connection.read_in_one_go()
         connection.add_on_close_callback(self.contained(self._on_lost))
         connection.add_on_connection_blocked_callback(self.contained(self._on_blocked))
         connection.add_on_connection_unblocked_callback(self.contained(self._on_unblocked))
