@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Unpack
 
 from rmqpool.amqp.publishing import Publishing
-from rmqpool.errors import MessageError, NotSentError, PublishError
+from rmqpool.errors import NotSentError, PublishError
 from rmqpool.future import PublishFuture
 from rmqpool.message import Confirmation, Message, PublishReport
 from rmqpool.pool import ConnectionPool
@@ -83,11 +83,7 @@ class AsyncPublisher:
         publisher = self._publisher
         deadline = time.monotonic() + publisher.timeout_of(options)
         retry = publisher.retry_of(options)
-        if options.get("message_id") is not None:
-            raise MessageError(
-                "publish_many gives each message an id of its own: leave message_id out", field="message_id"
-            )
-        prepared = [publisher.prepare(exchange, queue, body, options) for body in bodies]
+        prepared = publisher.prepare_many(exchange, queue, bodies, options)
         await self._ensure_declared(deadline)
         inbox = self._loop_inbox()
         waiting: list[asyncio.Future[Confirmation]] = []

@@ -22,7 +22,13 @@ def connection_settings(
         "connection_name": name or None,
     }
     given = {field: value for field, value in overrides.items() if value is not None}
-    return parse_url(url, **given) if isinstance(url, str) else dataclasses.replace(url, **given)
+    if isinstance(url, str):
+        return parse_url(url, **given)
+    if not isinstance(url, ConnectionSettings):
+        raise ConfigurationError(
+            f"a pool needs a URL (amqp://user:password@host/vhost) or ConnectionSettings, not {type(url).__name__}"
+        )
+    return dataclasses.replace(url, **given)
 
 
 def whole_number(name: str, value: int) -> int:

@@ -25,7 +25,7 @@ from rmqpool.message import Confirmation, Message, PublishReport
 from rmqpool.pool import ConnectionPool
 from rmqpool.preparation import prepare_message
 from rmqpool.settings import ConnectionSettings
-from rmqpool.topology import Topology
+from rmqpool.topology import Binding, Exchange, Queue, Topology
 
 __all__ = ["MessageOptions", "Publisher"]
 
@@ -79,6 +79,8 @@ class Publisher:
         retry: bool = True,
         max_message_size: int | None = None,
     ) -> None:
+        if isinstance(declare, Queue | Exchange | Binding):
+            raise ConfigurationError(f"declare takes a list: declare=[{type(declare).__name__}(…)]")
         self._owns_pool = not isinstance(pool, ConnectionPool)
         self.pool = pool if isinstance(pool, ConnectionPool) else ConnectionPool(pool)
         self._topology = tuple(declare)
@@ -152,11 +154,7 @@ class Publisher:
         """
         deadline = time.monotonic() + self.timeout_of(options)
         retry = self.retry_of(options)
-        if options.get("message_id") is not None:
-            raise MessageError(
-                "publish_many gives each message an id of its own: leave message_id out", field="message_id"
-            )
-        prepared = [self.prepare(exchange, queue, body, options) for body in bodies]
+        prepared = self.prepare_many(exchange, queue, bodies, options)
         self.ensure_declared(deadline)
         futures: list[PublishFuture | NotSentError] = []
         engine = self.pool.publishing()
@@ -211,6 +209,9 @@ class Publisher:
         """Check everything and encode: the message and its encoded properties. Raises MessageError."""
         if self._closed:
             raise PoolClosedError("the publisher is closed: make a new one")
+        if not exchange and not isinstance(routing_key, str):
+            kind = type(routing_key).__name__
+            raise MessageError(f"queue must be a text, the name of a queue, not {kind}", field="queue")
         limit = self._max_message_size or self._find_out_limit()
         try:
             message = prepare_message(
@@ -224,6 +225,22 @@ class Publisher:
         except TypeError as error:
             raise _unknown_option(options) or error from None
         return message, encode_properties(message, self._frame_max)
+
+    def prepare_many(
+        self, exchange: str, routing_key: str, bodies: Iterable[object], options: MessageOptions
+    ) -> list[tuple[Message, bytes]]:
+        """As :meth:`prepare`, for every body: all of them are checked before the first is written."""
+        if isinstance(bodies, str | bytes | bytearray | memoryview | Mapping):
+            raise MessageError(
+                f"publish_many takes a list of bodies, not one {type(bodies).__name__}: its parts would be messages of "
+                "their own; publish() sends one",
+                field="bodies",
+            )
+        if options.get("message_id") is not None:
+            raise MessageError(
+                "publish_many gives each message an id of its own: leave message_id out", field="message_id"
+            )
+        return [self.prepare(exchange, routing_key, body, options) for body in bodies]
 
     def ensure_declared(self, deadline: float) -> None:
         """Declare the publisher's topology once, before its first message."""

@@ -372,3 +372,24 @@ def test_closing_under_many_publishers_leaves_nobody_behind(make_pool: MakePool,
         thread.join(5)
     assert time.monotonic() - began < 6
     assert len(ended) == 16
+
+
+@pytest.mark.parametrize("bodies", ["abc", b"abc", {"id": 7}], ids=["text", "bytes", "dict"])
+def test_publish_many_refuses_one_body_instead_of_a_list(bodies: object) -> None:
+    """Three letters are not three messages; nothing is opened for the mistake."""
+    publisher = Publisher(ConnectionPool("amqp://guest:guest@127.0.0.1:1/"))
+    with pytest.raises(MessageError, match="takes a list of bodies") as refused:
+        publisher.publish_many("orders", bodies)  # type: ignore[arg-type]
+    assert refused.value.field == "bodies"
+    assert publisher.pool.stats().connections == ()
+
+
+def test_wrong_arguments_are_told_in_the_callers_words() -> None:
+    """A queue that is no text, a lone Queue in declare, a pool that is none."""
+    publisher = Publisher(ConnectionPool("amqp://guest:guest@127.0.0.1:1/"))
+    with pytest.raises(MessageError, match="queue must be a text"):
+        publisher.publish(Queue("orders"), 1)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"declare=\[Queue"):
+        Publisher("amqp://guest:guest@127.0.0.1:1/", declare=Queue("orders"))  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="needs a URL"):
+        Publisher(None)  # type: ignore[arg-type]

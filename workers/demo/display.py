@@ -46,7 +46,7 @@ class Display:
 
     def _rows(self) -> list[tuple[str, Rate]]:
         handled = [(f"handled by worker {number}", rate) for number, rate in self._score.handled.items()]
-        return [("sent", self._score.sent), ("confirmed", self._score.confirmed), *handled]
+        return [("submitted", self._score.sent), ("confirmed", self._score.confirmed), *handled]
 
     def _rates(self) -> Table:
         table = Table(title="orders through RabbitMQ")
