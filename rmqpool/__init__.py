@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 from rmqpool.version import __version__
 
 if TYPE_CHECKING:
+    from rmqpool.amqp.link_values import LinkEvent, LinkState, LinkStatus
     from rmqpool.async_publisher import AsyncPublisher
     from rmqpool.config import Settings, load_settings
-    from rmqpool.consumer import Consumer
+    from rmqpool.consumer import Consumer, ConsumerEvent, ConsumerStatus
     from rmqpool.errors import (
         AccessRefusedError,
         AuthenticationError,
         CallTimeoutError,
         ChannelClosedError,
+        ChannelLimitError,
         ConfigurationError,
         ConnectionFailedError,
         ConnectionLostError,
@@ -47,14 +49,15 @@ if TYPE_CHECKING:
     )
     from rmqpool.future import PublishFuture
     from rmqpool.lease import LeasedChannel
+    from rmqpool.lease_topology import QueueDeclared
     from rmqpool.message import Confirmation, Delivery, Message, Outcome, PublishReport
     from rmqpool.pool import ConnectionPool
     from rmqpool.pool_stats import PoolStats
-    from rmqpool.publisher import Publisher
+    from rmqpool.publisher import MessageOptions, Publisher
     from rmqpool.settings import ConnectionSettings, Secret, TLSSettings
-    from rmqpool.topology import Binding, Exchange, Queue
+    from rmqpool.topology import Binding, Exchange, Queue, Topology
     from rmqpool.urls import parse_url
-    from rmqpool.worker import Reject, Retry, Worker
+    from rmqpool.worker import Reject, Retry, Worker, WorkerStats
 
 __all__ = [
     # publishing and consuming
@@ -68,16 +71,26 @@ __all__ = [
     "Reject",
     "Retry",
     "Worker",
+    # what they tell
+    "ConsumerEvent",
+    "ConsumerStatus",
+    "LinkEvent",
+    "LinkState",
+    "LinkStatus",
+    "QueueDeclared",
+    "WorkerStats",
     # what travels
     "Confirmation",
     "Delivery",
     "Message",
+    "MessageOptions",
     "Outcome",
     "PublishReport",
     # topology
     "Binding",
     "Exchange",
     "Queue",
+    "Topology",
     # settings
     "ConnectionSettings",
     "Secret",
@@ -90,6 +103,7 @@ __all__ = [
     "AuthenticationError",
     "CallTimeoutError",
     "ChannelClosedError",
+    "ChannelLimitError",
     "ConfigurationError",
     "ConnectionFailedError",
     "ConnectionLostError",
@@ -123,19 +137,21 @@ __all__ = [
 ]
 
 _MODULES = {
+    "amqp.link_values": ("LinkEvent", "LinkState", "LinkStatus"),
     "async_publisher": ("AsyncPublisher",),
     "config": ("Settings", "load_settings"),
-    "consumer": ("Consumer",),
+    "consumer": ("Consumer", "ConsumerEvent", "ConsumerStatus"),
     "future": ("PublishFuture",),
     "lease": ("LeasedChannel",),
+    "lease_topology": ("QueueDeclared",),
     "message": ("Confirmation", "Delivery", "Message", "Outcome", "PublishReport"),
     "pool": ("ConnectionPool",),
     "pool_stats": ("PoolStats",),
-    "publisher": ("Publisher",),
+    "publisher": ("MessageOptions", "Publisher"),
     "settings": ("ConnectionSettings", "Secret", "TLSSettings"),
-    "topology": ("Binding", "Exchange", "Queue"),
+    "topology": ("Binding", "Exchange", "Queue", "Topology"),
     "urls": ("parse_url",),
-    "worker": ("Reject", "Retry", "Worker"),
+    "worker": ("Reject", "Retry", "Worker", "WorkerStats"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -6,26 +6,29 @@ Futures are resolved by one ``call_soon_threadsafe`` a batch and loop, not one a
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Iterable
-from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Unpack
 
-from rmqpool.amqp.publishing import Publishing
-from rmqpool.errors import NotSentError, PublishError
+from rmqpool.errors import NotSentError, PoolClosedError, PublishError
 from rmqpool.future import PublishFuture
 from rmqpool.message import Confirmation, Message, PublishReport
 from rmqpool.pool import ConnectionPool
-from rmqpool.publisher import MessageOptions, Publisher, window_full
+from rmqpool.publisher import MessageOptions, Publisher, closed_under, window_full
 from rmqpool.settings import ConnectionSettings
 from rmqpool.topology import Topology
+from rmqpool.window import Window
 
 __all__ = ["AsyncPublisher"]
 
 Outcome = Confirmation | PublishError
+
+_GRACE = 2.1  # seconds after the deadline: a PublishFuture then speaks for an I/O thread that did not
+_SHORTEST = 0.01  # seconds between two looks for what is overdue
 
 
 class AsyncPublisher:
@@ -86,12 +89,15 @@ class AsyncPublisher:
         prepared = publisher.prepare_many(exchange, queue, bodies, options)
         await self._ensure_declared(deadline)
         inbox = self._loop_inbox()
+        self.pool.publishing()  # a pool that is closed already is an error of the call, not of each message
         waiting: list[asyncio.Future[Confirmation]] = []
         for message, header in prepared:
             try:
                 future = await self._hand_over(message, header, deadline, retry)
             except NotSentError as error:
                 waiting.append(inbox.failed(error))
+            except PoolClosedError as error:
+                waiting.append(inbox.failed(closed_under(message, error)))
             else:
                 waiting.append(inbox.awaitable(future))
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
@@ -126,29 +132,10 @@ class AsyncPublisher:
         size = len(message.body) + len(header)
         while True:
             engine = self.pool.publishing()
-            if engine.window.try_enter(size):
+            if engine.window.try_enter(size) or await _enter(engine.window, size, deadline):
                 return engine.submit(message, header, deadline, retry)
-            if engine.closed:
-                continue
-            if not await self._space(engine, deadline):
+            if not engine.closed:
                 raise window_full(message, self.pool)
-
-    async def _space(self, engine: Publishing, deadline: float) -> bool:
-        """Wait until something left the window; False at the deadline."""
-        loop = asyncio.get_running_loop()
-        space = asyncio.Event()
-
-        def wake() -> None:
-            with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits there any longer
-                loop.call_soon_threadsafe(space.set)
-
-        engine.window.call_on_space(wake)
-        try:
-            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                await space.wait()
-        except TimeoutError:
-            return False
-        return True
 
     def _loop_inbox(self) -> _LoopInbox:
         loop = asyncio.get_running_loop()
@@ -162,13 +149,19 @@ class _LoopInbox:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self._open: dict[PublishFuture, asyncio.Future[Confirmation]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf  # monotonic
         self._arrived: deque[tuple[asyncio.Future[Confirmation], PublishFuture]] = deque()
         self._woken = False
 
     def awaitable(self, future: PublishFuture) -> asyncio.Future[Confirmation]:
         """An asyncio future with the same outcome; cancelling it withdraws an unwritten message."""
         awaitable: asyncio.Future[Confirmation] = self.loop.create_future()
-        awaitable.add_done_callback(partial(_withdraw_if_cancelled, future))
+        awaitable.add_done_callback(partial(self._ended, future))
+        self._open[future] = awaitable
+        if future.deadline + _GRACE < self._timer_at:
+            self._look_at(future.deadline + _GRACE)
         future.add_done_callback(partial(self._put, awaitable))
         return awaitable
 
@@ -187,22 +180,69 @@ class _LoopInbox:
     def _deliver(self) -> None:
         self._woken = False
         while self._arrived:
-            awaitable, future = self._arrived.popleft()
-            if awaitable.done():
-                continue
-            if future.cancelled():
-                awaitable.cancel()
-                continue
-            outcome = future.outcome(0)
-            if isinstance(outcome, Confirmation):
-                awaitable.set_result(outcome)
-            else:
-                awaitable.set_exception(outcome)
+            _pass_on(*self._arrived.popleft())
+
+    def _ended(self, future: PublishFuture, awaitable: asyncio.Future[Confirmation]) -> None:
+        self._open.pop(future, None)
+        if awaitable.cancelled():
+            future.cancel()
+
+    # The I/O thread may be stuck: one timer for all, at the first deadline
+
+    def _look_at(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = when
+        self._timer = self.loop.call_later(max(_SHORTEST, when - time.monotonic()), self._end_overdue)
+
+    def _end_overdue(self) -> None:
+        """End what the I/O thread did not end, then sleep until the first deadline of what is open."""
+        self._timer, self._timer_at = None, math.inf
+        now = time.monotonic()
+        for future, awaitable in list(self._open.items()):
+            if future.deadline + _GRACE < now:
+                _pass_on(awaitable, future)
+        first = min((future.deadline for future, awaitable in self._open.items() if not awaitable.done()), default=None)
+        if first is not None:
+            self._look_at(first + _GRACE)
 
 
-def _withdraw_if_cancelled(future: PublishFuture, awaitable: asyncio.Future[Confirmation]) -> None:
-    if awaitable.cancelled():
-        future.cancel()
+async def _enter(window: Window, size: int, deadline: float) -> bool:
+    """As :meth:`Window.enter`, for the running event loop."""
+    loop = asyncio.get_running_loop()
+    called = asyncio.Event()
+
+    def wake() -> bool:
+        try:
+            loop.call_soon_threadsafe(called.set)
+        except RuntimeError:  # the loop was closed meanwhile: nobody waits there any longer
+            return False
+        return True
+
+    place = window.line_up(size, wake)
+    try:
+        async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+            await called.wait()
+    except TimeoutError:
+        pass  # it may have been let in at the last moment
+    except BaseException:  # cancelled
+        window.give_up(place)
+        raise
+    return window.claim(place)
+
+
+def _pass_on(awaitable: asyncio.Future[Confirmation], future: PublishFuture) -> None:
+    """Give the outcome on, if nobody did before."""
+    if awaitable.done():
+        return
+    if future.cancelled():
+        awaitable.cancel()
+        return
+    outcome = future.outcome(0)
+    if isinstance(outcome, Confirmation):
+        awaitable.set_result(outcome)
+    else:
+        awaitable.set_exception(outcome)
 
 
 def _outcome(outcome: Confirmation | BaseException) -> Outcome:

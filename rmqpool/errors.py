@@ -19,6 +19,7 @@ RmqpoolError
 │   ├── PoolTimeoutError                  nothing free within the time, with the numbers (also a TimeoutError)
 │   ├── PoolClosedError                   the pool is closed
 │   ├── TooManyWaitingError               max_waiting callers wait already
+│   ├── ChannelLimitError                 a connection has as many channels as channel_max allows
 │   └── LeaseReleasedError                a leased channel was used after its release
 ├── MessageError                          refused before anything was written: the field is named (also a ValueError)
 │   ├── EncodeError                       the body cannot be turned into bytes
@@ -43,6 +44,7 @@ __all__ = [
     "AuthenticationError",
     "CallTimeoutError",
     "ChannelClosedError",
+    "ChannelLimitError",
     "ConfigurationError",
     "ConnectionFailedError",
     "ConnectionLostError",
@@ -171,6 +173,10 @@ class PoolClosedError(PoolError):
 
 class TooManyWaitingError(PoolError):
     """As many callers as ``max_waiting`` allows wait already: refused at once instead of queueing up."""
+
+
+class ChannelLimitError(PoolError):
+    """A connection has as many channels open as ``channel_max`` allows, and one more was asked for. It lives on."""
 
 
 class LeaseReleasedError(PoolError):

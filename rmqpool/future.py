@@ -135,22 +135,24 @@ class PublishFuture:
         if self._outcome is not None or self.cancelled_by_user:
             return
         self._outcome = outcome
-        self._finish()
+        self.finish()
 
-    def mark_cancelled(self) -> None:
-        """The owner took the message back before it was written."""
+    def claim_withdrawn(self) -> None:
+        """The owner takes the message back, under its lock; :meth:`finish` follows outside of it."""
         self.cancelled_by_user = True
-        self._finish()
+        self.state = DONE
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Wake whoever waits and run the callbacks; under no lock of ours, because they are users' code."""
         self.state = DONE
         self._owner = None
-        # The outcome is visible before the lists are read, and waiters re-read it after they entered the list: with
+        # The outcome is visible before the list is read, and waiters re-read it after they entered the list: with
         # CPython's memory model one of both always sees the other, so nobody is left waiting.
         if self._waiters:
-            for lock in self._waiters:
+            with _WAITERS:
+                waiters, self._waiters = self._waiters, None
+            for lock in waiters or ():
                 lock.release()
-            self._waiters = None
         if self._callbacks:
             self._run_callbacks()
 
@@ -162,7 +164,7 @@ class PublishFuture:
                 return
             try:
                 callback(self)
-            except Exception:
+            except BaseException:  # SystemExit too: it must not end the I/O thread
                 _LOGGER.exception("a done callback of %r failed", self)
 
     def _await(self, timeout: float | None) -> Confirmation | PublishError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import sys
 import threading
 import time
 import traceback
@@ -45,7 +46,10 @@ class Ticket:
         self.error: RmqpoolError | None = None
         self.since = time.monotonic()
         self.thread = threading.current_thread().name
-        self.borrower = traceback.extract_stack(limit=8)[:-3]
+        callers = traceback.walk_stack(sys._getframe(1))
+        # Source lines are looked up when somebody reads them: every lease pays for this, few are ever reported.
+        self.borrower = traceback.StackSummary.extract(callers, limit=8, lookup_lines=False)[2:]
+        self.borrower.reverse()
 
     def borrowed_at(self) -> str:
         """The borrower's stack at acquire, newest call last."""
@@ -96,11 +100,11 @@ class ChannelLeases:
 
     def _wait(self, deadline: float, timeout: float) -> Ticket:
         ticket = Ticket()
-        with self._lock:
-            decision = self._ledger.acquire(ticket, time.monotonic())
-        self._act(decision)
-        self.link.nudge()
         try:
+            with self._lock:
+                decision = self._ledger.acquire(ticket, time.monotonic())
+            self._act(decision)
+            self.link.nudge()
             in_time = ticket.ready.wait(max(0.0, deadline - time.monotonic()))
         except BaseException:  # KeyboardInterrupt: a grant of this moment goes to the next in line
             with self._lock:

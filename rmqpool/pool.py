@@ -16,25 +16,21 @@ import threading
 import time
 import warnings
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import TracebackType
 from typing import Any
 
-from rmqpool.amqp.declaring import Declaring
 from rmqpool.amqp.link import Link, LinkEvent
 from rmqpool.amqp.publishing import Publishing
 from rmqpool.errors import (
-    CallTimeoutError,
     ConfigurationError,
-    ConnectionLostError,
     PoolClosedError,
-    RmqpoolError,
 )
 from rmqpool.lease import LeasedChannel
 from rmqpool.leasing import ChannelLeases
-from rmqpool.pool_options import connection_settings, seconds, whole_number
+from rmqpool.pool_declare import declare_now
+from rmqpool.pool_options import channels_below, connection_settings, seconds, whole_number
 from rmqpool.pool_stats import PoolStats, channel_stats
 from rmqpool.publish_connections import PublishConnection, PublishConnections
 from rmqpool.settings import ConnectionSettings
@@ -85,7 +81,7 @@ class ConnectionPool:
         self._sizes = {
             "publish_connections": whole_number("publish_connections", publish_connections),
             "consume_connections": whole_number("consume_connections", consume_connections),
-            "channels_per_connection": whole_number("channels_per_connection", channels_per_connection),
+            "channels_per_connection": channels_below(self.settings.channel_max, channels_per_connection),
         }
         if isinstance(max_waiting, bool) or not isinstance(max_waiting, int) or max_waiting < 0:
             raise ConfigurationError(f"max_waiting is {max_waiting!r}; give a whole number, 0 for no bound")
@@ -96,7 +92,7 @@ class ConnectionPool:
         self._window_bytes = whole_number("window_bytes", window_bytes)
         self._on_event = on_event or (lambda event, connection, sentence: None)
         self._closed = False
-        self._declared: dict[Topology, None] = {}
+        self._declared: Counter[Topology] = Counter()
         self._start_empty()
         _POOLS.add(self)
 
@@ -193,7 +189,7 @@ class ConnectionPool:
         PoolClosedError, or why the broker does not let us in.
         """
         leases = self._lease_side()
-        return LeasedChannel(leases, leases.acquire(self.timeout if timeout is None else timeout), self.timeout)
+        return LeasedChannel(leases, leases.acquire(self._timeout_or(timeout)), self.timeout)
 
     def declare(self, topology: Iterable[Topology], timeout: float | None = None) -> None:
         """Declare queues, exchanges and bindings now, and again on each new publish connection.
@@ -203,46 +199,21 @@ class ConnectionPool:
         items = tuple(topology)
         self.declare_once(items, timeout)
         with self._lock:
-            self._declared.update(dict.fromkeys(items))
+            self._declared.update(items)
         self._publish.declare_on_connect(items)
+
+    def forget(self, topology: Iterable[Topology]) -> None:
+        """Declare these no longer on new connections, unless somebody else asked for it too. Nothing is deleted."""
+        with self._lock:
+            self._declared.subtract(topology)
+            gone = [item for item, count in self._declared.items() if count <= 0]
+            for item in gone:
+                del self._declared[item]
+        self._publish.forget(gone)
 
     def declare_once(self, topology: Iterable[Topology], timeout: float | None = None) -> None:
         """Declare now, on a throw-away channel, and do not remember it."""
-        from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
-
-        items = tuple(topology)
-        allowed = self.timeout if timeout is None else timeout
-        deadline = time.monotonic() + allowed
-        link = self._lease_side().link
-        Retrying(  # declaring is idempotent: again on the next connection
-            retry=retry_if_exception_type(ConnectionLostError),
-            stop=stop_before_delay(allowed),
-            wait=wait_random_exponential(multiplier=0.05, max=1.0),
-            reraise=True,
-        )(self._declare_on, link, items, deadline)
-
-    def _declare_on(self, link: Link, items: tuple[Topology, ...], deadline: float) -> None:
-        link.nudge()
-        link.wait_ready(deadline)
-        answer: Future[None] = Future()
-
-        def done(error: RmqpoolError | None) -> None:
-            answer.set_exception(error) if error is not None else answer.set_result(None)
-
-        def begin() -> None:
-            connection = link.connection
-            if connection is None:
-                done(ConnectionLostError(f"connection {link.name} was lost before the declaration"))
-            else:
-                Declaring(link, connection, items, done).start()
-
-        link.post(begin)
-        try:
-            answer.result(max(0.0, deadline - time.monotonic()))
-        except FutureTimeoutError as error:
-            if isinstance(error, RmqpoolError):
-                raise
-            raise CallTimeoutError(f"the broker {link.status().address} did not answer declarations in time") from None
+        declare_now(self._lease_side().link, tuple(topology), self._timeout_or(timeout))
 
     def publishing(self) -> Publishing:
         """The publishing engine of the calling thread: always the same one, so that its messages keep their order."""
@@ -258,8 +229,8 @@ class ConnectionPool:
             self._check_open()
             if len(self._consuming) < self._sizes["consume_connections"]:
                 link = self._new_link("consume")
-                self._consuming.append(link)
                 link.start()
+                self._consuming.append(link)
             link = min(self._consuming, key=lambda candidate: self._consumers.get(candidate, 0))
             self._consumers[link] = self._consumers.get(link, 0) + 1
             return link
@@ -320,11 +291,22 @@ class ConnectionPool:
     def __del__(self) -> None:
         if getattr(self, "_closed", True) or getattr(self, "_owner", 0) != os.getpid():
             return
-        if self._publish.links or self._consuming or self._leases is not None:
-            warnings.warn(f"{self!r} was dropped without close()", ResourceWarning, stacklevel=2, source=self)
-            self.close(timeout=1.0)
+        links = [*self._publish.links, *self._consuming, *([self._leases.link] if self._leases is not None else [])]
+        if links:
+            # Whichever thread collects the garbage may hold any lock: nothing is asked, and nothing waited for, here.
+            warnings.warn(
+                f"a ConnectionPool of {self.settings.redacted_url()} was dropped without close()",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+            for link in links:
+                link.close_soon()
 
     # Inside
+
+    def _timeout_or(self, timeout: float | None) -> float:
+        return self.timeout if timeout is None else seconds("timeout", timeout)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from typing import Any
 
 from rmqpool.errors import ConfigurationError
 from rmqpool.settings import ConnectionSettings
 from rmqpool.urls import parse_url
 
-__all__ = ["connection_settings", "seconds", "whole_number"]
+__all__ = ["channels_below", "connection_settings", "seconds", "whole_number"]
 
 
 def connection_settings(
@@ -38,8 +39,19 @@ def whole_number(name: str, value: int) -> int:
     return value
 
 
+def channels_below(channel_max: int, channels_per_connection: int) -> int:
+    """How many channels may be leased: a whole number below ``channel_max``, as declarations need one. ConfigurationError."""
+    channels = whole_number("channels_per_connection", channels_per_connection)
+    if channels >= channel_max:
+        raise ConfigurationError(
+            f"channels_per_connection is {channels}, channel_max of the URL {channel_max}: give fewer channels, or raise "
+            "channel_max; one channel stays for declarations"
+        )
+    return channels
+
+
 def seconds(name: str, value: float) -> float:
-    """Seconds above 0, or ConfigurationError."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+    """Seconds above 0 that a thread can wait for (at most some 292 years), or ConfigurationError."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= threading.TIMEOUT_MAX:
         raise ConfigurationError(f"{name} is {value!r}; give seconds above 0")
     return float(value)

@@ -109,6 +109,13 @@ class PublishConnections:
             for connection in self._living():
                 connection.publishing.declare_on_connect(items)
 
+    def forget(self, topology: Iterable[Topology]) -> None:
+        """Declare these values no longer."""
+        items = tuple(topology)
+        with self._lock:
+            for connection in self._living():
+                connection.publishing.forget(items)
+
     def flush(self, deadline: float) -> bool:
         """Wait until no message is on its way; False if some still are at ``deadline``."""
         with self._lock:

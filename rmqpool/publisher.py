@@ -23,6 +23,7 @@ from rmqpool.errors import (
 from rmqpool.future import PublishFuture
 from rmqpool.message import Confirmation, Message, PublishReport
 from rmqpool.pool import ConnectionPool
+from rmqpool.pool_options import seconds
 from rmqpool.preparation import prepare_message
 from rmqpool.settings import ConnectionSettings
 from rmqpool.topology import Binding, Exchange, Queue, Topology
@@ -86,7 +87,7 @@ class Publisher:
         self._topology = tuple(declare)
         self._declared = not self._topology
         self._declaring = threading.Lock()
-        self._timeout = self.pool.timeout if timeout is None else checked_timeout(timeout)
+        self._timeout = self.pool.timeout if timeout is None else seconds("timeout", timeout)
         self._retry = retry
         self._max_message_size = max_message_size or self.pool.settings.max_message_size
         self._frame_max = self.pool.settings.frame_max
@@ -140,7 +141,7 @@ class Publisher:
         """
         if self._closed:
             raise PoolClosedError("the publisher is closed: make a new one")
-        deadline = time.monotonic() + (self._timeout if timeout is None else checked_timeout(timeout))
+        deadline = time.monotonic() + (self._timeout if timeout is None else seconds("timeout", timeout))
         header = encode_properties(message, self._frame_max)
         self.ensure_declared(deadline)
         return self._hand_over(message, header, deadline, self._retry if retry is None else retry)
@@ -167,7 +168,7 @@ class Publisher:
             except NotSentError as error:
                 futures.append(error)
             except PoolClosedError as error:
-                futures.append(_closed_under(message, error))
+                futures.append(closed_under(message, error))
         outcomes = (future if isinstance(future, NotSentError) else future.outcome() for future in futures)
         return PublishReport(tuple(outcomes))
 
@@ -180,7 +181,11 @@ class Publisher:
         if self._closed:
             return True
         self._closed = True
-        return self.pool.close(timeout) if self._owns_pool else self.flush(timeout)
+        if self._owns_pool:
+            return self.pool.close(timeout)
+        if self._declared:
+            self.pool.forget(self._topology)
+        return self.flush(timeout)
 
     def __enter__(self) -> Publisher:
         return self
@@ -198,7 +203,7 @@ class Publisher:
     def timeout_of(self, options: MessageOptions) -> float:
         """The seconds that this message has."""
         timeout = options.get("timeout")
-        return self._timeout if timeout is None else checked_timeout(timeout)
+        return self._timeout if timeout is None else seconds("timeout", timeout)
 
     def retry_of(self, options: MessageOptions) -> bool:
         """Whether it may be written a second time."""
@@ -302,7 +307,8 @@ def window_full(message: Message, pool: ConnectionPool) -> NotSentError:
     )
 
 
-def _closed_under(message: Message, error: PoolClosedError) -> NotSentError:
+def closed_under(message: Message, error: PoolClosedError) -> NotSentError:
+    """The pool was closed before the message was handed over."""
     outcome = NotSentError(
         f"message {message.message_id} was not sent: {error}",
         message_id=message.message_id,
@@ -311,13 +317,6 @@ def _closed_under(message: Message, error: PoolClosedError) -> NotSentError:
     )
     outcome.__cause__ = error
     return outcome
-
-
-def checked_timeout(timeout: float) -> float:
-    """Seconds above 0, or ConfigurationError."""
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < threading.TIMEOUT_MAX:
-        raise ConfigurationError(f"timeout is {timeout!r}; give seconds above 0")
-    return float(timeout)
 
 
 def _unknown_option(options: Mapping[str, object]) -> RmqpoolError | None:

@@ -1,13 +1,30 @@
-"""How much may be on its way at once: a bound in messages and bytes. Thread-safe; every wait has a deadline."""
+"""How much may be on its way at once: a bound in messages and bytes. Thread-safe; every wait has a deadline.
+
+Whoever finds no room waits in one line, threads and event loops alike. Who leaves lets the first ones in that fit: a
+place is handed over, not announced, so none is lost when the one who was called is not there any more.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 
-__all__ = ["Window"]
+__all__ = ["Place", "Window"]
+
+_LOOK_PAST = 100  # places too large for the room there is, before those behind them are not asked either
+
+
+class Place:
+    """One place in the line: ``size`` bytes, and how to call who waits. The window's own; give it back to the window."""
+
+    __slots__ = ("let_in", "size", "wake")
+
+    def __init__(self, size: int, wake: Callable[[], bool]) -> None:
+        self.size = size
+        self.wake = wake
+        self.let_in = False
 
 
 class Window:
@@ -19,8 +36,8 @@ class Window:
         self._max_bytes = size
         self._messages = 0
         self._bytes = 0
-        self._waiting = 0
-        self._on_space: deque[Callable[[], None]] = deque()
+        self._waiting_for_end = 0
+        self._line: OrderedDict[Place, None] = OrderedDict()
         self._closed = False
 
     @property
@@ -29,14 +46,14 @@ class Window:
         return self._messages
 
     @property
+    def waiting(self) -> int:
+        """Messages that wait for room."""
+        return len(self._line)
+
+    @property
     def closed(self) -> bool:
         """True when nothing more is let in."""
         return self._closed
-
-    def _fits(self, size: int) -> bool:
-        if self._messages == 0:
-            return True
-        return self._messages < self._max_messages and self._bytes + size <= self._max_bytes
 
     def try_enter(self, size: int) -> bool:
         """Take ``size`` bytes in if there is room now."""
@@ -45,43 +62,82 @@ class Window:
 
     def enter(self, size: int, deadline: float) -> bool:
         """Take ``size`` bytes in, waiting for room until ``deadline`` (monotonic); False if there was none by then."""
-        with self._changed:
-            while not self._enter_if_fits(size):
-                remaining = deadline - time.monotonic()
-                if remaining <= 0 or self._closed:
-                    return False
-                self._waiting += 1
-                try:
-                    self._changed.wait(remaining)
-                finally:
-                    self._waiting -= 1
+        if self.try_enter(size):
             return True
+        remaining = deadline - time.monotonic()
+        if remaining <= 0 or self._closed:
+            return False
+        called = threading.Event()
+
+        def wake() -> bool:
+            called.set()
+            return True
+
+        place = self.line_up(size, wake)
+        try:
+            called.wait(remaining)
+        except BaseException:  # KeyboardInterrupt
+            self.give_up(place)
+            raise
+        return self.claim(place)
+
+    def line_up(self, size: int, wake: Callable[[], bool]) -> Place:
+        """Wait for room for ``size`` bytes; each place must end in :meth:`claim` or :meth:`give_up`.
+
+        ``wake`` is called once, on any thread, when the place was let in or the window closed: at once if that is so
+        already. It must not block or raise; it returns False if nobody is there any longer, and the next one is let in.
+        """
+        place = Place(size, wake)
+        with self._changed:
+            place.let_in = self._enter_if_fits(size)
+            if not place.let_in and not self._closed:
+                self._line[place] = None
+                return place
+        if not wake():
+            self.give_up(place)
+        return place
+
+    def claim(self, place: Place) -> bool:
+        """End the wait: True if the place was let in (it counts from now on as entered), else it leaves the line."""
+        with self._changed:
+            self._line.pop(place, None)
+            let_in, place.let_in = place.let_in, False
+            return let_in
+
+    def give_up(self, place: Place) -> None:
+        """End the wait of one who does not want to enter any more; the next one has the room."""
+        if self.claim(place):
+            self.leave(1, place.size)
 
     def leave(self, messages: int, size: int) -> None:
         """``messages`` with ``size`` bytes together have their outcome."""
-        with self._changed:
-            self._messages -= messages
-            self._bytes -= size
-            if self._waiting:
-                self._changed.notify_all()
-            listeners = self._listeners_to_wake(messages)
-        for listener in listeners:
-            listener()
+        while messages:
+            with self._changed:
+                self._messages -= messages
+                self._bytes -= size
+                called = self._let_in() if self._line else ()
+                if self._waiting_for_end and not self._messages:
+                    self._changed.notify_all()
+            gone = [place for place in called if not place.wake() and self.claim(place)]
+            messages, size = len(gone), sum(place.size for place in gone)
 
-    def _listeners_to_wake(self, messages: int) -> list[Callable[[], None]]:
-        """As many as have left, longest waiting first; all when nothing is left that could wake the others later."""
-        if not self._on_space:
-            return []
-        count = len(self._on_space) if self._messages == 0 else min(messages, len(self._on_space))
-        return [self._on_space.popleft() for _ in range(count)]
+    def _let_in(self) -> list[Place]:
+        """Those who fit into the room there is, longest waiting first."""
+        let_in = list(self._fitting())
+        for place in let_in:
+            del self._line[place]
+            place.let_in = True
+        return let_in
 
-    def call_on_space(self, listener: Callable[[], None]) -> None:
-        """Call ``listener`` once as soon as something leaves (at once if there is room): for event loops."""
-        with self._changed:
-            if self._messages and not self._closed:
-                self._on_space.append(listener)
+    def _fitting(self) -> Iterator[Place]:
+        too_large = 0
+        for place in self._line:
+            if self._enter_if_fits(place.size):
+                yield place
+            elif self._messages >= self._max_messages or too_large == _LOOK_PAST:
                 return
-        listener()
+            else:
+                too_large += 1
 
     def wait_empty(self, deadline: float) -> bool:
         """Wait until nothing is on its way; False if something still is at ``deadline`` (monotonic)."""
@@ -110,22 +166,27 @@ class Window:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-            listeners = list(self._on_space)
-            self._on_space.clear()
-        for listener in listeners:
-            listener()
+            line = list(self._line)
+            self._line.clear()
+        for place in line:
+            place.wake()
 
     def _wait_empty(self, deadline: float) -> bool:
         while self._messages:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return False
-            self._waiting += 1
+            self._waiting_for_end += 1
             try:
                 self._changed.wait(remaining)
             finally:
-                self._waiting -= 1
+                self._waiting_for_end -= 1
         return True
+
+    def _fits(self, size: int) -> bool:
+        if self._messages == 0:
+            return True
+        return self._messages < self._max_messages and self._bytes + size <= self._max_bytes
 
     def _enter_if_fits(self, size: int) -> bool:
         if self._closed or not self._fits(size):

@@ -68,5 +68,5 @@ class Audience:
         """Tell the listener; what it raises is its own affair."""
         try:
             self._on_event(event, self._name, sentence)
-        except Exception:
+        except BaseException:  # SystemExit too: it must not end the I/O thread
             _LOGGER.exception("an event listener failed")

@@ -21,8 +21,10 @@ from rmqpool.amqp.connection import Connection
 from rmqpool.amqp.failures import channel_closed, connection_lost
 from rmqpool.amqp.link import Link
 from rmqpool.amqp.link_values import LinkState
+from rmqpool.amqp.opening import new_channel
 from rmqpool.errors import (
     CallTimeoutError,
+    ChannelLimitError,
     ConfigurationError,
     ConnectionFailedError,
     ConnectionLostError,
@@ -71,16 +73,16 @@ class BlockingChannel:
         """Send a method and wait for its answer: ``send(channel, reply)`` on the I/O thread; ``reply(frame)`` answers.
 
         Raises ChannelClosedError (or a subclass) if the broker closes the channel over it, ConnectionLostError,
-        CallTimeoutError after ``timeout`` seconds; the channel is never reused then.
+        CallTimeoutError after ``timeout`` seconds; the channel is never reused then, nor after a KeyboardInterrupt.
         """
         if self.link.on_io_thread:
             raise ConfigurationError(f"{during} on the I/O thread would wait for itself: call it from another thread")
         if self._error is not None:
             raise self._error
         future: Future[Any] = Future()
-        if not self.link.post(lambda: self._begin(send, future, during)):
-            raise PoolClosedError(f"{during}: connection {self.link.name} is closed, or was inherited through a fork")
         try:
+            if not self.link.post(lambda: self._begin(send, future, during)):
+                raise PoolClosedError(f"{during}: connection {self.link.name} is closed, or was inherited through a fork")
             return future.result(timeout)
         except FutureTimeoutError as error:
             if isinstance(error, RmqpoolError):
@@ -89,6 +91,9 @@ class BlockingChannel:
             raise CallTimeoutError(
                 f"{during}: no answer within {timeout:g} s{self._blocked_hint()}; the channel is thrown away"
             ) from None
+        except BaseException:  # KeyboardInterrupt: its answer is still to come, and is not for the next borrower
+            self.unclean = self.unclean or f"{during} was interrupted"
+            raise
 
     def tell(self, send: Callable[[Any], None], timeout: float, during: str) -> None:
         """Send a method that has no answer (an ack, a publish without confirms)."""
@@ -222,16 +227,9 @@ class _Opening:
         self._link.attach(self)
         self._timer = self._link.call_later(self._link.settings.amqp_timeout, self._on_timeout)
         try:
-            channel = connection.channel(on_open_callback=self._link.contained(self._on_open))
-        except pika_exceptions.NoFreeChannels:
-            limit = connection.params.channel_max
-            self._finish(
-                ConnectionLostError(
-                    f"connection {self._link.name} has all of its {limit} channels open: raise channel_max"
-                )
-            )
-            return
-        channel.add_on_close_callback(self._link.contained(self._on_closed))
+            new_channel(self._link, connection, self._on_open, self._on_closed)
+        except ChannelLimitError as error:
+            self._finish(error)
 
     def _on_open(self, channel: Any) -> None:
         if self._done:

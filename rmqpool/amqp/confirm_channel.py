@@ -14,8 +14,10 @@ from rmqpool.amqp import wire
 from rmqpool.amqp.connection import Connection
 from rmqpool.amqp.failures import close_reason
 from rmqpool.amqp.link import Link
+from rmqpool.amqp.opening import new_channel
 from rmqpool.core.backoff import Backoff
 from rmqpool.core.confirms import Returned
+from rmqpool.errors import ChannelLimitError
 
 __all__ = ["ConfirmChannel", "ConfirmListener"]
 
@@ -69,8 +71,11 @@ class ConfirmChannel:
         connection = self._connection
         if connection is None or not connection.is_open or self._opening is not None:
             return
-        self._opening = connection.channel(on_open_callback=self._link.contained(self._on_open))
-        self._opening.add_on_close_callback(self._link.contained(self._on_closed))
+        try:
+            self._opening = new_channel(self._link, connection, self._on_open, self._on_closed)
+        except ChannelLimitError as error:
+            _LOGGER.warning("the publish channel could not be opened, and is tried again: %s", error)
+            self._open_again(connection)
 
     def _on_open(self, channel: Any) -> None:
         contained = self._link.contained
@@ -96,8 +101,11 @@ class ConfirmChannel:
         code, text = close_reason(reason)
         _LOGGER.warning("the publish channel of %s was closed: %s %s", self._link.name, code, text)
         expected = self._listener.channel_closed(code, text)
+        self._open_again(connection, at_once=expected)
+
+    def _open_again(self, connection: Connection, *, at_once: bool = False) -> None:
         self._closes += 1
-        delay = 0.0 if expected or self._closes == 1 else _REOPEN_BACKOFF.delay(self._closes, self._random())
+        delay = 0.0 if at_once or self._closes == 1 else _REOPEN_BACKOFF.delay(self._closes, self._random())
         self._link.call_later(delay, lambda: self._open() if connection is self._connection else None)
 
     def _on_return(self, _channel: Any, method: Any, properties: Any, _body: bytes) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import itertools
 import logging
+import os
 import random
 import threading
 from collections import deque
@@ -25,8 +26,9 @@ from rmqpool.amqp.deliveries import delivery_from
 from rmqpool.amqp.failures import channel_closed, connection_lost
 from rmqpool.amqp.io_thread import Timer
 from rmqpool.amqp.link import Link
+from rmqpool.amqp.opening import new_channel
 from rmqpool.core.backoff import Backoff
-from rmqpool.errors import ConnectionFailedError, NotFoundError, PoolClosedError, RmqpoolError
+from rmqpool.errors import ChannelLimitError, ConnectionFailedError, NotFoundError, PoolClosedError, RmqpoolError
 from rmqpool.message import Delivery
 from rmqpool.topology import Topology
 
@@ -100,6 +102,7 @@ class Consuming:
         self._on_event = on_event
         self._random = random_fraction
         self._lock = threading.Lock()
+        self._owner = os.getpid()
         self._settlements: deque[tuple[Delivery, str, bool]] = deque()
         self._awake = False
         self._connection: Connection | None = None
@@ -119,9 +122,13 @@ class Consuming:
     # From any thread
 
     def settle(self, delivery: Delivery, verdict: str, *, requeue: bool = False) -> bool:
-        """Hand ``ack``, ``nack`` or ``reject`` over to the I/O thread; False if it was settled before or is stale."""
-        if self._link.ended:  # also in a forked child: the delivery is the parent's, and so may be the lock
-            self._stale += 1
+        """Hand ``ack``, ``nack`` or ``reject`` over to the I/O thread; False if it was settled before or is stale.
+
+        True means handed over, not written: if the connection or the channel is lost in that moment it is still dropped
+        and counted as stale, and the broker delivers the message again.
+        """
+        if self._link.ended:  # also in a forked child: the delivery is the parent's
+            self._count_stale()
             return False
         with self._lock:
             if delivery.settled:
@@ -136,6 +143,13 @@ class Consuming:
             self._awake = True
             self._link.post(self._write_settlements)
         return True
+
+    def _count_stale(self) -> None:
+        if os.getpid() != self._owner:  # a thread that stayed in the parent may have held the lock
+            self._stale += 1
+            return
+        with self._lock:
+            self._stale += 1
 
     def is_current(self, delivery: Delivery) -> bool:
         """True while ``delivery`` can still be settled: its channel is the one of this moment, and it is unsettled."""
@@ -202,6 +216,10 @@ class Consuming:
             self._open_channel()
 
     def _on_declared(self, error: RmqpoolError | None) -> None:
+        if isinstance(error, ChannelLimitError):
+            if self._channel is None and self._connection is not None:
+                self._lost_subscription(ConsumerEvent.CHANNEL_CLOSED, error)
+            return
         if error is not None:  # somebody else's topology is no reason not to work
             self._last_error = error
             _LOGGER.error("the topology of queue %r could not be declared: %s", self.spec.queue, error)
@@ -212,8 +230,10 @@ class Consuming:
         connection = self._connection
         if connection is None or not connection.is_open or self._cancelling or self._channel is not None:
             return
-        self._channel = connection.channel(on_open_callback=self._link.contained(self._on_channel_open))
-        self._channel.add_on_close_callback(self._link.contained(self._on_channel_closed))
+        try:
+            self._channel = new_channel(self._link, connection, self._on_channel_open, self._on_channel_closed)
+        except ChannelLimitError as error:
+            self._lost_subscription(ConsumerEvent.CHANNEL_CLOSED, error)
 
     def _on_channel_open(self, channel: Any) -> None:
         if channel is not self._channel:
@@ -258,7 +278,7 @@ class Consuming:
         )
         try:
             self._on_delivery(delivery)
-        except Exception:
+        except BaseException:  # a sys.exit() in it must not end the I/O thread
             _LOGGER.exception("on_delivery of queue %r failed: the message goes back to the queue", self.spec.queue)
             delivery.reject(requeue=True)  # counts towards the delivery limit of a quorum queue
 
@@ -316,7 +336,7 @@ class Consuming:
             delivery, verdict, requeue = self._settlements.popleft()
             current = (delivery.epoch, delivery.channel_serial) == (self._epoch, self._serial)
             if not current or self._channel is None or not self._channel.is_open:
-                self._stale += 1
+                self._count_stale()
                 continue
             self._outstanding.discard(delivery.delivery_tag)
             self._settled += 1
@@ -353,7 +373,7 @@ class Consuming:
     def _tell(self, event: ConsumerEvent, sentence: str) -> None:
         try:
             self._on_event(event, sentence)
-        except Exception:
+        except BaseException:  # a sys.exit() in it must not end the I/O thread
             _LOGGER.exception("an event listener of the consumer of %r failed", self.spec.queue)
 
     def __repr__(self) -> str:

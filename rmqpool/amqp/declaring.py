@@ -9,7 +9,8 @@ from pika import exceptions as pika_exceptions
 
 from rmqpool.amqp.connection import Connection
 from rmqpool.amqp.failures import channel_closed, connection_lost
-from rmqpool.errors import RmqpoolError, TopologyMismatchError
+from rmqpool.amqp.opening import new_channel
+from rmqpool.errors import ChannelLimitError, RmqpoolError, TopologyMismatchError
 from rmqpool.mismatch import explain_mismatch
 from rmqpool.topology import Binding, Exchange, Queue, Topology, expand
 
@@ -20,7 +21,11 @@ __all__ = ["Declaring"]
 
 
 class Declaring:
-    """One round of declarations, in order. I/O thread only; ``on_done`` gets None or the first error, exactly once."""
+    """One round of declarations, in order. I/O thread only; ``on_done`` gets None or the first error, exactly once.
+
+    It gets that after the channel is closed, so that its place on the connection is free again. ChannelLimitError: there
+    was no place, and nothing was declared.
+    """
 
     def __init__(
         self,
@@ -35,38 +40,33 @@ class Declaring:
         self._current: Topology | None = None
         self._on_done = on_done
         self._channel: Any = None
-        self._finished = False
+        self._declared = False
 
     def start(self) -> None:
         """Open the channel and declare; the answer comes through ``on_done``."""
-        contained = self._link.contained
-        self._channel = self._connection.channel(on_open_callback=contained(lambda _: self._next()))
-        self._channel.add_on_close_callback(contained(self._on_closed))
+        try:
+            self._channel = new_channel(self._link, self._connection, self._next, self._on_closed)
+        except ChannelLimitError as error:
+            self._on_done(error)
 
-    def _next(self, _frame: object = None) -> None:
-        if self._finished or not self._channel.is_open:
+    def _next(self, _answer: object) -> None:
+        if not self._channel.is_open:
             return  # closing: its close callback tells why
         if not self._steps:
-            self._finish(None)
+            self._declared = True
+            self._channel.close()
             return
         self._current = self._steps.pop(0)
         declare(self._channel, self._current, self._link.contained(self._next))
 
     def _on_closed(self, _channel: Any, reason: BaseException) -> None:
-        if isinstance(reason, pika_exceptions.ChannelClosedByBroker):
-            self._finish(explain_refusal(reason.reply_code, reason.reply_text, self._current))
-        elif isinstance(reason, pika_exceptions.ChannelClosedByClient):
-            self._finish(None)
-        else:
-            self._finish(connection_lost(reason, self._link.name))
+        error = None if self._declared else self._why(reason)
+        self._link.post(lambda: self._on_done(error))  # pika frees the channel's number after this callback
 
-    def _finish(self, error: RmqpoolError | None) -> None:
-        if self._finished:
-            return
-        self._finished = True
-        if self._channel is not None and self._channel.is_open:
-            self._channel.close()
-        self._on_done(error)
+    def _why(self, reason: BaseException) -> RmqpoolError:
+        if isinstance(reason, pika_exceptions.ChannelClosedByBroker):
+            return explain_refusal(reason.reply_code, reason.reply_text, self._current)
+        return connection_lost(reason, self._link.name)
 
 
 def declare(channel: Any, item: Topology, callback: Callable[..., None]) -> None:

@@ -77,7 +77,13 @@ class IOThread:
 
     def start(self) -> None:
         self._bell.hang(self.loop)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            self._ended = True
+            self._bell.take_down()
+            self.loop.close()
+            raise
 
     def post(self, function: Callable[[], None]) -> bool:
         """Run ``function`` on the I/O thread soon. Thread-safe; one wake-up while none is pending.
@@ -124,7 +130,7 @@ class IOThread:
         """Call ``function``; what it raises is logged and reported, and goes no further."""
         try:
             function()
-        except Exception as error:
+        except BaseException as error:
             _LOGGER.exception("an error inside the I/O thread %s was contained", self._thread.name)
             self._report(error)
 
@@ -136,7 +142,7 @@ class IOThread:
         while not self._stopping:
             try:
                 self.loop.start()
-            except Exception as error:
+            except BaseException as error:
                 _LOGGER.exception("pika's I/O loop of %s ended with an error; a new one takes over", self._thread.name)
                 self._replace_loop()
                 self._report(error)
@@ -156,7 +162,7 @@ class IOThread:
     def _report(self, error: BaseException) -> None:
         try:
             self._on_fault(error)
-        except Exception:
+        except BaseException:
             _LOGGER.exception("the fault handler of %s failed", self._thread.name)
 
     def _run_posted(self) -> None:

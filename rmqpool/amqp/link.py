@@ -78,8 +78,8 @@ class Link:
         """Start the I/O thread and the first attempt; later calls do nothing. Does not wait: see :meth:`wait_ready`."""
         with self._changed:
             if self._state is LinkState.NEW:
+                self._thread.start()  # raises when the system gives no more threads; then nothing has begun
                 self._state = LinkState.CONNECTING
-                self._thread.start()
                 self._thread.post(self._connect)
 
     def attach(self, actor: Actor) -> None:

@@ -97,6 +97,15 @@ class Publishing:
         items = tuple(topology)
         self._link.post(lambda: self._topology.update(dict.fromkeys(items)))
 
+    def forget(self, topology: Iterable[Topology]) -> None:
+        """Declare these values no longer."""
+        items = tuple(topology)
+        self._link.post(lambda: self._forget(items))
+
+    def _forget(self, items: tuple[Topology, ...]) -> None:
+        for item in items:
+            self._topology.pop(item, None)
+
     def close(self, deadline: float) -> bool:
         """Wait until ``deadline`` for outcomes, then end what is left; True if nothing was left."""
         clean = self.window.close_when_empty(deadline)

@@ -65,8 +65,9 @@ class Unsent:
         with self.lock:
             if future.state != QUEUED or future.attempts:
                 return False
-            future.mark_cancelled()
-            return True
+            future.claim_withdrawn()
+        future.finish()
+        return True
 
     def everything(self) -> list[PublishFuture]:
         """All that is not written, in the order in which it would be."""

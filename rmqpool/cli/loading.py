@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import pkgutil
 import sys
 import traceback
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+import rmqpool
 from rmqpool.cli.exits import ExitCode
 from rmqpool.cli.failures import ReportedError
 from rmqpool.errors import ConfigurationError
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from rmqpool.worker import Worker
 
 __all__ = ["load_worker", "nearest", "parse_path"]
+
+_PACKAGE = str(Path(rmqpool.__file__).parent) + os.sep
+_IMPORTLIB = str(Path(importlib.__file__).parent) + os.sep
 
 
 def load_worker(path: str) -> Worker:
@@ -30,14 +35,14 @@ def load_worker(path: str) -> Worker:
     from rmqpool.worker import Worker
 
     module_name, attribute = parse_path(path)
-    module = _import(module_name)
+    module = _import(module_name, attribute)
     found: Any = module
     for part in attribute.split("."):
         if not hasattr(found, part):
             raise _missing(module, attribute, Worker)
         found = getattr(found, part)
     if not isinstance(found, Worker):
-        raise ConfigurationError(f"{path} is no Worker but {_kind(found)}{_workers_hint(module, Worker)}")
+        raise ConfigurationError(f"{path} is no Worker but {_kind(found)}; {_workers_hint(module, Worker)}")
     return found
 
 
@@ -46,7 +51,7 @@ def parse_path(path: str) -> tuple[str, str]:
     module, separator, attribute = path.partition(":")
     if separator and _is_dotted(module) and _is_dotted(attribute):
         return module, attribute
-    raise ConfigurationError(f"{path!r} is not MODULE:WORKER: write {_corrected(module)}:{attribute or 'worker'}")
+    raise ConfigurationError(f"{path!r} is not MODULE:WORKER: {_corrected(module, attribute or 'worker')}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -59,12 +64,12 @@ def _is_dotted(text: str) -> bool:
     return bool(text) and all(part.isidentifier() for part in text.split("."))
 
 
-def _corrected(module: str) -> str:
+def _corrected(module: str, attribute: str) -> str:
     candidate = module.removesuffix(".py").strip("./").replace("/", ".")
-    return candidate if _is_dotted(candidate) else "package.module"
+    return f"did you mean {candidate}:{attribute}?" if _is_dotted(candidate) else f"write package.module:{attribute}"
 
 
-def _import(name: str) -> ModuleType:
+def _import(name: str, attribute: str) -> ModuleType:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -73,17 +78,22 @@ def _import(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise _no_module(name, error.name) from None
+            raise _no_module(name, error.name, attribute) from None
         raise _failed_import(name, error) from None
+    except ConfigurationError as error:
+        raise _misconfigured(error) from None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's module may raise anything; it is told as theirs
         raise _failed_import(name, error) from None
 
 
-def _no_module(name: str, missing: str) -> ConfigurationError:
+def _no_module(name: str, missing: str, attribute: str) -> ConfigurationError:
+    if missing == name and name.endswith(".py"):  # what stands before it was imported: it is a file's name
+        module = name.removesuffix(".py")
+        return ConfigurationError(f"{name} is a file, not a module: did you mean {module}:{attribute}?")
     parent = missing.rpartition(".")[0]
     known = [f"{parent}.{found}" if parent else found for found in _modules_in(parent)]
     where = f"in package {parent}" if parent else f"in {Path.cwd()} or on the path of {sys.executable}"
-    rest = name.removeprefix(missing)
+    rest = f"{name.removeprefix(missing).removesuffix('.py')}:{attribute}"
     guess = difflib.get_close_matches(missing, known, n=1, cutoff=0.6)
     hint = (
         f": did you mean {guess[0]}{rest}?"
@@ -98,6 +108,13 @@ def _modules_in(parent: str) -> list[str]:
         return [found.name for found in pkgutil.iter_modules([str(Path.cwd())])]
     package = sys.modules.get(parent)
     return [found.name for found in pkgutil.iter_modules(getattr(package, "__path__", []))]
+
+
+def _misconfigured(error: ConfigurationError) -> ConfigurationError:
+    """What rmqpool says of the user's module while it is imported, with the user's line instead of a traceback."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith((_PACKAGE, "<frozen importlib", _IMPORTLIB))]
+    return ConfigurationError(f"{own[-1].filename}:{own[-1].lineno}: {error}") if own else error
 
 
 def _failed_import(name: str, error: BaseException) -> ReportedError:
@@ -132,10 +149,7 @@ def _syntax_place(error: BaseException) -> str:
 
 
 def _missing(module: ModuleType, attribute: str, worker_class: type) -> ConfigurationError:
-    workers = _workers(module, worker_class)
-    names = workers or [name for name in vars(module) if not name.startswith("_")]
-    near = nearest(attribute, names)
-    hint = f"{near.rstrip('?')}?" if near else _workers_hint(module, worker_class)
+    hint = nearest(attribute, _workers(module, worker_class)) or f"; {_workers_hint(module, worker_class)}"
     return ConfigurationError(f"module {module.__name__} has no {attribute}{hint}")
 
 
@@ -146,8 +160,9 @@ def _workers(module: ModuleType, worker_class: type) -> list[str]:
 def _workers_hint(module: ModuleType, worker_class: type) -> str:
     workers = _workers(module, worker_class)
     if workers:
-        return f"; its workers: {', '.join(f'{module.__name__}:{name}' for name in workers)}"
-    return f"; {module.__name__} holds no Worker: write worker = Worker(…) in it, from rmqpool import Worker"
+        return f"its workers: {', '.join(f'{module.__name__}:{name}' for name in workers)}"
+    name = module.__name__.rpartition(".")[2]
+    return f'{module.__name__} holds no Worker: write worker = Worker("{name}") in it (from rmqpool import Worker)'
 
 
 def _kind(value: object) -> str:

@@ -10,30 +10,57 @@ import json
 import logging
 import sys
 import warnings
+from collections import deque
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import IO, Any
 
 from rmqpool.cli.redaction import redact
 
-__all__ = ["JSONFormatter", "TextFormatter", "set_up_logging"]
+__all__ = ["JSONFormatter", "RecentWarnings", "TextFormatter", "set_up_logging"]
+
+_REMEMBERED = 20  # warnings
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 def set_up_logging(
     log_format: str, level: str = "info", secrets: Iterable[str] = (), stream: IO[str] | None = None
-) -> None:
-    """Send all records of this process to ``stream`` (stderr). ``log_format`` is ``text`` or ``json``."""
+) -> RecentWarnings:
+    """Send all records of this process to ``stream`` (stderr). ``log_format`` is ``text`` or ``json``.
+
+    Returns what remembers the last warnings that were written.
+    """
     formatter = JSONFormatter(secrets) if log_format == "json" else TextFormatter(secrets)
     handler = logging.StreamHandler(sys.stderr if stream is None else stream)
     handler.setFormatter(formatter)
+    recent = RecentWarnings()
+    handler.addFilter(recent)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.getLogger("pika").setLevel(logging.DEBUG if level == "debug" else logging.CRITICAL + 1)
     logging.captureWarnings(True)
     warnings.simplefilter("default", UserWarning)
+    return recent
+
+
+class RecentWarnings(logging.Filter):
+    """Lets every record pass and remembers the last 20 warnings and errors of rmqpool: nothing needs saying twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._messages: deque[str] = deque(maxlen=_REMEMBERED)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """True, always."""
+        if record.name == "rmqpool" and record.levelno >= logging.WARNING:
+            self._messages.append(record.getMessage())
+        return True
+
+    def tell_of(self, sentence: str) -> bool:
+        """True if one of them holds ``sentence``."""
+        return bool(sentence) and any(sentence in message for message in self._messages.copy())
 
 
 class TextFormatter(logging.Formatter):

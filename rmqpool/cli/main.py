@@ -14,6 +14,7 @@ import typer
 from rmqpool.cli import check, config, doctor, publish, queues, worker
 from rmqpool.cli.exits import EXIT_CODES_HELP, ExitCode
 from rmqpool.cli.failures import Failure, failure_of
+from rmqpool.cli.misplaced import right_place
 from rmqpool.cli.terminal import print_json, print_line, styled
 from rmqpool.errors import RmqpoolError
 from rmqpool.version import __version__
@@ -73,7 +74,7 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _tell(Failure("Interrupted", "interrupted", ExitCode.INTERRUPTED), as_json)
     except _UsageError as error:
-        return _tell_usage(error, as_json)
+        return _tell_usage(error, arguments, as_json)
     except RmqpoolError as error:
         return _tell(failure_of(error), as_json)
     except Exception as error:  # noqa: BLE001 - the end of the line: told with its traceback, and an exit code of its own
@@ -97,15 +98,23 @@ def _tell(failure: Failure, as_json: bool) -> int:
     return failure.exit_code
 
 
-def _tell_usage(error: Any, as_json: bool) -> int:
+def _tell_usage(error: Any, arguments: Sequence[str], as_json: bool) -> int:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else _NAME
     if type(error).__name__ == "NoArgsIsHelpError":
         print_line(error.format_message(), error=True)
         return ExitCode.USAGE
-    message = error.format_message().strip()
+    message = _misplaced(error, arguments) or error.format_message().strip()
     sentence = f"{message}{'' if message.endswith(('.', '?')) else '.'} Try: {command} --help"
     return _tell(Failure("UsageError", sentence, ExitCode.USAGE), as_json)
+
+
+def _misplaced(error: Any, arguments: Sequence[str]) -> str:
+    option = getattr(error, "option_name", None)
+    if option is None or error.ctx is None:
+        return ""
+    place = right_place(error.ctx.find_root().command, _NAME, option, arguments)
+    return f"No such option: {option}. It stands after the command: {place}" if place else ""
 
 
 def _fault(error: Exception) -> Failure:

@@ -52,7 +52,7 @@ def worker(
     Example:
       rmqpool worker workers.orders:worker --concurrency 8 --log-format json
     """
-    from rmqpool.cli.failures import failure_of
+    from rmqpool.cli.failures import ReportedError, failure_of
     from rmqpool.cli.loading import load_worker
     from rmqpool.cli.logs import set_up_logging
     from rmqpool.cli.session import load
@@ -62,13 +62,17 @@ def worker(
     given = "json" if as_json else log_format
     settings = load(url=url, concurrency=concurrency, prefetch=prefetch, grace=grace, log_format=given)
     connection = settings.connection()
-    set_up_logging(settings.log_format, log_level, secrets=[connection.password.reveal()])
+    recent = set_up_logging(settings.log_format, log_level, secrets=[connection.password.reveal()])
     names = [name for text in queues or () for name in text.split(",") if name] or None
     try:
         run_worker(load_worker(path), settings, names, burst=burst)
     except RmqpoolError as error:
+        told = failure_of(error)
+        if settings.log_format == "text" and recent.tell_of(told.message):
+            short = f"{path} ended: {told.kind}, as told above"
+            raise ReportedError(short, kind=told.kind, exit_code=told.exit_code) from None
         if as_json or settings.log_format == "text":
             raise
-        told = failure_of(error)  # a stream of JSON lines stays one
+        # a stream of JSON lines stays one
         logging.getLogger("rmqpool").error("%s", told.message, extra={"error": told.kind, "detail": told.detail})
         raise typer.Exit(told.exit_code) from None

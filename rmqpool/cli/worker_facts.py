@@ -46,7 +46,7 @@ def run_worker(worker: Worker, settings: Settings, queues: Iterable[str] | None,
     burst does not wait for a broker that is not there. Handlers that never end do not keep the process.
     """
     sources = sources_of(settings)
-    own = sources["url"] == "default" and worker._pool is not None
+    own = sources["url"] == "default" and worker.has_pool
     name = f"rmqpool worker {worker.name}@{socket.gethostname()}:{os.getpid()}"[:200]
     pool = None if own else pool_of(settings, name)
     try:

@@ -109,6 +109,11 @@ class Worker:
         return tuple(definition.queue.name for definition in self._definitions)
 
     @property
+    def has_pool(self) -> bool:
+        """True if the worker was told where its broker is: a pool, settings or a URL."""
+        return self._pool is not None
+
+    @property
     def consumers(self) -> tuple[ConsumerDefinition, ...]:
         """What was registered."""
         return tuple(self._definitions)

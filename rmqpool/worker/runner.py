@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from rmqpool.errors import CallTimeoutError, PoolTimeoutError, RmqpoolError
+from rmqpool.errors import CallTimeoutError, ConnectionLostError, PoolTimeoutError, RmqpoolError
 from rmqpool.pool import ConnectionPool
 from rmqpool.topology import Exchange, Queue, Topology
 from rmqpool.worker.async_executor import LoopThread
@@ -135,7 +135,8 @@ class Runner:
     def _declare(self) -> bool:
         """Declare as soon as the broker is there; False if the worker was stopped before.
 
-        Raises what no waiting changes, and PoolTimeoutError when the patience ends.
+        Raises what no waiting changes. When the patience ends: the PoolTimeoutError, CallTimeoutError or
+        ConnectionLostError of the last attempt.
         """
         give_up_at = None if self._patience is None else time.monotonic() + self._patience
         while not self._stop.is_set():
@@ -143,7 +144,7 @@ class Runner:
                 self._pool.open(timeout=_turn(give_up_at, _CONNECT_TURN))
                 self._pool.declare_once(self._topology, _turn(give_up_at, _DECLARE_TIMEOUT))
                 return True
-            except (PoolTimeoutError, CallTimeoutError) as error:
+            except (PoolTimeoutError, CallTimeoutError, ConnectionLostError) as error:
                 if give_up_at is not None and time.monotonic() >= give_up_at:
                     raise
                 self._say_that_it_waits(error)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import trustme
@@ -49,6 +50,28 @@ def environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RMQPOOL_")}
     kept.pop("NO_COLOR", None)
     return {**kept, "PYTHONPATH": str(_ROOT), "PYTHONWARNINGS": "", **more}
+
+
+def on_a_terminal(arguments: list[str], folder: Path, stream: Literal["stdout", "stderr"]) -> tuple[int, str]:
+    """Exit code, and what the command wrote to ``stream``, which is a terminal of 100 columns; the other one is lost."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rmqpool", *arguments],
+        stdout=theirs if stream == "stdout" else subprocess.DEVNULL,
+        stderr=theirs if stream == "stderr" else subprocess.DEVNULL,
+        env=environment(NO_COLOR="1", TERM="xterm", COLUMNS="100"),
+        cwd=folder,
+    )
+    os.close(theirs)
+    chunks = []
+    try:
+        while chunk := os.read(ours, 4096):
+            chunks.append(chunk)
+    except OSError:
+        pass  # Linux: EIO when the other side is closed
+    finally:
+        os.close(ours)
+    return process.wait(timeout=20), b"".join(chunks).decode()
 
 
 Run = Callable[..., Ended]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import Run
+from tests.acceptance.conftest import Run, on_a_terminal
 
 
 def test_each_setting_is_shown_with_its_source_and_without_secrets(rmqpool: Run, tmp_path: Path) -> None:
@@ -33,6 +33,17 @@ def test_an_argument_wins_over_the_environment(inline: Run, monkeypatch: pytest.
     monkeypatch.setenv("RMQPOOL_URL", "amqp://two/")
     ended = inline("config", "show", "--url", "amqp://one/")
     assert "amqp://guest:**********@one:5672/%2F\targument" in ended.out
+
+
+def test_on_a_terminal_the_columns_are_aligned(tmp_path: Path) -> None:
+    """As all tables are; tabs are for pipes."""
+    code, shown = on_a_terminal(["config", "show"], tmp_path, "stdout")
+    lines = [line.replace("\x1b[1m", "").replace("\x1b[0m", "") for line in shown.splitlines()]
+    value, source = lines[0].index("value"), lines[0].index("source")
+    assert code == 0
+    assert "\t" not in shown
+    assert all(line[value - 1] == line[source - 1] == " " != line[value] and line[source:] for line in lines)
+    assert lines[1][source:].strip() == "default"
 
 
 def test_a_wrong_setting_is_a_sentence_with_its_source(rmqpool: Run) -> None:

@@ -86,6 +86,32 @@ def test_a_usage_error_is_json_too(rmqpool: Run) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (("--json", "publish", "orders", "x"), "rmqpool publish --json"),
+        (("--url", "amqp://host/", "worker", "shop:worker"), "rmqpool worker --url"),
+        (("--json", "config", "show"), "rmqpool config show --json"),
+        (("config", "--json", "show"), "rmqpool config show --json"),
+    ],
+)
+def test_an_option_before_its_command_is_told_where_it_stands(
+    inline: Run, arguments: tuple[str, ...], place: str
+) -> None:
+    """Only the command knows its options."""
+    ended = inline(*arguments)
+    assert ended.code == 2
+    assert f"It stands after the command: {place}." in ended.text
+
+
+@pytest.mark.parametrize("arguments", [("--nonsense", "publish"), ("publish", "--nonsense"), ("--json",)])
+def test_an_option_that_no_command_has_is_given_no_place(inline: Run, arguments: tuple[str, ...]) -> None:
+    """A hint that does not help is none."""
+    ended = inline(*arguments)
+    assert ended.code == 2
+    assert "stands after" not in ended.text
+
+
+@pytest.mark.parametrize(
     ("url", "told"),
     [
         ("amqp://user:hunter2secret@@host/", "%40"),

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from rmqpool import ConnectionPool, Delivery, Publisher, Queue
+from rmqpool.testing.ports import ReservedPort
 from rmqpool.testing.rabbitmq import RabbitMQNode
 from rmqpool.testing.waiting import wait_until
-from tests.acceptance.conftest import Run, environment
+from tests.acceptance.conftest import Run, environment, on_a_terminal
 
 
 def received(url: str, queue: str) -> list[Delivery]:
@@ -82,6 +83,40 @@ def test_a_message_that_cannot_be_sent_is_told_with_its_field(inline: Run, vhost
     ended = inline("publish", "orders", "x", "--content-type", "x" * 300, "--url", vhost_url, "--json")
     assert ended.code == 5
     assert ended.json["error"]["field"] == "content_type"
+
+
+def test_a_body_that_cannot_be_sent_is_called_a_body(inline: Run, vhost_url: str, tmp_path: Path) -> None:
+    """Lines are spoken of where there are lines."""
+    wrong = ("--content-type", "x" * 300, "--url", vhost_url)
+    body = inline("publish", "orders", "x", *wrong)
+    assert "the body cannot be sent" in body.err
+    assert "line" not in body.err
+    (tmp_path / "one.jsonl").write_text("1\n")
+    assert "line 1 cannot be sent" in inline("publish", "orders", "--jsonl", "one.jsonl", *wrong).err
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n"])
+def test_an_empty_input_is_said_to_be_empty(rmqpool: Run, vhost_url: str, content: bytes) -> None:
+    """All is well, but probably not what was wanted. Machines see it in the figures."""
+    ended = rmqpool("publish", "orders", "--jsonl", "-", "--url", vhost_url, stdin=content)
+    assert ended.code == 0
+    assert ended.err == "note: stdin was empty or blank: there was nothing to publish\n"
+    assert ended.out.startswith("0 confirmed")
+    assert rmqpool("publish", "orders", "--jsonl", "-", "--url", vhost_url, "--json", stdin=content).err == ""
+
+
+def test_a_dead_broker_leaves_a_summary_too(rmqpool: Run) -> None:
+    """Nothing of a file was read, and the last line says so; with a single body the sentence is enough."""
+    port = ReservedPort()
+    port.release()
+    dead = ("--url", f"amqp://127.0.0.1:{port.number}/", "--timeout", "1")
+    ended = rmqpool("publish", "orders", "--jsonl", "-", *dead, stdin="1\n2\n")
+    assert ended.code == 4
+    assert "is RabbitMQ running?" in ended.err
+    assert ended.out.startswith("0 confirmed, 0 returned, 0 nacked, 0 not sent, 0 unknown")
+    told = rmqpool("publish", "orders", "--jsonl", "-", *dead, "--json", stdin="1\n2\n").json
+    assert (told["ok"], told["last_line"], told["error"]["type"]) == (False, 0, "ConnectionFailedError")
+    assert rmqpool("publish", "orders", "x", *dead).out == ""
 
 
 def test_a_file_that_is_not_there_is_a_sentence(inline: Run) -> None:
@@ -178,28 +213,7 @@ def test_a_progress_bar_shows_on_a_terminal_only(rmqpool: Run, vhost_url: str, t
     (tmp_path / "few.jsonl").write_text("1\n2\n3\n")
     arguments = ["publish", "orders", "--jsonl", "few.jsonl", "--declare", "--url", vhost_url]
     assert rmqpool(*arguments).err == ""
-    shown, reader = _on_a_terminal(arguments, tmp_path)
+    shown, reader = on_a_terminal(arguments, tmp_path, "stderr")
     assert shown == 0
     assert "3 messages" in reader
     assert "\x1b[3" not in reader
-
-
-def _on_a_terminal(arguments: list[str], folder: Path) -> tuple[int, str]:
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rmqpool", *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=theirs,
-        env=environment(NO_COLOR="1", TERM="xterm", COLUMNS="100"),
-        cwd=folder,
-    )
-    os.close(theirs)
-    chunks = []
-    try:
-        while chunk := os.read(ours, 4096):
-            chunks.append(chunk)
-    except OSError:
-        pass  # Linux: EIO when the other side is closed
-    finally:
-        os.close(ours)
-    return process.wait(timeout=20), b"".join(chunks).decode()

@@ -90,3 +90,17 @@ def test_what_keeps_a_worker_from_starting_is_a_sentence(rmqpool: Run, broker: R
     assert refused.code == 4
     assert refused.json["error"]["type"] == "AuthenticationError"
     assert "hunter2secret" not in refused.text
+
+
+def test_a_refusal_is_told_once(rmqpool: Run, broker: RabbitMQNode, tmp_path: Path) -> None:
+    """The log has told it: the last line points there. Where the log is silent, the last line tells it."""
+    (tmp_path / "shop.py").write_text(SHOP)
+    arguments = ("worker", "shop:worker", "--url", broker.amqp_url(password="hunter2secret"))
+    logged = rmqpool(*arguments)
+    assert logged.code == 4
+    assert logged.err.count("wrong user name or password") == 1
+    assert logged.err.splitlines()[-1] == "rmqpool: shop:worker ended: AuthenticationError, as told above"
+    silent = rmqpool(*arguments, "--log-level", "error")
+    assert silent.code == 4
+    assert silent.err.count("wrong user name or password") == 1
+    assert silent.err.splitlines()[-1].startswith("rmqpool: the broker ")

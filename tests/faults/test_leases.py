@@ -157,7 +157,7 @@ def test_pool_dropped_without_close_warns_and_ends(broker: RabbitMQNode, queue_n
     assert sum(name.startswith("rmqpool ") for name in running["names"]) == 2
     assert warned["categories"] == ["ResourceWarning"]
     assert "was dropped without close()" in warned["texts"][0]
-    assert "<ConnectionPool amqp://" in warned["texts"][0]
+    assert "a ConnectionPool of amqp://" in warned["texts"][0]
     assert broker.password not in warned["texts"][0] + ended.stderr
     assert left["names"] == ["MainThread"]
     checker = TotalQueueChecker()

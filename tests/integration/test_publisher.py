@@ -393,3 +393,30 @@ def test_wrong_arguments_are_told_in_the_callers_words() -> None:
         Publisher("amqp://guest:guest@127.0.0.1:1/", declare=Queue("orders"))  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="needs a URL"):
         Publisher(None)  # type: ignore[arg-type]
+
+
+def test_exit_inside_a_callback_does_not_end_the_io_thread(vhost_url: str, queue_name: str) -> None:
+    """sys.exit() in a done callback is contained like any error: the next publish is confirmed."""
+
+    def leave(_future: object) -> None:
+        raise SystemExit(3)
+
+    with Publisher(vhost_url, declare=[classic(queue_name)]) as publisher:
+        future = publisher.submit(queue_name, b"1")
+        future.add_done_callback(leave)
+        assert isinstance(future.result(5), Confirmation)
+        assert isinstance(publisher.publish(queue_name, b"2", timeout=5), Confirmation)
+
+
+def test_closed_publisher_takes_its_topology_along(vhost_url: str, queue_name: str) -> None:
+    """A pool that outlives many publishers does not declare for the dead ones; what two asked for stays for the other."""
+    mine, shared = classic(f"{queue_name}.mine"), classic(f"{queue_name}.shared")
+    with ConnectionPool(vhost_url) as pool:
+        first, second = Publisher(pool, declare=[mine, shared]), Publisher(pool, declare=[shared])
+        first.publish(mine.name, b"1")
+        second.publish(shared.name, b"1")
+        assert set(pool._declared) == {mine, shared}
+        first.close()
+        assert set(pool._declared) == {shared}
+        second.close()
+        assert not pool._declared

@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("core",),
     ("future", "window"),
     ("amqp",),
-    ("leasing", "lease", "lease_topology", "publish_connections", "pool_options", "pool_stats", "pool"),
+    ("leasing", "lease", "lease_topology", "publish_connections", "pool_declare", "pool_options", "pool_stats", "pool"),
     ("codecs", "compression", "conversion", "plain_json", "preparation"),
     ("publisher", "async_publisher", "consumer"),
     ("worker", "outbox", "observe"),

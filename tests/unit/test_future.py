@@ -34,8 +34,9 @@ class Owner:
         with self.lock:
             if future.state != QUEUED:
                 return False
-            future.mark_cancelled()
-            return True
+            future.claim_withdrawn()
+        future.finish()
+        return True
 
     def write(self, future: PublishFuture) -> bool:
         with self.lock:

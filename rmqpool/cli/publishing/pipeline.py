@@ -88,12 +88,7 @@ class Pipeline:
             self._tally.add(body.line, error)
             return
         except MessageError as error:
-            raise ReportedError(
-                f"line {body.line} cannot be sent: {error}; nothing from this line on was published",
-                kind="InputError",
-                exit_code=ExitCode.INPUT,
-                facts={"line": body.line, "field": error.field},
-            ) from None
+            raise _cannot_be_sent(body, error) from None
         self._flying.append((body, future))
         self._bytes += len(body.content)
 
@@ -140,6 +135,22 @@ class Pipeline:
                 deadline = time.monotonic()
                 continue
             self._landed()
+
+
+def _cannot_be_sent(body: Body, error: MessageError) -> ReportedError:
+    if body.alone:
+        return ReportedError(
+            f"the body cannot be sent: {error}; nothing was published",
+            kind="InputError",
+            exit_code=ExitCode.INPUT,
+            facts={"field": error.field},
+        )
+    return ReportedError(
+        f"line {body.line} cannot be sent: {error}; nothing from this line on was published",
+        kind="InputError",
+        exit_code=ExitCode.INPUT,
+        facts={"line": body.line, "field": error.field},
+    )
 
 
 def _open(future: PublishFuture) -> UnknownOutcomeError:

@@ -21,18 +21,22 @@ LONGEST_LINE = 512 * 1024 * 1024  # bytes: RabbitMQ's hard limit of a message
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """One message to be: its bytes, its content type, and the line (from 1) it stood on; ``read`` bytes so far."""
+    """One message to be: its bytes, its content type, and the line (from 1) it stood on; ``read`` bytes so far.
+
+    ``alone``: it is no line of a file, but all that there is.
+    """
 
     content: bytes
     content_type: str
     line: int = 1
     read: int = 0
+    alone: bool = False
 
 
 def body_of(text: str | bytes, content_type: str | None) -> Body:
     """A body as it was given, byte for byte. It is JSON if it parses as JSON, text if not, unless one says otherwise."""
     content = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
-    return Body(content, content_type or (JSON if _is_json(content) else _type_of(content)))
+    return Body(content, content_type or (JSON if _is_json(content) else _type_of(content)), alone=True)
 
 
 def json_lines(lines: Iterable[bytes], source: str, content_type: str | None) -> Iterator[Body]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rmqpool.cli.exits import ExitCode
 from rmqpool.cli.failures import Failure, failure_of
@@ -23,6 +24,10 @@ from rmqpool.errors import ConfigurationError, RmqpoolError
 from rmqpool.future import PublishFuture
 from rmqpool.publisher import Publisher
 from rmqpool.topology import Queue, expand
+
+if TYPE_CHECKING:
+    from rmqpool.config import Settings
+    from rmqpool.pool import ConnectionPool
 
 __all__ = ["Job", "parse_headers", "run_job"]
 
@@ -48,22 +53,38 @@ class Job:
 
 
 def run_job(job: Job, url: str | None) -> int:
-    """Publish; print the summary; return the exit code. Raises RmqpoolError if nothing could be begun."""
+    """Publish; print the summary; return the exit code.
+
+    Raises RmqpoolError if nothing could be begun: a summary of a file is printed even then.
+    """
     headers = parse_headers(job.headers)
     settings = load(url=url)
     tally = Tally()
     with _bodies(job) as (bodies, size):
-        pool = open_pool(settings, "publish", job.timeout)
+        began = time.monotonic()
         try:
-            if job.declare:
-                pool.declare_once(expand([Queue(job.queue)]), job.timeout)
-            began = time.monotonic()
-            submit = _submitter(Publisher(pool, timeout=job.timeout), job, headers)
-            stopped = _run(job, submit, tally, bodies, size)
-            seconds = time.monotonic() - began
-        finally:
-            pool.close(_CLOSE)
+            with _connected(job, settings) as pool:
+                began = time.monotonic()
+                submit = _submitter(Publisher(pool, timeout=job.timeout), job, headers)
+                stopped = _run(job, submit, tally, bodies, size)
+                seconds = time.monotonic() - began
+        except RmqpoolError as error:  # before the first line was read
+            if job.jsonl is None:
+                raise
+            stopped, seconds = error, time.monotonic() - began
     return _tell(job, tally, stopped, seconds)
+
+
+@contextmanager
+def _connected(job: Job, settings: Settings) -> Iterator[ConnectionPool]:
+    """An open pool, with the queue declared if that was asked for. Raises RmqpoolError."""
+    pool = open_pool(settings, "publish", job.timeout)
+    try:
+        if job.declare:
+            pool.declare_once(expand([Queue(job.queue)]), job.timeout)
+        yield pool
+    finally:
+        pool.close(_CLOSE)
 
 
 def parse_headers(texts: Iterable[str]) -> dict[str, str]:
@@ -85,9 +106,12 @@ def _bodies(job: Job) -> Iterator[tuple[Iterator[Body], int | None]]:
         yield iter([body_of(given, job.content_type)]), None
         return
     with opened(job.jsonl) as file:
-        source = "stdin" if job.jsonl == "-" else job.jsonl
         size = Path(job.jsonl).stat().st_size if job.jsonl != "-" else None
-        yield json_lines(lines_of(file), source, job.content_type), size or None
+        yield json_lines(lines_of(file), _source(job.jsonl), job.content_type), size or None
+
+
+def _source(jsonl: str) -> str:
+    return "stdin" if jsonl == "-" else jsonl
 
 
 def _submitter(publisher: Publisher, job: Job, headers: dict[str, str]) -> Submit:
@@ -128,6 +152,8 @@ def _tell(job: Job, tally: Tally, stopped: RmqpoolError | KeyboardInterrupt | No
         print_line(f"… and {tally.failed - _SHOWN} more that were not confirmed (--json tells them)", error=True)
     if failure:
         print_line(f"{styled('rmqpool:', 'red', sys.stderr)} {failure.message}", error=True)
+    if job.jsonl is not None and not failure and not tally.last_line:
+        print_line(f"note: {_source(job.jsonl)} was empty or blank: there was nothing to publish", error=True)
     print_line(tally.summary(seconds))
     return code
 

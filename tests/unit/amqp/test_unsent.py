@@ -179,3 +179,12 @@ def test_each_message_is_written_or_withdrawn_under_a_race() -> None:
     thread.join(10)
     assert names(written) == sorted(names(written), key=int)
     assert sorted(names(written + list(dict.fromkeys(withdrawn))), key=int) == [str(number) for number in range(3000)]
+
+
+def test_a_callback_may_withdraw_another_message() -> None:
+    """Users' callbacks run under no lock of ours: one that cancels a second message does not wait for itself."""
+    unsent = Unsent()
+    first, second = add(unsent, "a"), add(unsent, "b")
+    first.add_done_callback(lambda _: second.cancel())
+    assert first.cancel()
+    assert second.cancelled()

@@ -16,9 +16,10 @@ def test_a_path_has_a_module_and_an_attribute() -> None:
 @pytest.mark.parametrize(
     ("path", "told"),
     [
-        ("workers.orders", "write workers.orders:worker"),
-        ("workers/orders.py", "write workers.orders:worker"),
-        ("./orders.py:app", "write orders:app"),
+        ("workers.orders", r"did you mean workers.orders:worker\?"),
+        ("workers/orders.py", r"did you mean workers.orders:worker\?"),
+        ("workers/orders.py:app", r"did you mean workers.orders:app\?"),
+        ("./orders.py:app", r"did you mean orders:app\?"),
         ("", "package.module:worker"),
         (":worker", "package.module:worker"),
         ("a b:worker", "package.module:worker"),

@@ -9,7 +9,7 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmqpool.cli.logs import JSONFormatter, TextFormatter
+from rmqpool.cli.logs import JSONFormatter, RecentWarnings, TextFormatter
 from rmqpool.cli.redaction import redact
 
 SECRET = "correct-horse-battery"
@@ -56,3 +56,19 @@ def test_the_password_of_any_url_is_masked(password: str) -> None:
 def test_short_passwords_do_not_garble_sentences() -> None:
     """``guest`` is a word, too."""
     assert redact("user guest is let in", ["guest"]) == "user guest is let in"
+
+
+def test_recent_warnings_of_rmqpool_are_remembered_and_nothing_is_held_back() -> None:
+    """Only what was written lately, as a warning at least; an empty sentence is in none."""
+    recent = RecentWarnings()
+    for level, name, message in (
+        (logging.WARNING, "rmqpool", "attempt 1 failed: refused"),
+        (logging.INFO, "rmqpool", "it runs"),
+        (logging.ERROR, "shop", "sold out"),
+    ):
+        assert recent.filter(logging.LogRecord(name, level, "x.py", 1, message, (), None))
+    assert recent.tell_of("refused")
+    assert not any(recent.tell_of(sentence) for sentence in ("it runs", "sold out", ""))
+    for number in range(20):
+        recent.filter(logging.LogRecord("rmqpool", logging.WARNING, "x.py", 1, f"warning {number}", (), None))
+    assert not recent.tell_of("refused")
