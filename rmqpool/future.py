@@ -55,6 +55,7 @@ class PublishFuture:
         "cancelled_by_user",
         "deadline",
         "header",
+        "maybe_stored",
         "message",
         "nacks",
         "retry",
@@ -71,6 +72,7 @@ class PublishFuture:
         self.attempts = 0
         self.nacks = 0
         self.alone = False
+        self.maybe_stored = False  # an earlier writing got no answer: the broker may have it
         self.state = QUEUED
         self.cancelled_by_user = False
         self._owner: Canceller | None = owner
@@ -134,8 +136,17 @@ class PublishFuture:
         """Give the outcome, once; later calls change nothing."""
         if self._outcome is not None or self.cancelled_by_user:
             return
-        self._outcome = outcome
+        self.set_outcome(outcome)
         self.finish()
+
+    def set_outcome(self, outcome: Confirmation | PublishError) -> None:
+        """The outcome is known from here on; :meth:`finish` follows."""
+        self._outcome = outcome
+        self.state = DONE
+
+    def drop_callbacks(self) -> None:
+        """In a forked child: they are the parent's, and run there."""
+        self._callbacks = None
 
     def claim_withdrawn(self) -> None:
         """The owner takes the message back, under its lock; :meth:`finish` follows outside of it."""
@@ -236,3 +247,19 @@ class PublishFuture:
 
 _WAITERS = threading.Lock()  # held for a few instructions, and only by threads that are about to wait
 os.register_at_fork(after_in_child=lambda: _WAITERS._at_fork_reinit())  # type: ignore[attr-defined]
+
+
+class _Nobody:
+    """Owns the place-holder."""
+
+    on_io_thread = False
+
+    def withdraw(self, future: PublishFuture) -> bool:
+        """There is nothing to withdraw."""
+        del future
+        return False
+
+
+ENDED = PublishFuture(Message("", "", b"", ""), b"", 0.0, False, _Nobody())
+"""Stands in the confirm window for a message whose deadline passed: its delivery tag still counts, its body is not kept."""
+ENDED.set_outcome(NotSentError("a place-holder"))

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
+from rmqpool.amqp.io_thread import IOThread
 from rmqpool.amqp.link import Link, LinkEvent
 from rmqpool.amqp.publishing import Publishing
 from rmqpool.errors import (
@@ -129,6 +130,7 @@ class ConnectionPool:
         Returns True if every message had its outcome and every thread ended in time. What is still open then ends as
         NotSentError or UnknownOutcomeError; whoever waits for a channel gets PoolClosedError.
         """
+        self.refuse_on_io_thread("close")
         deadline = time.monotonic() + timeout
         with self._lock:
             self._closed = True
@@ -172,6 +174,8 @@ class ConnectionPool:
             "channels_per_connection": channels_per_connection,
         }
         given = {name: whole_number(name, value) for name, value in sizes.items() if value is not None}
+        if channels_per_connection is not None:
+            channels_below(self.settings.channel_max, channels_per_connection)
         with self._lock:
             self._check_open()
             self._sizes.update(given)
@@ -221,6 +225,7 @@ class ConnectionPool:
 
     def flush(self, timeout: float) -> bool:
         """Wait until no message is on its way; False if some still were after ``timeout`` seconds."""
+        self.refuse_on_io_thread("flush")
         return self._publish.flush(time.monotonic() + timeout)
 
     def consume_link(self) -> Link:
@@ -304,6 +309,14 @@ class ConnectionPool:
                 link.close_soon()
 
     # Inside
+
+    def refuse_on_io_thread(self, what: str) -> None:
+        """Waiting on an I/O thread (in a callback) would wait for that thread itself. Raises ConfigurationError."""
+        if IOThread.is_any_current():
+            raise ConfigurationError(
+                f"{what}() inside a callback would wait for the thread that runs the callback: use submit() there, or hand "
+                "over to a thread of your own"
+            )
 
     def _timeout_or(self, timeout: float | None) -> float:
         return self.timeout if timeout is None else seconds("timeout", timeout)

@@ -15,6 +15,7 @@ from rmqpool.amqp.wire import encode_properties
 from rmqpool.errors import (
     ConfigurationError,
     ConnectionFailedError,
+    ConnectionLostError,
     MessageError,
     NotSentError,
     PoolClosedError,
@@ -104,6 +105,7 @@ class Publisher:
         deadline: UnroutableError, NackedError, NotSentError, UnknownOutcomeError; before anything is written:
         MessageError (the message cannot be sent), TopologyMismatchError (``declare`` differs from what is there).
         """
+        self.pool.refuse_on_io_thread("publish")
         return self.submit(queue, body, **options).result()
 
     def publish_to(
@@ -113,6 +115,7 @@ class Publisher:
 
         ``mandatory=False`` confirms also what no queue takes: right for events that may have no subscriber.
         """
+        self.pool.refuse_on_io_thread("publish_to")
         return self.submit_to(exchange, routing_key, body, **options).result()
 
     def submit(self, queue: str, body: object, **options: Unpack[MessageOptions]) -> PublishFuture:
@@ -153,6 +156,7 @@ class Publisher:
 
         Every body is checked before the first is written (MessageError). ``timeout`` is the deadline of the whole call.
         """
+        self.pool.refuse_on_io_thread("publish_many")
         deadline = time.monotonic() + self.timeout_of(options)
         retry = self.retry_of(options)
         prepared = self.prepare_many(exchange, queue, bodies, options)
@@ -257,7 +261,7 @@ class Publisher:
             if not self._declared:
                 self.pool.declare(self._topology, max(0.0, deadline - time.monotonic()))
                 self._declared = True
-        except (TimeoutError, ConnectionFailedError) as error:
+        except (TimeoutError, ConnectionFailedError, ConnectionLostError) as error:
             raise self._not_declared(error) from error
         finally:
             self._declaring.release()

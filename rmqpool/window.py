@@ -67,15 +67,16 @@ class Window:
         remaining = deadline - time.monotonic()
         if remaining <= 0 or self._closed:
             return False
-        called = threading.Event()
+        called = threading.Lock()  # held until the call; lighter than an Event
+        called.acquire()
 
         def wake() -> bool:
-            called.set()
+            called.release()
             return True
 
         place = self.line_up(size, wake)
         try:
-            called.wait(remaining)
+            called.acquire(timeout=remaining)
         except BaseException:  # KeyboardInterrupt
             self.give_up(place)
             raise

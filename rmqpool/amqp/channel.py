@@ -82,7 +82,9 @@ class BlockingChannel:
         future: Future[Any] = Future()
         try:
             if not self.link.post(lambda: self._begin(send, future, during)):
-                raise PoolClosedError(f"{during}: connection {self.link.name} is closed, or was inherited through a fork")
+                raise PoolClosedError(
+                    f"{during}: connection {self.link.name} is closed, or was inherited through a fork"
+                )
             return future.result(timeout)
         except FutureTimeoutError as error:
             if isinstance(error, RmqpoolError):

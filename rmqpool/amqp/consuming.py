@@ -220,7 +220,8 @@ class Consuming:
             if self._channel is None and self._connection is not None:
                 self._lost_subscription(ConsumerEvent.CHANNEL_CLOSED, error)
             return
-        if error is not None:  # somebody else's topology is no reason not to work
+        # Somebody else's topology is no reason not to work.
+        if error is not None and not isinstance(error, PoolClosedError):
             self._last_error = error
             _LOGGER.error("the topology of queue %r could not be declared: %s", self.spec.queue, error)
             self._tell(ConsumerEvent.DECLARE_FAILED, str(error))

@@ -10,7 +10,7 @@ from pika import exceptions as pika_exceptions
 from rmqpool.amqp.connection import Connection
 from rmqpool.amqp.failures import channel_closed, connection_lost
 from rmqpool.amqp.opening import new_channel
-from rmqpool.errors import ChannelLimitError, RmqpoolError, TopologyMismatchError
+from rmqpool.errors import ChannelLimitError, PoolClosedError, RmqpoolError, TopologyMismatchError
 from rmqpool.mismatch import explain_mismatch
 from rmqpool.topology import Binding, Exchange, Queue, Topology, expand
 
@@ -66,6 +66,8 @@ class Declaring:
     def _why(self, reason: BaseException) -> RmqpoolError:
         if isinstance(reason, pika_exceptions.ChannelClosedByBroker):
             return explain_refusal(reason.reply_code, reason.reply_text, self._current)
+        if isinstance(reason, pika_exceptions.ChannelClosedByClient):
+            return PoolClosedError(f"connection {self._link.name} was closed during declarations")
         return connection_lost(reason, self._link.name)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -18,28 +19,40 @@ from rmqpool.amqp.bell import Bell
 __all__ = ["IOThread", "Timer"]
 
 _LOGGER = logging.getLogger("rmqpool")
+_CURRENT = threading.local()
 
 
 class Timer:
     """A function to be called once on the I/O thread. Only that thread makes and cancels timers."""
 
-    __slots__ = ("_function", "_handle", "_thread")
+    __slots__ = ("_due", "_function", "_handle", "_thread")
 
     def __init__(self, thread: IOThread, function: Callable[[], None]) -> None:
         self._thread = thread
         self._function = function
         self._handle: object | None = None
+        self._due = 0.0
 
     def arm(self, delay: float) -> None:
-        self._handle = self._thread.loop.call_later(max(0.0, delay), self._fire)
+        """Fire in ``delay`` seconds."""
+        self._due = time.monotonic() + delay
+        self.rearm()
+
+    def rearm(self) -> None:
+        """On a new loop, for the same moment as before."""
+        self._handle = self._thread.loop.call_later(max(0.0, self._due - time.monotonic()), self._fire)
+        self._thread.timers.add(self)
 
     def cancel(self) -> None:
+        """Do not fire."""
         handle, self._handle = self._handle, None
         if handle is not None:
             self._thread.loop.remove_timeout(handle)
+            self._thread.timers.discard(self)
 
     def _fire(self) -> None:
         self._handle = None
+        self._thread.timers.discard(self)
         self._thread.run_contained(self._function)
 
 
@@ -48,6 +61,7 @@ class IOThread:
 
     def __init__(self, name: str, on_fault: Callable[[BaseException], None]) -> None:
         self.loop = IOLoop()
+        self.timers: set[Timer] = set()  # those that are armed; I/O thread only
         self._on_fault = on_fault
         self._posted: deque[Callable[[], None]] = deque()
         self._bell = Bell(self._run_posted)
@@ -74,6 +88,11 @@ class IOThread:
     def is_current(self) -> bool:
         """True on the I/O thread itself."""
         return threading.current_thread() is self._thread
+
+    @staticmethod
+    def is_any_current() -> bool:
+        """True on any I/O thread: none of them may wait for another."""
+        return getattr(_CURRENT, "is_io", False)
 
     def start(self) -> None:
         self._bell.hang(self.loop)
@@ -110,7 +129,7 @@ class IOThread:
         return True
 
     def call_later(self, delay: float, function: Callable[[], None]) -> Timer:
-        """Run ``function`` in ``delay`` seconds; I/O thread only. Timers end with the loop they were made on."""
+        """Run ``function`` in ``delay`` seconds; I/O thread only. A loop that is replaced takes its timers along."""
         timer = Timer(self, function)
         timer.arm(delay)
         return timer
@@ -139,6 +158,7 @@ class IOThread:
         self.loop.stop()
 
     def _run(self) -> None:
+        _CURRENT.is_io = True
         while not self._stopping:
             try:
                 self.loop.start()
@@ -157,6 +177,8 @@ class IOThread:
             broken.close()
         except Exception:
             _LOGGER.warning("pika's broken I/O loop could not be closed", exc_info=True)
+        for timer in tuple(self.timers):
+            timer.rearm()
         self._bell.hang(self.loop)
 
     def _report(self, error: BaseException) -> None:

@@ -41,18 +41,14 @@ class Outcomes:
 
     def confirmed(self, futures: Sequence[PublishFuture]) -> None:
         """basic.ack, and nothing came back before."""
-        size = count = 0
-        try:
-            for future in futures:
-                if future.done():
-                    continue  # its deadline passed before the confirm came
-                message = future.message
-                count += 1
-                size += future.size
-                future.resolve(Confirmation(message.message_id, message.exchange, message.routing_key, future.attempts))
-        finally:
-            if count:
-                self._window.leave(count, size)
+        ended = [future for future in futures if not future.done()]  # the others' deadline passed before the confirm
+        for future in ended:
+            message = future.message
+            future.set_outcome(Confirmation(message.message_id, message.exchange, message.routing_key, future.attempts))
+        if ended:
+            self._window.leave(len(ended), sum(future.size for future in ended))
+        for future in ended:
+            future.finish()  # last: a callback may want the place in the window
 
     def returned(self, future: PublishFuture, returned: Returned) -> None:
         """basic.return: no queue took it."""
@@ -61,7 +57,7 @@ class Outcomes:
             hint = f"no queue is bound to exchange {message.exchange!r} for routing key {message.routing_key!r}"
         else:
             hint = f"the queue {message.routing_key!r} may not exist: declare it, or start its worker once"
-        self._end(
+        self._refusal(
             future,
             UnroutableError(
                 f"message {message.message_id} was returned by the broker ({returned.reply_code} {returned.reply_text}; "
@@ -80,11 +76,11 @@ class Outcomes:
                 f"message {message.message_id} to {_target(future)} was refused by the broker (basic.nack, "
                 f"{future.nacks} times): the queue is full and rejects publishes, or the broker had an internal error"
             )
-            self._end(future, NackedError(sentence, **future.names()))
+            self._refusal(future, NackedError(sentence, **future.names()))
             return
         kind, step = _REFUSALS.get(code, (NackedError, "the broker ended the connection because of it"))
         sentence = f"message {message.message_id} to {_target(future)} was refused by the broker: {code} {text}; {step}"
-        self._end(future, kind(sentence, code=code, text=text, **future.names()))
+        self._refusal(future, kind(sentence, code=code, text=text, **future.names()))
 
     def expired(self, future: PublishFuture) -> None:
         """The deadline passed."""
@@ -159,7 +155,16 @@ class Outcomes:
     def inherited(self, future: PublishFuture) -> None:
         """This process is a fork: the message is the parent's."""
         sentence = "this future was inherited through a fork; the message belongs to the parent process, ask there"
+        future.drop_callbacks()
         future.resolve(UnknownOutcomeError(f"message {future.message.message_id}: {sentence}", **future.names()))
+
+    def _refusal(self, future: PublishFuture, refusal: PublishError) -> None:
+        """The broker did not take it this time. If an earlier writing got no answer, that one may be stored all the same."""
+        if not future.maybe_stored:
+            self._end(future, refusal)
+            return
+        why = f"an earlier writing got no answer, and the last one was refused ({refusal})"
+        self._end(future, self._unknown(future, why), refusal)
 
     def _unknown(self, future: PublishFuture, why: str) -> UnknownOutcomeError:
         return UnknownOutcomeError(
@@ -179,8 +184,9 @@ class Outcomes:
                 return
             future.state = DONE  # from here on it cannot be withdrawn
         outcome.__cause__ = cause
-        future.resolve(outcome)
+        future.set_outcome(outcome)
         self._window.leave(1, future.size)
+        future.finish()  # last: a callback may want the place in the window
 
 
 def _target(future: PublishFuture) -> str:

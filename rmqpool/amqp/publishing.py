@@ -27,7 +27,7 @@ from rmqpool.core.backoff import Backoff
 from rmqpool.core.confirms import ConfirmWindow, Returned, Settled
 from rmqpool.core.redrive import Blame, judge_channel_close, judge_connection_close
 from rmqpool.errors import ConnectionFailedError, PoolClosedError, RmqpoolError
-from rmqpool.future import PublishFuture
+from rmqpool.future import ENDED, PublishFuture
 from rmqpool.message import Message
 from rmqpool.topology import Topology
 from rmqpool.window import Window
@@ -90,6 +90,9 @@ class Publishing:
         if not self._unsent.withdraw(future):
             return False
         self.window.leave(1, future.size)
+        future.finish()
+        if self._unsent.wants_cleaning:
+            self._link.post(self._unsent.drop_done)
         return True
 
     def declare_on_connect(self, topology: Iterable[Topology]) -> None:
@@ -357,6 +360,7 @@ class Publishing:
                 self._outcomes.lost(future, text, cause)
             else:
                 future.alone = index in suspects
+                future.maybe_stored = future.maybe_stored or not future.alone
                 again.append(future)
         self._unsent.write_again(again)
         self._deadlines.watch(again)
@@ -374,6 +378,7 @@ class Publishing:
             if future.deadline <= now:
                 self._outcomes.expired(future)
         self._unsent.drop_done()
+        self._written.hollow(PublishFuture.done, ENDED)
         self._deadlines.watch(future for future in everything if not future.done())
 
     def _fail_everything(self) -> None:

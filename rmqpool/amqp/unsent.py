@@ -6,6 +6,7 @@ or withdrawn, and no callback of a user runs under it.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ __all__ = ["Batch", "Unsent"]
 
 _BATCH_MESSAGES = 500
 _BATCH_BYTES = 256 * 1024
+_MANY_GONE = 1000
 
 
 @dataclass(slots=True)
@@ -44,34 +46,47 @@ class Unsent:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        self._incoming: deque[PublishFuture] = deque()  # other threads append here, and only here
         self._backlog: deque[PublishFuture] = deque()
         self._again: deque[PublishFuture] = deque()
         self._resting: set[PublishFuture] = set()
+        self._gone = 0  # withdrawn since the last cleaning
         self._seen = 0  # how many at the head of the backlog were given out by unseen()
 
     def __bool__(self) -> bool:
         """Something could be written now."""
-        return bool(self._again or self._backlog)
+        return bool(self._again or self._backlog or self._incoming)
 
     def __len__(self) -> int:
-        return len(self._again) + len(self._backlog) + len(self._resting)
+        return len(self._again) + len(self._backlog) + len(self._incoming) + len(self._resting)
 
     def append(self, future: PublishFuture) -> None:
         """A new message; from any thread."""
-        self._backlog.append(future)
+        self._incoming.append(future)
+
+    def _take_in(self) -> None:
+        """What was appended so far joins the backlog, which is the I/O thread's alone."""
+        for _ in range(len(self._incoming)):
+            self._backlog.append(self._incoming.popleft())
 
     def withdraw(self, future: PublishFuture) -> bool:
-        """Take a message back if nothing of it was ever written; from any thread."""
+        """Take a message back if nothing of it was ever written; from any thread. The caller finishes the future."""
         with self.lock:
             if future.state != QUEUED or future.attempts:
                 return False
             future.claim_withdrawn()
-        future.finish()
+            self._gone += 1
         return True
+
+    @property
+    def wants_cleaning(self) -> bool:
+        """So many were withdrawn that their bodies should not wait until it is their turn."""
+        return self._gone >= _MANY_GONE
 
     def everything(self) -> list[PublishFuture]:
         """All that is not written, in the order in which it would be."""
-        return [*self._again, *tuple(self._backlog), *self._resting]  # tuple(deque) is one step in CPython
+        self._take_in()
+        return [*self._again, *self._backlog, *self._resting]
 
     def write_again(self, futures: Iterable[PublishFuture]) -> None:
         """These were on their way when their channel was lost: they go first, in their order."""
@@ -95,15 +110,16 @@ class Unsent:
 
     def unseen(self) -> list[PublishFuture]:
         """New messages since the last call that are still here: their deadlines have to be watched."""
+        self._take_in()
         if len(self._backlog) <= self._seen:
             return []
-        backlog = list(self._backlog)  # one step in CPython: other threads append meanwhile
-        unseen, self._seen = backlog[self._seen :], len(backlog)
+        unseen, self._seen = list(itertools.islice(self._backlog, self._seen, None)), len(self._backlog)
         return unseen
 
     def next_batch(self, written: bool, header_max: int, now: float) -> Batch:
         """What to write next. A suspect goes alone, when nothing else is on its way (``written``)."""
         batch = Batch()
+        self._take_in()
         with self.lock:
             while not batch.is_full and (future := self._head()) is not None:
                 if future.alone and (batch.ready or written):
@@ -118,8 +134,11 @@ class Unsent:
         """Forget what has its outcome already, so that bodies do not pile up while nothing can be written."""
         self._again = deque(future for future in self._again if not future.done())
         self._resting = {future for future in self._resting if not future.done()}
-        while self._backlog and self._backlog[0].done():
-            self._pop_backlog()
+        self._take_in()
+        backlog = list(self._backlog)
+        self._seen = sum(1 for future in backlog[: self._seen] if not future.done())
+        self._backlog = deque(future for future in backlog if not future.done())
+        self._gone = 0
 
     def _head(self) -> PublishFuture | None:
         queue = self._again or self._backlog

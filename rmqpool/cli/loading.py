@@ -13,7 +13,6 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-import rmqpool
 from rmqpool.cli.exits import ExitCode
 from rmqpool.cli.failures import ReportedError
 from rmqpool.errors import ConfigurationError
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["load_worker", "nearest", "parse_path"]
 
-_PACKAGE = str(Path(rmqpool.__file__).parent) + os.sep
+_PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _IMPORTLIB = str(Path(importlib.__file__).parent) + os.sep
 
 

@@ -56,7 +56,7 @@ def look_at(settings: ConnectionSettings, names: Iterable[str], timeout: float |
     from rmqpool.pool import ConnectionPool
 
     seconds = _TIMEOUT if timeout is None else timeout
-    pool = ConnectionPool(settings, timeout=seconds)
+    pool = ConnectionPool(settings, timeout=seconds, channels_per_connection=1)
     try:
         pool.open(timeout=seconds)
         return [_look(pool, name) for name in dict.fromkeys(names)]

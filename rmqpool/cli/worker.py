@@ -73,6 +73,6 @@ def worker(
             raise ReportedError(short, kind=told.kind, exit_code=told.exit_code) from None
         if as_json or settings.log_format == "text":
             raise
-        # a stream of JSON lines stays one
-        logging.getLogger("rmqpool").error("%s", told.message, extra={"error": told.kind, "detail": told.detail})
+        extra = {"error": told.kind, "detail": told.detail}
+        logging.getLogger("rmqpool").error("%s", told.message, extra=extra)  # a stream of JSON lines stays one
         raise typer.Exit(told.exit_code) from None

@@ -103,6 +103,10 @@ class ConfirmWindow(Generic[Entry]):
             settled.nacked.append(entry)
         return settled
 
+    def hollow(self, is_over: Callable[[Entry], bool], placeholder: Entry) -> None:
+        """Put ``placeholder`` in the place of entries that are over for everybody but the broker: their tags still count."""
+        self._slots = deque(placeholder if entry is not None and is_over(entry) else entry for entry in self._slots)
+
     def lose(self) -> tuple[list[Entry], list[tuple[Entry, Returned]]]:
         """The channel is gone: return (those without any answer, those given back); the window is empty afterwards.
 

@@ -265,15 +265,3 @@ def test_limits_that_cannot_work_are_refused_by_name(option: str, value: int) ->
     """A frame_max under AMQP's own minimum, or no channels at all: refused before anything is opened."""
     with pytest.raises(ConfigurationError, match=option):
         parse_url("amqp://guest:guest@127.0.0.1/", **{option: value})
-
-
-def test_channel_max_that_is_too_low_is_named(broker: RabbitMQNode, vhost: str) -> None:
-    """A lease that the negotiated channel_max has no room for says so by its deadline; those held go on."""
-    settings = parse_url(broker.amqp_url(vhost=vhost), channel_max=2)
-    with open_pool(settings) as pool, pool.channel() as first, pool.channel() as second:
-        with pytest.raises(TimeoutError) as caught:
-            pool.channel(timeout=0.5)
-
-        assert "channel_max" in f"{caught.value} {caught.value.__cause__}"
-        assert first.queue_declare("one", exclusive=True).queue == "one"
-        assert second.queue_declare("two", exclusive=True).queue == "two"

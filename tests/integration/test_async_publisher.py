@@ -15,6 +15,7 @@ from rmqpool import (
     NotSentError,
     Outcome,
     PoolClosedError,
+    Publisher,
     Queue,
     UnroutableError,
 )
@@ -127,6 +128,79 @@ async def test_cancelled_publish_withdraws_what_was_not_written(private_broker: 
             assert pool.stats().unsettled == before - 1
         finally:
             private_broker.clear_memory_alarm()
+    await asyncio.to_thread(pool.close)
+
+
+async def test_awaiters_that_gave_up_leave_the_room_to_others(vhost_url: str, queue_name: str) -> None:
+    """Hundreds of timed-out and cancelled publishes do not keep a live one out of a window that has room again."""
+    pool = ConnectionPool(vhost_url, window=2)
+    async with AsyncPublisher(pool, declare=[Queue(queue_name)]) as publisher:
+        await publisher.publish(queue_name, b"before")
+        window = pool.publishing().window
+        assert await publisher.flush(5)
+        assert window.try_enter(1)
+        assert window.try_enter(1)
+        late = await asyncio.gather(
+            *(publisher.publish(queue_name, b"x", timeout=0.05) for _ in range(200)), return_exceptions=True
+        )
+        assert {type(outcome) for outcome in late} == {NotSentError}
+        cancelled = [asyncio.ensure_future(publisher.publish(queue_name, b"x")) for _ in range(100)]
+        await asyncio.sleep(0)
+        assert window.waiting == 100
+        alive = asyncio.ensure_future(publisher.publish(queue_name, b"alive", timeout=5))
+        await asyncio.sleep(0)
+        window.leave(1, 1)  # calls the first one, which is cancelled before it can enter
+        for publish in cancelled:
+            publish.cancel()
+        assert isinstance(await alive, Confirmation)
+        assert window.waiting == 0
+        window.leave(1, 1)
+        assert await publisher.flush(5)
+    await asyncio.to_thread(pool.close)
+
+
+async def test_publish_many_reports_what_a_closing_pool_did_not_take(vhost_url: str, queue_name: str) -> None:
+    """Closing in mid-call loses no outcome: what was confirmed is in the report, the rest was not sent."""
+    pool = ConnectionPool(vhost_url, window=5)
+    async with AsyncPublisher(pool, declare=[Queue(queue_name)]) as publisher:
+        call = asyncio.ensure_future(publisher.publish_many(queue_name, [b"x"] * 20_000))
+        while not pool.stats().unsettled:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
+        await asyncio.to_thread(pool.close)
+        report = await call
+        assert len(report) == 20_000
+        assert report.confirmed
+        not_sent = [outcome for outcome in report if isinstance(outcome, NotSentError)]
+        assert isinstance(not_sent[-1].__cause__, PoolClosedError)
+        with pytest.raises(PoolClosedError):
+            await publisher.publish_many(queue_name, [b"x"])
+
+
+async def test_publish_ends_by_its_deadline_while_the_io_thread_is_stuck(vhost_url: str, queue_name: str) -> None:
+    """A user's callback blocks the connection's thread: each publish ends without it, as the sync one does."""
+    pool = ConnectionPool(vhost_url)
+    stuck, released = threading.Event(), threading.Event()
+
+    def block(_: object) -> None:
+        stuck.set()
+        released.wait(20)
+
+    async with AsyncPublisher(pool, declare=[Queue(queue_name)]) as publisher:
+        await publisher.publish(queue_name, b"before")
+        Publisher(pool).submit(queue_name, b"blocks").add_done_callback(block)
+        try:
+            assert await asyncio.to_thread(stuck.wait, 5)
+            long = asyncio.ensure_future(publisher.publish(queue_name, b"has time", timeout=30))
+            started = time.monotonic()
+            with pytest.raises(NotSentError, match="I/O thread did not answer"):
+                await publisher.publish(queue_name, b"x", timeout=0.2)
+            assert time.monotonic() - started < 4
+            assert not long.done()
+        finally:
+            released.set()
+        assert isinstance(await long, Confirmation)
+        assert await publisher.flush(5)
     await asyncio.to_thread(pool.close)
 
 

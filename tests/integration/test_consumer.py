@@ -3,6 +3,7 @@
 import logging
 import queue as queues
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -242,15 +243,20 @@ def test_cancelling_while_it_subscribes_again_is_answered(
     assert not consumer.is_ready
 
 
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
 def test_an_error_in_on_delivery_requeues_the_message(
-    pool: ConnectionPool, publisher: Publisher, queue: Queue, caplog: pytest.LogCaptureFixture
+    pool: ConnectionPool,
+    publisher: Publisher,
+    queue: Queue,
+    caplog: pytest.LogCaptureFixture,
+    error: type[BaseException],
 ) -> None:
-    """It is contained: other consumers of the connection do not notice."""
+    """It is contained, sys.exit() too: other consumers of the connection do not notice."""
     seen: queues.SimpleQueue[Delivery] = queues.SimpleQueue()
 
     def fail_once(delivery: Delivery) -> None:
         if not delivery.redelivered:
-            raise RuntimeError("oops")
+            raise error("oops")
         seen.put(delivery)
 
     with caplog.at_level(logging.ERROR, logger="rmqpool"), Consumer(pool, queue, fail_once) as consumer:
@@ -258,6 +264,36 @@ def test_an_error_in_on_delivery_requeues_the_message(
         assert seen.get(timeout=5).ack()
         assert consumer.status().subscriptions == 1
     assert "oops" in caplog.text
+
+
+def test_an_exit_in_on_event_is_contained(
+    pool: ConnectionPool, publisher: Publisher, queue: Queue, inbox: Inbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The I/O thread goes on, and so does the consumer."""
+
+    def leave(event: ConsumerEvent, sentence: str) -> None:
+        raise SystemExit(sentence)
+
+    with Consumer(pool, queue, inbox.deliveries.put, on_event=leave) as consumer:
+        consumer.wait_ready()
+        publisher.publish(queue.name, b"x")
+        assert inbox.next().ack()
+        assert consumer.status().subscriptions == 1
+        assert pool.stats().consume[0].epoch == 1
+    assert "an event listener of the consumer" in caplog.text
+
+
+def test_stale_settlements_of_many_threads_are_all_counted(
+    consumer: Consumer, publisher: Publisher, inbox: Inbox, pool: ConnectionPool, queue: Queue
+) -> None:
+    """Also when the connection has ended for good."""
+    publisher.publish(queue.name, b"x")
+    delivery = inbox.next()
+    pool.close()
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda _: delivery.ack(), range(400)))
+    assert not any(answers)
+    assert consumer.status().stale == 400
 
 
 def test_consumers_share_the_consume_connections(make_pool: MakePool, queue: Queue, inbox: Inbox) -> None:

@@ -1,5 +1,6 @@
 """What a leased channel promises: pika's own method names as blocking calls that answer, raise, and never hang."""
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
 
@@ -309,3 +310,23 @@ def test_threads_share_one_channel(channel: LeasedChannel, queue: str) -> None:
     for thread in threads:
         thread.join(20)
     assert sorted(bodies, key=int) == [b"%d" % number for number in range(80)]
+
+
+def test_an_interrupted_call_ends_the_channel(pool: ConnectionPool) -> None:
+    """Its answer may still come: it must not be the answer of the next borrower."""
+    main = threading.main_thread().ident
+    assert main is not None
+    with pool.channel() as leased:
+        channel = leased._channel
+
+        def interrupt() -> None:
+            wait_until(lambda: channel._pending, "the call under way", timeout=5)
+            signal.pthread_kill(main, signal.SIGINT)
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            channel.call(lambda pika_channel, reply: None, 10, "a call without an answer")
+        thread.join(5)
+    with pool.channel() as next_one:
+        assert next_one._channel.serial != channel.serial

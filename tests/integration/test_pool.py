@@ -181,6 +181,7 @@ def test_stats_and_repr_tell_what_there_is_and_no_password(
         {"max_idle": float("nan")},
         {"window": True},
         {"heartbeat": -1},
+        {"channels_per_connection": 2047},  # as many as the URL's channel_max: none would stay for declarations
     ],
 )
 def test_values_that_make_no_sense_are_refused(vhost_url: str, options: dict[str, Any]) -> None:

@@ -420,3 +420,51 @@ def test_closed_publisher_takes_its_topology_along(vhost_url: str, queue_name: s
         assert set(pool._declared) == {shared}
         second.close()
         assert not pool._declared
+
+
+def test_callbacks_submit_the_next_message_through_a_full_window(vhost_url: str, queue_name: str) -> None:
+    """A chain of submits in done callbacks: the place in the window is free before the callback runs."""
+    ended = threading.Event()
+    with ConnectionPool(vhost_url, window=1) as pool:
+        publisher = Publisher(pool, declare=[classic(queue_name)])
+        left = 20
+
+        def follow(future: Any) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0 or not isinstance(future.outcome(0), Confirmation):
+                ended.set()
+            else:
+                publisher.submit(queue_name, b"x").add_done_callback(follow)
+
+        publisher.submit(queue_name, b"x").add_done_callback(follow)
+        assert ended.wait(10)
+    assert left == 0
+
+
+@pytest.mark.parametrize("what", ["publish", "flush", "close"])
+def test_waiting_inside_a_callback_is_refused(vhost_url: str, queue_name: str, what: str) -> None:
+    """It would wait for the thread that runs the callback; nothing is sent, and the pool goes on."""
+    errors: list[BaseException] = []
+    with Publisher(vhost_url, declare=[classic(queue_name)]) as publisher:
+        calls: dict[str, Callable[[], object]] = {
+            "publish": lambda: publisher.publish(queue_name, b"inside"),
+            "flush": lambda: publisher.pool.flush(5),
+            "close": lambda: publisher.pool.close(5),
+        }
+
+        def wait_here(_future: object) -> None:
+            try:
+                calls[what]()
+            except ConfigurationError as error:
+                errors.append(error)
+
+        future = publisher.submit(queue_name, b"1")
+        future.add_done_callback(lambda _: publisher.submit(queue_name, b"2").add_done_callback(wait_here))
+        future.result(5)
+        wait_until(lambda: errors, "the callback", timeout=5)
+        assert "inside a callback" in str(errors[0])
+        assert isinstance(publisher.publish(queue_name, b"3", timeout=5), Confirmation)
+        with publisher.pool.channel() as channel:
+            got = [channel.basic_get(queue_name, auto_ack=True) for _ in range(4)]
+    assert [delivery.body for delivery in got if delivery] == [b"1", b"2", b"3"]

@@ -40,6 +40,7 @@ def test_waiting_for_room_ends_at_its_deadline() -> None:
     window = Window(1, 100)
     window.try_enter(1)
     assert window.enter(1, time.monotonic() + 0.02) is False
+    assert window.waiting == 0
 
 
 def test_a_waiter_gets_in_when_somebody_leaves() -> None:
@@ -101,30 +102,141 @@ def test_close_when_empty_closes_at_the_deadline_anyway() -> None:
     assert window.closed
 
 
-def test_a_listener_is_called_once_when_something_leaves() -> None:
-    """Event loops wait without a thread."""
-    window = Window(1, 100)
-    calls: list[str] = []
-    window.call_on_space(lambda: calls.append("at once"))
-    assert calls == ["at once"]
-    window.try_enter(1)
-    window.call_on_space(lambda: calls.append("later"))
-    assert calls == ["at once"]
-    window.leave(1, 1)
-    window.try_enter(1)
-    window.leave(1, 1)
-    assert calls == ["at once", "later"]
+class Waiter:
+    """One in the line, as an event loop waits: counts its calls, and may be gone when it is called."""
+
+    def __init__(self, window: Window, size: int = 1, *, gone: bool = False) -> None:
+        self.calls = 0
+        self.gone = gone
+        self.place = window.line_up(size, self.wake)
+
+    def wake(self) -> bool:
+        self.calls += 1
+        return not self.gone
 
 
-def test_closing_calls_every_listener() -> None:
-    """An event loop's waiter ends too."""
+def full_window(messages: int) -> Window:
+    """No room for another message; plenty for bytes."""
+    window = Window(messages, 100)
+    assert all(window.try_enter(1) for _ in range(messages))
+    return window
+
+
+def test_a_waiter_is_called_once_and_has_its_place() -> None:
+    """Event loops wait without a thread; nobody takes the place between the call and the entering."""
+    window = full_window(1)
+    waiter = Waiter(window)
+    assert waiter.calls == 0
+    window.leave(1, 1)
+    assert waiter.calls == 1
+    assert not window.try_enter(1)
+    assert window.claim(waiter.place)
+    assert (window.messages, window.waiting) == (1, 0)
+
+
+def test_a_waiter_that_finds_room_is_called_at_once() -> None:
+    """Somebody left between its look and its lining up."""
     window = Window(1, 100)
-    window.try_enter(1)
-    calls: list[int] = []
-    for number in range(3):
-        window.call_on_space(lambda number=number: calls.append(number))
+    waiter = Waiter(window)
+    assert waiter.calls == 1
+    assert window.claim(waiter.place)
+
+
+def test_waiters_that_gave_up_are_forgotten() -> None:
+    """A full window does not collect them, and none of them takes a place from one who still waits."""
+    window = full_window(2)
+    for waiter in [Waiter(window) for _ in range(300)]:
+        assert not window.claim(waiter.place)  # its deadline passed
+        assert waiter.calls == 0
+    assert window.waiting == 0
+    alive = Waiter(window)
+    window.leave(1, 1)
+    assert alive.calls == 1
+    assert window.claim(alive.place)
+
+
+def test_a_waiter_that_was_cancelled_after_its_call_passes_its_place_on() -> None:
+    """The next one in the line has it."""
+    window = full_window(1)
+    first, second = Waiter(window), Waiter(window)
+    window.leave(1, 1)
+    assert (first.calls, second.calls) == (1, 0)
+    window.give_up(first.place)
+    assert second.calls == 1
+    assert window.claim(second.place)
+    assert window.messages == 1
+
+
+def test_a_waiter_that_is_gone_passes_its_place_on() -> None:
+    """Its event loop was closed: the next one is called, and a late claim of the first finds nothing."""
+    window = full_window(1)
+    first, second = Waiter(window, gone=True), Waiter(window)
+    window.leave(1, 1)
+    assert (first.calls, second.calls) == (1, 1)
+    assert not window.claim(first.place)
+    assert window.claim(second.place)
+    assert window.messages == 1
+
+
+def test_a_small_message_does_not_wait_behind_a_large_one() -> None:
+    """Who fits into the room there is goes first."""
+    window = Window(10, 100)
+    window.try_enter(40)
+    window.try_enter(60)
+    large, small = Waiter(window, 90), Waiter(window, 10)
+    window.leave(1, 40)
+    assert (large.calls, small.calls) == (0, 1)
+    window.leave(1, 60)
+    assert large.calls == 1
+
+
+def test_as_many_small_messages_are_let_in_as_fit() -> None:
+    """One large message that leaves makes room for several."""
+    window = Window(10, 100)
+    window.try_enter(100)
+    waiters = [Waiter(window, 30) for _ in range(4)]
+    window.leave(1, 100)
+    assert [waiter.calls for waiter in waiters] == [1, 1, 1, 0]
+
+
+def test_closing_calls_every_waiter() -> None:
+    """An event loop's waiter ends too, and is not let in; nor is one who comes later."""
+    window = full_window(1)
+    waiters = [Waiter(window) for _ in range(3)]
     window.close()
-    assert calls == [0, 1, 2]
+    waiters.append(Waiter(window))
+    assert [waiter.calls for waiter in waiters] == [1, 1, 1, 1]
+    assert not any(window.claim(waiter.place) for waiter in waiters)
+    assert window.waiting == 0
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["wait", "leave", "claim", "give up"]), st.integers(1, 120), st.integers(0, 1000)),
+        max_size=60,
+    )
+)
+def test_no_room_is_lost_whoever_waits_or_gives_up(steps: list[tuple[str, int, int]]) -> None:
+    """Whatever waits does not fit, and when all have left the count is exact."""
+    window, inside, waiters = Window(4, 100), list[int](), list[Waiter]()
+    for step, size, choice in steps:
+        if step == "wait":
+            waiters.append(Waiter(window, size))
+        elif step == "leave" and inside:
+            window.leave(1, inside.pop(choice % len(inside)))
+        elif waiters and step in ("claim", "give up"):
+            waiter = waiters.pop(choice % len(waiters))
+            if step == "give up":
+                window.give_up(waiter.place)
+            elif window.claim(waiter.place):
+                inside.append(waiter.place.size)
+        called = [waiter.place.size for waiter in waiters if waiter.calls]
+        held = inside + called
+        assert window.messages == len(held)
+        assert window.waiting == len(waiters) - len(called)
+        for waiter in waiters:
+            fits = not held or (len(held) < 4 and sum(held) + waiter.place.size <= 100)
+            assert waiter.calls or not fits
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 50))))

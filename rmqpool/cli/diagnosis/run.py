@@ -67,7 +67,7 @@ def _look_inside(settings: ConnectionSettings, queues: Sequence[Queue], tell: Ca
         if event is LinkEvent.BLOCKED:
             blocked.set()
 
-    pool = ConnectionPool(settings, name="rmqpool doctor", on_event=listen)
+    pool = ConnectionPool(settings, name="rmqpool doctor", channels_per_connection=1, on_event=listen)
     try:
         pool.open(timeout=_OPEN)
         for finding in [*probe(pool, blocked, named_queues=bool(queues)), *look_at_queues(pool, queues)]:

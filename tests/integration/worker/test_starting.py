@@ -1,5 +1,6 @@
 """What prevents a start is said at once; a broker that is not there yet is waited for."""
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from rmqpool import (
     Worker,
 )
 from rmqpool.testing.ports import ReservedPort
+from rmqpool.testing.proxy import FaultProxy
 from rmqpool.testing.waiting import wait_until
 
 
@@ -102,6 +104,25 @@ def test_run_waits_for_an_absent_broker(bench_on, private_broker, caplog):
     worker.stop()
     thread.join(10)
     assert codes == [0]
+
+
+def test_a_broker_that_flaps_at_the_start_is_waited_for(bench_on, broker, vhost, caplog, monkeypatch):
+    """Each connection dies over the declaration, until one does not."""
+    monkeypatch.setattr("rmqpool.worker.runner._DECLARE_TIMEOUT", 1.0)
+    monkeypatch.setattr("rmqpool.worker.runner._SILENCE", 0.0)
+    with FaultProxy((broker.host, broker.port)) as proxy:
+        for nth in range(1, 200):
+            proxy.cut("queue.declare", nth=nth, direction="to_broker")
+        bench = bench_on(broker.amqp_url(vhost=vhost, host="127.0.0.1", port=proxy.port))
+        worker = with_handler(bench.worker())
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        bench.wait(lambda: re.search(r"waits for the broker: connection [^;\n]* was lost", caplog.text), timeout=20)
+        proxy.heal()
+        bench.wait(lambda: worker.is_ready)
+        worker.stop()
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 def test_a_worker_that_waits_for_the_broker_can_be_stopped(seconds):

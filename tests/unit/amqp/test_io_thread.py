@@ -147,3 +147,21 @@ def test_posting_after_the_end_says_so() -> None:
     ran: list[int] = []
     assert thread.post(lambda: ran.append(1)) is False
     assert ran == []
+
+
+def test_a_replaced_loop_takes_the_timers_along(io_thread: IOThread, faults: list[BaseException]) -> None:
+    """An error in one of pika's own callbacks ends the loop; deadlines that were running still come, cancelled ones do not."""
+    fired, order = threading.Event(), list[str]()
+
+    def arm() -> None:
+        io_thread.call_later(0.2, lambda: (order.append("kept"), fired.set())[0])
+        io_thread.call_later(0.1, lambda: order.append("cancelled")).cancel()
+
+    def break_loop() -> None:
+        raise RuntimeError("inside pika")
+
+    run_on(io_thread, arm)
+    io_thread.loop.add_callback_threadsafe(break_loop)
+    assert fired.wait(5)
+    assert order == ["kept"]
+    assert [str(fault) for fault in faults] == ["inside pika"]

@@ -19,7 +19,10 @@ class Owner:
         self.unsent = unsent
 
     def withdraw(self, future: PublishFuture) -> bool:
-        return self.unsent.withdraw(future)
+        if not self.unsent.withdraw(future):
+            return False
+        future.finish()
+        return True
 
 
 def add(unsent: Unsent, name: str, seconds: float = 30.0, header: bytes = b"h", body: bytes = b"") -> PublishFuture:

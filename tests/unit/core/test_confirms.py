@@ -194,3 +194,14 @@ class ConfirmWindowAgainstModel(RuleBasedStateMachine):
 
 TestConfirmWindowAgainstModel = ConfirmWindowAgainstModel.TestCase
 TestConfirmWindowAgainstModel.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def test_hollowed_entries_keep_their_tags() -> None:
+    """What is over for everybody but the broker gives its body up, and its answer still settles its tag."""
+    window: ConfirmWindow[str] = ConfirmWindow()
+    for name in ("a", "b", "c"):
+        window.add(name)
+    window.hollow(lambda entry: entry == "b", "-")
+    assert window.entries() == ["a", "-", "c"]
+    assert window.ack(2).acked == ["-"]
+    assert window.ack(3, multiple=True).acked == ["a", "c"]

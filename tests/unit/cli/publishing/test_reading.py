@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rmqpool.cli.failures import ReportedError
-from rmqpool.cli.publishing.reading import body_of, json_lines, lines_of
+from rmqpool.cli.publishing.reading import Body, body_of, json_lines, lines_of
 from rmqpool.cli.publishing.run import parse_headers
 from rmqpool.errors import ConfigurationError
 
@@ -57,7 +57,7 @@ def test_every_line_of_json_is_a_body_with_its_number(values: list[object]) -> N
 )
 def test_a_wrong_line_is_told_with_file_and_number(line: bytes, told: str) -> None:
     """The bodies before it came out first."""
-    found = []
+    found: list[Body] = []
     with pytest.raises(ReportedError, match=rf"orders\.jsonl:3: .*{told}") as caught:
         found.extend(json_lines(iter([b"1\n", b"\n", line]), "orders.jsonl", None))
     assert caught.value.facts["line"] == 3
