@@ -6,6 +6,9 @@ import time
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
+# Not imported when first used: a fork in the middle of a thread's import leaves the child waiting for that import for ever.
+from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
+
 from rmqpool.amqp.declaring import Declaring
 from rmqpool.amqp.link import Link
 from rmqpool.errors import CallTimeoutError, ConnectionLostError, PoolClosedError, RmqpoolError
@@ -20,8 +23,6 @@ def declare_now(link: Link, items: tuple[Topology, ...], seconds: float) -> None
     Raises TopologyMismatchError and other refusals of the broker, PoolTimeoutError when no connection came up,
     CallTimeoutError when the broker did not answer, PoolClosedError. Blocks; for any thread but an I/O thread.
     """
-    from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
-
     deadline = time.monotonic() + seconds
     Retrying(
         retry=retry_if_exception_type(ConnectionLostError),

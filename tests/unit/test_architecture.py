@@ -181,7 +181,8 @@ def test_a_wrong_name_is_an_attribute_error() -> None:
         _ = rmqpool.Publischer  # type: ignore[attr-defined]
 
 
-HEAVY = ("pydantic", "pydantic_settings", "typer", "rich", "kombu", "msgspec", "yaml", "tenacity", "psycopg")
+# tenacity is not among them: it takes milliseconds, and a fork in the middle of a lazy import would hang the child.
+HEAVY = ("pydantic", "pydantic_settings", "typer", "rich", "kombu", "msgspec", "yaml", "psycopg")
 
 
 @pytest.mark.parametrize("statement", ["import rmqpool", "from rmqpool import Publisher"])
