@@ -1,5 +1,6 @@
 """The services that tests ask for by name. Each starts when the first test asks for it, and ends with the session."""
 
+import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -110,3 +111,18 @@ def postgres_url(request: pytest.FixtureRequest) -> str:
         return named
     server: PostgresServer = request.getfixturevalue("postgres")
     return server.create_database(f"test_{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture(autouse=True)
+def _logging_stays_as_it_was() -> Iterator[None]:
+    """Commands that run inside this process set logging up for themselves; the next test must not notice."""
+    loggers = [logging.getLogger(name) for name in (None, "rmqpool", "pika")]
+    before = [(logger, logger.level, logger.disabled, logger.propagate, list(logger.handlers)) for logger in loggers]
+    yield
+    logging.captureWarnings(False)
+    for logger, level, disabled, propagate, handlers in before:
+        logger.setLevel(level)
+        logger.disabled, logger.propagate = disabled, propagate
+        for handler in list(logger.handlers):
+            if handler not in handlers and type(handler) is logging.StreamHandler:  # pytest's own are others
+                logger.removeHandler(handler)
