@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Unpack
 
 from rmqpool.errors import NotSentError, PoolClosedError, PublishError
-from rmqpool.future import PublishFuture
+from rmqpool.future import GRACE, PublishFuture
 from rmqpool.message import Confirmation, Message, PublishReport
 from rmqpool.pool import ConnectionPool
 from rmqpool.publisher import MessageOptions, Publisher, closed_under, window_full
@@ -27,7 +27,7 @@ __all__ = ["AsyncPublisher"]
 
 Outcome = Confirmation | PublishError
 
-_GRACE = 2.1  # seconds after the deadline: a PublishFuture then speaks for an I/O thread that did not
+_GRACE = GRACE + 0.1  # seconds after the deadline: a PublishFuture then speaks for an I/O thread that did not
 _SHORTEST = 0.01  # seconds between two looks for what is overdue
 
 

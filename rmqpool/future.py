@@ -16,7 +16,7 @@ from rmqpool.message import Confirmation, Message
 __all__ = ["PublishFuture"]
 
 _LOGGER = logging.getLogger("rmqpool")
-_GRACE = 2.0  # seconds after the deadline in which the I/O thread must have spoken
+GRACE = 2.0  # seconds after the deadline in which the I/O thread must have spoken
 
 QUEUED, WRITTEN, DONE = 0, 1, 2
 
@@ -186,7 +186,7 @@ class PublishFuture:
         outcome = self._outcome
         if outcome is not None:
             return outcome
-        if timeout is None or time.monotonic() > self.deadline + _GRACE:
+        if timeout is None or time.monotonic() > self.deadline + GRACE:
             return self._overdue()
         raise CallTimeoutError(
             f"message {self.message.message_id} had no outcome yet after {timeout:g} s; it goes on until its own "
@@ -217,7 +217,7 @@ class PublishFuture:
                 f"waiting for message {self.message.message_id} inside a callback would wait for the thread that runs the "
                 "callback: use submit() and another callback there, or hand over to a thread of your own"
             )
-        own_deadline = max(0.0, self.deadline - time.monotonic()) + _GRACE
+        own_deadline = max(0.0, self.deadline - time.monotonic()) + GRACE
         seconds = own_deadline if timeout is None else max(0.0, timeout)
         lock = threading.Lock()
         lock.acquire()

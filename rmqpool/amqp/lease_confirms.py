@@ -13,7 +13,7 @@ from typing import Any
 import pika
 
 from rmqpool.amqp.channel import BlockingChannel
-from rmqpool.amqp.wire import FRAME_OVERHEAD
+from rmqpool.amqp.wire import header_room
 from rmqpool.core.confirms import ConfirmWindow, Returned, Settled
 from rmqpool.errors import (
     MessageError,
@@ -147,6 +147,6 @@ def publish_properties(properties: Any, frame_max: int) -> pika.BasicProperties:
         size = len(b"".join(properties.encode()))
     except Exception as error:
         raise MessageError(f"the properties cannot be encoded for AMQP: {error}", field="properties") from error
-    if size + 12 + FRAME_OVERHEAD > frame_max:
+    if size > header_room(frame_max):
         raise MessageTooLargeError(f"the properties take {size} bytes; one frame holds {frame_max}", field="headers")
     return properties

@@ -117,7 +117,7 @@ def test_asking_often_keeps_no_waiters() -> None:
 
 def test_a_silent_engine_ends_as_not_sent_if_nothing_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """The deadline holds even when the I/O thread is stuck; the message is withdrawn then."""
-    monkeypatch.setattr("rmqpool.future._GRACE", 0.01)
+    monkeypatch.setattr("rmqpool.future.GRACE", 0.01)
     future = make(seconds=0.01)
     with pytest.raises(NotSentError, match="I/O thread did not answer"):
         future.result()
@@ -126,7 +126,7 @@ def test_a_silent_engine_ends_as_not_sent_if_nothing_was_written(monkeypatch: py
 
 def test_a_silent_engine_ends_as_unknown_if_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody can say what became of it."""
-    monkeypatch.setattr("rmqpool.future._GRACE", 0.01)
+    monkeypatch.setattr("rmqpool.future.GRACE", 0.01)
     owner = Owner()
     future = make(seconds=0.01, owner=owner)
     owner.write(future)
