@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import logging
 import os
 import threading
@@ -19,6 +20,12 @@ _LOGGER = logging.getLogger("rmqpool")
 GRACE = 2.0  # seconds after the deadline in which the I/O thread must have spoken
 
 QUEUED, WRITTEN, DONE = 0, 1, 2
+
+
+class _Confirmed(enum.Enum):
+    """Says that a message was confirmed, until somebody wants to see the Confirmation: most are never looked at."""
+
+    YES = enum.auto()
 
 
 class MessageNames(TypedDict):
@@ -76,7 +83,7 @@ class PublishFuture:
         self.state = QUEUED
         self.cancelled_by_user = False
         self._owner: Canceller | None = owner
-        self._outcome: Confirmation | PublishError | None = None
+        self._outcome: Confirmation | PublishError | _Confirmed | None = None
         self._waiters: list[threading.Lock] | None = None
         self._callbacks: list[Callable[[PublishFuture], object]] | None = None
 
@@ -144,6 +151,20 @@ class PublishFuture:
         self._outcome = outcome
         self.state = DONE
 
+    def confirm(self) -> bool:
+        """The broker took responsibility; :meth:`finish` follows. False, and nothing changes, if it was done before."""
+        if self._outcome is not None or self.cancelled_by_user:
+            return False
+        self._outcome = _Confirmed.YES
+        self.state = DONE
+        self._owner = None
+        return True
+
+    @property
+    def is_awaited(self) -> bool:
+        """Somebody waits, or wants to be called: :meth:`finish` has something to do."""
+        return self._waiters is not None or self._callbacks is not None
+
     def drop_callbacks(self) -> None:
         """In a forked child: they are the parent's, and run there."""
         self._callbacks = None
@@ -183,7 +204,7 @@ class PublishFuture:
             self._wait(timeout)
         if self.cancelled_by_user:
             raise CancelledError(f"message {self.message.message_id} was withdrawn before it was written")
-        outcome = self._outcome
+        outcome = self._known()
         if outcome is not None:
             return outcome
         if timeout is None or time.monotonic() > self.deadline + GRACE:
@@ -192,6 +213,14 @@ class PublishFuture:
             f"message {self.message.message_id} had no outcome yet after {timeout:g} s; it goes on until its own "
             f"deadline: ask again with result()"
         )
+
+    def _known(self) -> Confirmation | PublishError | None:
+        outcome = self._outcome
+        if outcome is _Confirmed.YES:
+            message = self.message
+            outcome = Confirmation(message.message_id, message.exchange, message.routing_key, self.attempts)
+            self._outcome = outcome
+        return outcome
 
     def _overdue(self) -> PublishError:
         """The I/O thread itself is stuck (something holds the GIL, or stopped it): say what is known without it."""
@@ -238,8 +267,8 @@ class PublishFuture:
     def __repr__(self) -> str:
         if self.cancelled_by_user:
             state = "withdrawn"
-        elif self._outcome is not None:
-            state = str(self._outcome.outcome)
+        elif (outcome := self._known()) is not None:
+            state = str(outcome.outcome)
         else:
             state = "written" if self.state == WRITTEN else "queued"
         return f"<PublishFuture {state}: {self.message!r}>"

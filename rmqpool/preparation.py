@@ -18,7 +18,7 @@ from rmqpool.header_checks import check_headers
 from rmqpool.identifiers import new_message_id
 from rmqpool.message import Message
 
-__all__ = ["check_expiration", "check_short_text", "prepare_message"]
+__all__ = ["check_expiration", "check_short_text", "prepare_message", "too_large"]
 
 _LONGEST_EXPIRATION = 315_360_000_000  # milliseconds: ten years, the most that RabbitMQ takes
 _LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z; more is a time in milliseconds by mistake
@@ -61,7 +61,7 @@ def prepare_message(
         check_short_text("content_type", content_type)
     encoded = encode_body(body, content_type, compression=compression)
     if len(encoded.body) > max_message_size:
-        raise _too_large(len(encoded.body), max_message_size)
+        raise too_large(len(encoded.body), max_message_size)
     message = Message(
         exchange,
         routing_key,
@@ -194,7 +194,8 @@ def _user_id(user_id: object, connection_user: str | None) -> str:
     return text
 
 
-def _too_large(size: int, limit: int) -> MessageTooLargeError:
+def too_large(size: int, limit: int) -> MessageTooLargeError:
+    """The error for a body of ``size`` bytes where the broker takes ``limit``."""
     return MessageTooLargeError(
         f"the body has {size} bytes, and the broker takes {limit}: send a reference to it, use compression='gzip', "
         "or raise max_message_size there and here",

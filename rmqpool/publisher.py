@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import Any, TypedDict, Unpack
 
 from rmqpool.amqp.wire import encode_properties
+from rmqpool.codecs import encode_body
+from rmqpool.envelope import Envelope
 from rmqpool.errors import (
     ConfigurationError,
     ConnectionFailedError,
@@ -25,7 +27,7 @@ from rmqpool.future import PublishFuture
 from rmqpool.message import Confirmation, Message, PublishReport
 from rmqpool.pool import ConnectionPool
 from rmqpool.pool_options import seconds
-from rmqpool.preparation import prepare_message
+from rmqpool.preparation import prepare_message, too_large
 from rmqpool.settings import ConnectionSettings
 from rmqpool.topology import Binding, Exchange, Queue, Topology
 
@@ -93,6 +95,7 @@ class Publisher:
         self._max_message_size = max_message_size or self.pool.settings.max_message_size
         self._frame_max = self.pool.settings.frame_max
         self._user = self.pool.settings.user
+        self._envelopes: dict[tuple[str, str, str], Envelope] = {}
         self._closed = False
         _PUBLISHERS.add(self)
 
@@ -132,7 +135,8 @@ class Publisher:
         deadline = time.monotonic() + self.timeout_of(options)
         retry = self.retry_of(options)
         message, header = self.prepare(exchange, routing_key, body, options)
-        self.ensure_declared(deadline)
+        if not self._declared:
+            self.ensure_declared(deadline)
         return self._hand_over(message, header, deadline, retry)
 
     def submit_message(
@@ -161,12 +165,9 @@ class Publisher:
         retry = self.retry_of(options)
         prepared = self.prepare_many(exchange, queue, bodies, options)
         self.ensure_declared(deadline)
+        self.pool.publishing()  # a pool that is closed already is an error of the call, not of each message
         futures: list[PublishFuture | NotSentError] = []
-        engine = self.pool.publishing()
         for message, header in prepared:
-            if engine.window.try_enter(len(message.body) + len(header)):  # the common case, without asking the pool
-                futures.append(engine.submit(message, header, deadline, retry))
-                continue
             try:
                 futures.append(self._hand_over(message, header, deadline, retry))
             except NotSentError as error:
@@ -206,11 +207,15 @@ class Publisher:
 
     def timeout_of(self, options: MessageOptions) -> float:
         """The seconds that this message has."""
+        if not options:
+            return self._timeout
         timeout = options.get("timeout")
         return self._timeout if timeout is None else seconds("timeout", timeout)
 
     def retry_of(self, options: MessageOptions) -> bool:
         """Whether it may be written a second time."""
+        if not options:
+            return self._retry
         retry = options.get("retry")
         return self._retry if retry is None else retry
 
@@ -222,8 +227,16 @@ class Publisher:
             kind = type(routing_key).__name__
             raise MessageError(f"queue must be a text, the name of a queue, not {kind}", field="queue")
         limit = self._max_message_size or self._find_out_limit()
+        if not options:
+            return self._seal(exchange, routing_key, body, limit)
+        message = self._prepared(exchange, routing_key, body, options, limit)
+        return message, encode_properties(message, self._frame_max)
+
+    def _prepared(
+        self, exchange: str, routing_key: str, body: object, options: MessageOptions, limit: int
+    ) -> Message:
         try:
-            message = prepare_message(
+            return prepare_message(
                 exchange,
                 routing_key,
                 body,
@@ -233,12 +246,31 @@ class Publisher:
             )
         except TypeError as error:
             raise _unknown_option(options) or error from None
-        return message, encode_properties(message, self._frame_max)
+
+    def _seal(self, exchange: str, routing_key: str, body: object, limit: int) -> tuple[Message, bytes]:
+        """A message without options: everything but id and body was checked and encoded with an earlier one."""
+        data, content_type, _ = encode_body(body)
+        if len(data) > limit:
+            raise too_large(len(data), limit)
+        try:
+            envelope = self._envelopes.get((exchange, routing_key, content_type))
+        except TypeError:  # unhashable, so exchange or routing key is no text: the checks say so
+            envelope = None
+        if envelope is None:
+            message = self._prepared(exchange, routing_key, body, {}, limit)
+            envelope = Envelope(message, self._frame_max)
+            if len(self._envelopes) >= _MOST_ENVELOPES:
+                self._envelopes.clear()  # thousands of destinations: what is in use comes back at once
+            self._envelopes[exchange, routing_key, content_type] = envelope
+        return envelope.seal(data)
 
     def prepare_many(
         self, exchange: str, routing_key: str, bodies: Iterable[object], options: MessageOptions
-    ) -> list[tuple[Message, bytes]]:
-        """As :meth:`prepare`, for every body: all of them are checked before the first is written."""
+    ) -> Iterable[tuple[Message, bytes]]:
+        """As :meth:`prepare`, for every body: all of them are checked before the first is written.
+
+        Raises MessageError at once; the messages themselves are made one by one, while those before them are written.
+        """
         if isinstance(bodies, str | bytes | bytearray | memoryview | Mapping):
             raise MessageError(
                 f"publish_many takes a list of bodies, not one {type(bodies).__name__}: its parts would be messages of "
@@ -249,7 +281,24 @@ class Publisher:
             raise MessageError(
                 "publish_many gives each message an id of its own: leave message_id out", field="message_id"
             )
-        return [self.prepare(exchange, routing_key, body, options) for body in bodies]
+        if "content_encoding" in options:  # whether it may be given depends on each body
+            return [self.prepare(exchange, routing_key, body, options) for body in bodies]
+        envelopes: dict[str, Envelope] = {}
+        checked: list[tuple[Envelope, bytes]] = []
+        content_type, compression = options.get("content_type"), options.get("compression")
+        limit = self._max_message_size or self._find_out_limit()
+        for body in bodies:
+            if not envelopes:
+                self.prepare(exchange, routing_key, body, options)  # options and route, before the bodies
+            data, its_type, _ = encode_body(body, content_type, compression=compression)
+            if len(data) > limit:
+                raise too_large(len(data), limit)
+            envelope = envelopes.get(its_type)
+            if envelope is None:
+                message = self._prepared(exchange, routing_key, body, options, limit)
+                envelope = envelopes[its_type] = Envelope(message, self._frame_max)
+            checked.append((envelope, data))
+        return (envelope.seal(data) for envelope, data in checked)
 
     def ensure_declared(self, deadline: float) -> None:
         """Declare the publisher's topology once, before its first message."""
@@ -279,14 +328,17 @@ class Publisher:
 
     def _hand_over(self, message: Message, header: bytes, deadline: float, retry: bool) -> PublishFuture:
         size = len(message.body) + len(header)
+        engine = self.pool.publishing()
+        if engine.window.try_enter(size):
+            return engine.submit(message, header, deadline, retry)
         while True:
-            engine = self.pool.publishing()
             # Waiting for room on the I/O thread (in a callback) would keep everything from leaving.
             wait_until = 0.0 if engine.on_io_thread else deadline
             if engine.window.enter(size, wait_until):
                 return engine.submit(message, header, deadline, retry)
             if not engine.closed:
                 raise window_full(message, self.pool)
+            engine = self.pool.publishing()
 
     def _find_out_limit(self) -> int:
         """What the broker's generation takes by default; the larger one until a connection told the generation."""
@@ -297,6 +349,7 @@ class Publisher:
         return self._max_message_size
 
 
+_MOST_ENVELOPES = 1024
 _NOT_OF_THE_MESSAGE = frozenset({"timeout", "retry"})
 
 

@@ -31,14 +31,15 @@ class Window:
     """Counts what was taken in and has no outcome yet. A message larger than the byte bound is let in alone."""
 
     def __init__(self, messages: int, size: int) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._max_messages = messages
         self._max_bytes = size
         self._messages = 0
         self._bytes = 0
         self._waiting_for_end = 0
         self._line: OrderedDict[Place, None] = OrderedDict()
-        self._closed = False
+        self.closed = False  # True: nothing more is let in; only :meth:`close` and its kin change it
 
     @property
     def messages(self) -> int:
@@ -50,14 +51,9 @@ class Window:
         """Messages that wait for room."""
         return len(self._line)
 
-    @property
-    def closed(self) -> bool:
-        """True when nothing more is let in."""
-        return self._closed
-
     def try_enter(self, size: int) -> bool:
         """Take ``size`` bytes in if there is room now."""
-        with self._changed:
+        with self._lock:
             return self._enter_if_fits(size)
 
     def enter(self, size: int, deadline: float) -> bool:
@@ -65,7 +61,7 @@ class Window:
         if self.try_enter(size):
             return True
         remaining = deadline - time.monotonic()
-        if remaining <= 0 or self._closed:
+        if remaining <= 0 or self.closed:
             return False
         called = threading.Lock()  # held until the call; lighter than an Event
         called.acquire()
@@ -89,9 +85,9 @@ class Window:
         already. It must not block or raise; it returns False if nobody is there any longer, and the next one is let in.
         """
         place = Place(size, wake)
-        with self._changed:
+        with self._lock:
             place.let_in = self._enter_if_fits(size)
-            if not place.let_in and not self._closed:
+            if not place.let_in and not self.closed:
                 self._line[place] = None
                 return place
         if not wake():
@@ -100,7 +96,7 @@ class Window:
 
     def claim(self, place: Place) -> bool:
         """End the wait: True if the place was let in (it counts from now on as entered), else it leaves the line."""
-        with self._changed:
+        with self._lock:
             self._line.pop(place, None)
             let_in, place.let_in = place.let_in, False
             return let_in
@@ -113,7 +109,7 @@ class Window:
     def leave(self, messages: int, size: int) -> None:
         """``messages`` with ``size`` bytes together have their outcome."""
         while messages:
-            with self._changed:
+            with self._lock:
                 self._messages -= messages
                 self._bytes -= size
                 called = self._let_in() if self._line else ()
@@ -142,30 +138,30 @@ class Window:
 
     def wait_empty(self, deadline: float) -> bool:
         """Wait until nothing is on its way; False if something still is at ``deadline`` (monotonic)."""
-        with self._changed:
+        with self._lock:
             return self._wait_empty(deadline)
 
     def close_when_empty(self, deadline: float) -> bool:
         """Wait as :meth:`wait_empty` does, then close in the same step: nothing slips in between."""
-        with self._changed:
+        with self._lock:
             empty = self._wait_empty(deadline)
-            self._closed = True
+            self.closed = True
         self.close()
         return empty
 
     def close_if_empty(self) -> bool:
         """Close if nothing is on its way at this moment; False, and nothing changes, if something is."""
-        with self._changed:
+        with self._lock:
             if self._messages:
                 return False
-            self._closed = True
+            self.closed = True
         self.close()
         return True
 
     def close(self) -> None:
         """Nobody waits any longer, and nothing more is let in."""
-        with self._changed:
-            self._closed = True
+        with self._lock:
+            self.closed = True
             self._changed.notify_all()
             line = list(self._line)
             self._line.clear()
@@ -184,13 +180,10 @@ class Window:
                 self._waiting_for_end -= 1
         return True
 
-    def _fits(self, size: int) -> bool:
-        if self._messages == 0:
-            return True
-        return self._messages < self._max_messages and self._bytes + size <= self._max_bytes
-
     def _enter_if_fits(self, size: int) -> bool:
-        if self._closed or not self._fits(size):
+        if self.closed or (
+            self._messages and (self._messages >= self._max_messages or self._bytes + size > self._max_bytes)
+        ):
             return False
         self._messages += 1
         self._bytes += size

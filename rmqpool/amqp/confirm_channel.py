@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from rmqpool.amqp import wire
 from rmqpool.amqp.connection import Connection
 from rmqpool.amqp.failures import close_reason
+from rmqpool.amqp.frame_reader import Answer
 from rmqpool.amqp.link import Link
 from rmqpool.amqp.opening import new_channel
 from rmqpool.core.backoff import Backoff
@@ -34,20 +35,19 @@ class ConfirmListener(Protocol):
         ...
 
     def returned(self, message_id: str | None, exchange: str, routing_key: str, returned: Returned) -> None: ...
-    def acked(self, acks: list[tuple[int, bool]]) -> None: ...
-    def nacked(self, delivery_tag: int, multiple: bool) -> None: ...
+    def answered(self, answers: list[Answer]) -> None: ...
 
 
 class ConfirmChannel:
-    """``channel`` is pika's, None until confirms are on. ``fast``: batches are written, and acks read, by our own code."""
+    """``channel`` is pika's, None until confirms are on. I/O thread only."""
 
     def __init__(
         self, link: Link, listener: ConfirmListener, random_fraction: Callable[[], float] = random.random
     ) -> None:
         self.channel: Any = None
-        self.fast = False
         self._link = link
         self._listener = listener
+        self._contained = link.contained(lambda function: function())
         self._random = random_fraction
         self._connection: Connection | None = None
         self._opening: Any = None  # from its channel.open on
@@ -86,10 +86,7 @@ class ConfirmChannel:
         if channel is not self._opening or self._connection is None:
             return
         self.channel = channel
-        self.fast = wire.has_fast_path(self._connection)
-        if self.fast:
-            self._connection.on_acks = self._link.contained(self._listener.acked)
-            self._connection.ack_channel = channel.channel_number
+        self._connection.listen(channel.channel_number, self)
         self._listener.channel_ready()
 
     def _on_closed(self, channel: Any, reason: BaseException) -> None:
@@ -97,7 +94,7 @@ class ConfirmChannel:
         if channel is not self._opening or connection is None or not connection.is_open:
             return  # the link says so too
         self.channel = self._opening = None
-        connection.ack_channel = 0
+        connection.unlisten(channel.channel_number)
         code, text = close_reason(reason)
         _LOGGER.warning("the publish channel of %s was closed: %s %s", self._link.name, code, text)
         expected = self._listener.channel_closed(code, text)
@@ -108,13 +105,28 @@ class ConfirmChannel:
         delay = 0.0 if at_once or self._closes == 1 else _REOPEN_BACKOFF.delay(self._closes, self._random())
         self._link.call_later(delay, lambda: self._open() if connection is self._connection else None)
 
+    # The fast path: what the frame reader hands over
+
+    def on_contents(self, contents: list[wire.Content]) -> None:
+        """basic.return."""
+        self._contained(lambda: self._take_returns(contents))
+
+    def on_answers(self, answers: list[Answer]) -> None:
+        """basic.ack and basic.nack."""
+        self._contained(lambda: self._listener.answered(answers))
+
+    def _take_returns(self, contents: list[wire.Content]) -> None:
+        for _, arguments, properties, _ in contents:
+            code, text, exchange, routing_key = wire.parse_return(arguments)
+            message_id = wire.decode_properties(properties).message_id
+            self._listener.returned(message_id, exchange, routing_key, Returned(code, text))
+
+    # The same through pika
+
     def _on_return(self, _channel: Any, method: Any, properties: Any, _body: bytes) -> None:
         returned = Returned(method.reply_code, method.reply_text)
         self._listener.returned(properties.message_id, method.exchange, method.routing_key, returned)
 
     def _on_answer(self, frame: Any) -> None:
         method = frame.method
-        if method.NAME == "Basic.Ack":
-            self._listener.acked([(method.delivery_tag, method.multiple)])
-        else:
-            self._listener.nacked(method.delivery_tag, method.multiple)
+        self._listener.answered([(method.delivery_tag, method.multiple, method.NAME == "Basic.Ack")])

@@ -1,24 +1,30 @@
-"""pika's SelectConnection with what it does not tell: the last byte's time, the broker's own reason for closing, and the
-size of what waits to be written. Private names of pika's are used here and in wire.py only; the version is pinned."""
+"""pika's SelectConnection with a reader and a writer of our own, and with what it does not tell: the last byte's time, the
+broker's own reason for closing, the size of what waits to be written. pika's private names are used here and in stream.py
+only; wire_support.py says with which versions. Without them the connection reads and writes as pika does.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pika
 from pika import spec
-from pika.adapters.utils.io_services_utils import _AsyncPlaintextTransport
+from pika.adapters.utils import io_services_utils
 from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
 
-from rmqpool.amqp.wire import leading_acks
+from rmqpool.amqp.frame_reader import ChannelListener, FrameReader, MalformedFrameError
+from rmqpool.amqp.wire import FRAME_OVERHEAD
+from rmqpool.amqp.wire_support import may_use_fast_path
+from rmqpool.errors import ConnectionLostError
 from rmqpool.settings import ConnectionSettings
 from rmqpool.version import __version__
 
 __all__ = ["Connection", "pika_parameters"]
 
-_READ_SIZE = 64 * 1024  # bytes
+_READ_SIZE = 256 * 1024  # bytes
+_LARGEST_FRAME = 131072  # bytes: RabbitMQ's own frame_max, if none was agreed on
+_PLAIN: Any = getattr(io_services_utils, "_AsyncPlaintextTransport", None)
 
 
 class Connection(pika.SelectConnection):  # type: ignore[misc]  # pika is not typed
@@ -26,7 +32,8 @@ class Connection(pika.SelectConnection):  # type: ignore[misc]  # pika is not ty
 
     ``last_byte_at`` is the monotonic time of the last bytes read, whole frames or not. ``broker_close`` is the code and
     text of a connection.close that the broker sent, None if it sent none. ``stream_error`` is what ended the stream (pika
-    only keeps its text); ``tls_alert``: the peer answered plain AMQP in TLS.
+    only keeps its text); ``tls_alert``: the peer answered plain AMQP in TLS. ``fast``: frames are read and written by our
+    own code, channels can be listened to; False: everything goes through pika.
     """
 
     def __init__(self, parameters: pika.ConnectionParameters, services: SelectorIOServicesAdapter) -> None:
@@ -34,8 +41,8 @@ class Connection(pika.SelectConnection):  # type: ignore[misc]  # pika is not ty
         self.broker_close: tuple[int, str] | None = None
         self.stream_error: BaseException | None = None
         self.tls_alert = False
-        self.ack_channel = 0  # the channel whose acks go straight to on_acks; 0: all go through pika
-        self.on_acks: Callable[[list[tuple[int, bool]]], None] = lambda acks: None
+        self.fast = may_use_fast_path(pika.SelectConnection)
+        self._reader = FrameReader(self._process_frame) if self.fast else None
         super().__init__(
             parameters,
             on_open_error_callback=lambda *_: None,
@@ -55,48 +62,77 @@ class Connection(pika.SelectConnection):  # type: ignore[misc]  # pika is not ty
         properties = self.server_properties or {}
         return f"{properties.get('product', 'unknown broker')} {properties.get('version', '')}".strip()
 
-    def read_in_one_go(self) -> None:
-        """One large read a turn of the loop, instead of 4 kB reads until nothing is left. Only for plain TCP.
+    @property
+    def body_max(self) -> int:
+        """The bytes of a body that fit into one frame, as agreed on with the broker."""
+        return int(self.params.frame_max or _LARGEST_FRAME) - FRAME_OVERHEAD
 
-        What is still unread wakes the (level-triggered) poller again; TLS would keep it in a buffer of its own, unseen.
+    def opened(self) -> None:
+        """The handshake is over: the agreed frame_max counts, and reads are large ones.
+
+        Plain TCP reads once a turn of the loop (what is still unread wakes the level-triggered poller again); TLS reads
+        on until nothing is left or a limit is met, because it may keep whole records in a buffer of its own, unseen.
         """
-        if type(self._transport) is _AsyncPlaintextTransport:
+        if self._reader is None:
+            return
+        self._reader.frame_max = int(self.params.frame_max or _LARGEST_FRAME)
+        if self._transport is not None:
             self._transport._MAX_RECV_BYTES = _READ_SIZE
-            self._transport._MAX_CONSUME_BYTES = 1
+            self._transport._MAX_CONSUME_BYTES = 1 if self._writes_directly else _READ_SIZE
+
+    def listen(self, channel_number: int, listener: ChannelListener) -> None:
+        """Messages and confirms of a channel go to ``listener`` from here on; only if ``fast``."""
+        if self._reader is not None:
+            self._reader.listen(channel_number, listener)
+
+    def unlisten(self, channel_number: int) -> None:
+        """To be called in the channel's close callback, and not before: until then a message may be half read."""
+        if self._reader is not None:
+            self._reader.unlisten(channel_number)
 
     def write(self, data: bytes) -> None:
-        """Write now what the socket takes now; pika would first wait for a turn of its loop to hear that it is writable.
+        """Write whole frames now, as much as the socket takes now; pika would first wait for a turn of its loop.
 
-        Only for plain TCP with nothing waiting before it; everything else, errors too, goes through pika's transport.
+        Directly only for plain TCP with nothing waiting before it; everything else, errors too, is left to pika's
+        transport, which gets a view: taking a large body apart piece by piece must not copy the rest each time.
         """
         self.bytes_sent += len(data)
+        rest = memoryview(data)
         transport = self._transport
-        if type(transport) is _AsyncPlaintextTransport and transport.get_write_buffer_size() == 0:
+        if self._writes_directly and transport.get_write_buffer_size() == 0:
             try:
-                sent = transport._sock.send(data)
+                rest = rest[transport._sock.send(rest) :]
             except OSError:  # not writable, or broken: pika's transport finds out and says so
-                sent = 0
-            if sent == len(data):
-                return
-            data = data[sent:]
-        self._adapter_emit_data(data)
+                pass
+        if rest:
+            self._adapter_emit_data(rest)
 
     def abort(self, error: Exception) -> None:
         """Drop the TCP stream at once, with ``error`` as the reason that the close callbacks get."""
+        if self._reader is not None:
+            self._reader.stop()
         if not self.is_closed and self._transport is not None:
             self._terminate_stream(error)
 
+    @property
+    def _writes_directly(self) -> bool:
+        return _PLAIN is not None and type(self._transport) is _PLAIN
+
     def _on_data_available(self, data: bytes) -> None:
         self.last_byte_at = time.monotonic()
-        if self.ack_channel and not self._frame_buffer:
-            acks, size = leading_acks(data, self.ack_channel)
-            if acks:
-                self.bytes_received += size  # pika's heartbeat checker counts these
-                self.frames_received += len(acks)
-                self.on_acks(acks)
-                data = data[size:]
-        if data:
+        if self._reader is None:
             super()._on_data_available(data)
+            return
+        self.bytes_received += len(data)  # pika's heartbeat checker looks at it
+        try:
+            self._reader.feed(data)
+        except MalformedFrameError as error:
+            self.abort(
+                ConnectionLostError(
+                    f"what the peer sent is not AMQP: {error}; the connection is given up, and nothing behind that byte is "
+                    "believed: look for a proxy in between, or for a broken network"
+                )
+            )
 
     def _note_broker_close(self, frame: Any) -> None:
         self.broker_close = (frame.method.reply_code, frame.method.reply_text)

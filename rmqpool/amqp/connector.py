@@ -112,7 +112,7 @@ class Connector:
 
     def _on_open(self, connection: Connection) -> None:
         self._connection = None
-        connection.read_in_one_go()
+        connection.opened()
         self._finish(connection)
 
     def _on_handshake_failed(self, connection: Connection, error: BaseException | None) -> None:

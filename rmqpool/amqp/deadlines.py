@@ -25,9 +25,10 @@ class Deadlines:
 
     def watch(self, futures: Iterable[PublishFuture]) -> None:
         """Fire at the earliest of these deadlines, unless it fires earlier anyway."""
-        earliest = self._at
-        for future in futures:
-            earliest = min(earliest, future.deadline)
+        self.watch_at(min((future.deadline for future in futures), default=_NEVER))
+
+    def watch_at(self, earliest: float) -> None:
+        """Fire at ``earliest`` (monotonic), unless it fires earlier anyway."""
         if earliest >= self._at:
             return
         if self._timer is not None:

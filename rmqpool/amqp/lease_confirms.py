@@ -51,7 +51,7 @@ class LeaseConfirms:
 
     def __init__(self, channel: BlockingChannel) -> None:
         self._channel = channel
-        self._window: ConfirmWindow[_Publish] = ConfirmWindow()
+        self._window: ConfirmWindow[_Publish] = ConfirmWindow(lambda publish: publish.properties.message_id)
 
     def select(self, timeout: float) -> None:
         """confirm.select."""
@@ -89,10 +89,7 @@ class LeaseConfirms:
         self._window.add(publish)
 
     def _on_return(self, _channel: Any, method: Any, properties: Any, _body: bytes) -> None:
-        self._window.give_back(
-            lambda publish: publish.properties.message_id == properties.message_id,
-            Returned(method.reply_code, method.reply_text),
-        )
+        self._window.give_back(properties.message_id, Returned(method.reply_code, method.reply_text))
 
     def _on_answer(self, frame: Any) -> None:
         method = frame.method

@@ -19,7 +19,6 @@ from rmqpool.errors import (
     UnroutableError,
 )
 from rmqpool.future import DONE, WRITTEN, PublishFuture
-from rmqpool.message import Confirmation
 from rmqpool.window import Window
 
 __all__ = ["Outcomes"]
@@ -41,14 +40,13 @@ class Outcomes:
 
     def confirmed(self, futures: Sequence[PublishFuture]) -> None:
         """basic.ack, and nothing came back before."""
-        ended = [future for future in futures if not future.done()]  # the others' deadline passed before the confirm
+        ended = [future for future in futures if future.confirm()]  # the others' deadline passed before the confirm
+        if not ended:
+            return
+        self._window.leave(len(ended), sum([future.size for future in ended]))
         for future in ended:
-            message = future.message
-            future.set_outcome(Confirmation(message.message_id, message.exchange, message.routing_key, future.attempts))
-        if ended:
-            self._window.leave(len(ended), sum(future.size for future in ended))
-        for future in ended:
-            future.finish()  # last: a callback may want the place in the window
+            if future.is_awaited:
+                future.finish()  # last: a callback may want the place in the window
 
     def returned(self, future: PublishFuture, returned: Returned) -> None:
         """basic.return: no queue took it."""

@@ -18,6 +18,7 @@ from rmqpool.amqp.confirm_channel import ConfirmChannel
 from rmqpool.amqp.connection import Connection
 from rmqpool.amqp.deadlines import Deadlines
 from rmqpool.amqp.declaring import Declaring
+from rmqpool.amqp.frame_reader import Answer
 from rmqpool.amqp.io_thread import Timer
 from rmqpool.amqp.link import Link
 from rmqpool.amqp.outcomes import Outcomes
@@ -59,7 +60,7 @@ class Publishing:
         self._link = link
         self._random = random_fraction
         self._unsent = Unsent()
-        self._written: ConfirmWindow[PublishFuture] = ConfirmWindow()
+        self._written: ConfirmWindow[PublishFuture] = ConfirmWindow(_name_of)
         self._outcomes = Outcomes(self.window, link, self._unsent.lock)
         self._topology: dict[Topology, None] = {}
         self._connection: Connection | None = None
@@ -201,7 +202,7 @@ class Publishing:
     def channel_ready(self) -> None:
         """Confirms are on: delivery tags begin at 1 again."""
         self._rescue(self._written.entries())
-        self._written = ConfirmWindow()
+        self._written = ConfirmWindow(_name_of)
         self._drain()
 
     def channel_closed(self, code: int, text: str) -> bool:
@@ -212,23 +213,13 @@ class Publishing:
 
     def returned(self, message_id: str | None, exchange: str, routing_key: str, returned: Returned) -> None:
         """basic.return: the message's ack, which follows, will not mean that it is stored."""
-        wanted = (message_id, exchange, routing_key)
-
-        def matches(future: PublishFuture) -> bool:
-            message = future.message
-            return (message.message_id, message.exchange, message.routing_key) == wanted
-
-        if not self._written.give_back(matches, returned):
+        if not self._written.give_back((message_id, exchange, routing_key), returned):
             _LOGGER.warning("a message was returned that nobody waits for: %s", message_id)
 
-    def acked(self, acks: list[tuple[int, bool]]) -> None:
-        """basic.ack, one or several: (delivery tag, multiple)."""
-        for tag, multiple in acks:
-            self._settle(self._written.ack(tag, multiple))
-
-    def nacked(self, delivery_tag: int, multiple: bool) -> None:
-        """basic.nack."""
-        self._settle(self._written.nack(delivery_tag, multiple))
+    def answered(self, answers: list[Answer]) -> None:
+        """basic.ack and basic.nack, in their order."""
+        for tag, multiple, is_ack in answers:
+            self._settle(self._written.ack(tag, multiple) if is_ack else self._written.nack(tag, multiple))
 
     def _settle(self, settled: Settled[PublishFuture]) -> None:
         try:
@@ -306,6 +297,7 @@ class Publishing:
         """Messages for one write, marked as written; those that cannot be written any more get their outcome."""
         batch = self._unsent.next_batch(bool(self._written), self._header_max, time.monotonic())
         self._alone = batch.is_alone
+        self._deadlines.watch_at(batch.earliest)
         for future in batch.late:
             self._outcomes.expired(future)
         for future in batch.too_large:
@@ -313,14 +305,14 @@ class Publishing:
         return batch.ready
 
     def _write(self, connection: Connection, channel: Any, batch: Sequence[PublishFuture]) -> None:
+        self._written.extend(batch)
+        if connection.fast:
+            connection.write(wire.marshal_batch(channel.channel_number, batch, connection.body_max))
+            return
         for future in batch:
-            self._written.add(future)
-        self._deadlines.watch(batch)
-        pieces = [(future.message, future.header) for future in batch]
-        if self._confirms.fast:
-            wire.write_batch(connection, channel.channel_number, pieces)
-        else:
-            wire.publish_through_pika(channel, pieces)
+            message = future.message
+            properties = wire.properties_of(message)
+            channel.basic_publish(message.exchange, message.routing_key, message.body, properties, message.mandatory)
 
     # Losing (I/O thread)
 
@@ -389,3 +381,9 @@ class Publishing:
 
     def __repr__(self) -> str:
         return f"<Publishing on {self._link.name}: {len(self._unsent)} queued, {len(self._written)} unconfirmed>"
+
+
+def _name_of(future: PublishFuture) -> tuple[str, str, str]:
+    """What a basic.return tells of a message; it has no delivery tag."""
+    message = future.message
+    return message.message_id, message.exchange, message.routing_key

@@ -7,6 +7,7 @@ or withdrawn, and no callback of a user runs under it.
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections import deque
 from collections.abc import Iterable
@@ -29,6 +30,7 @@ class Batch:
     late: list[PublishFuture] = field(default_factory=list)
     too_large: list[PublishFuture] = field(default_factory=list)
     size: int = 0
+    earliest: float = math.inf  # the first deadline of those that are ready
 
     @property
     def is_full(self) -> bool:
@@ -119,16 +121,42 @@ class Unsent:
     def next_batch(self, written: bool, header_max: int, now: float) -> Batch:
         """What to write next. A suspect goes alone, when nothing else is on its way (``written``)."""
         batch = Batch()
-        self._take_in()
         with self.lock:
-            while not batch.is_full and (future := self._head()) is not None:
-                if future.alone and (batch.ready or written):
-                    break
-                self._pop()
-                self._sort_in(future, batch, header_max, now)
+            while self._again and not batch.is_full:
+                if self._again[0].alone and (batch.ready or written):
+                    return batch
+                self._fill(batch, self._again, 1, header_max, now)
                 if batch.is_alone:
-                    break
+                    return batch
+            taken = self._fill(batch, self._backlog, len(self._backlog), header_max, now)
+            self._seen = max(0, self._seen - taken)
+            self._fill(batch, self._incoming, len(self._incoming), header_max, now)
         return batch
+
+    @staticmethod
+    def _fill(batch: Batch, queue: deque[PublishFuture], most: int, header_max: int, now: float) -> int:
+        """Move messages from a queue into the batch; returns how many left the queue. One loop: it is the hot one."""
+        ready, size, earliest, take = batch.ready, batch.size, batch.earliest, queue.popleft
+        room, taken = _BATCH_MESSAGES - len(ready), 0
+        while taken < most and room > 0 and size < _BATCH_BYTES:
+            future = take()
+            taken += 1
+            if future.state != QUEUED:
+                continue  # withdrawn, or its deadline passed
+            if future.deadline <= now:
+                batch.late.append(future)
+            elif len(future.header) > header_max:
+                batch.too_large.append(future)
+            else:
+                future.state = WRITTEN
+                future.attempts += 1
+                ready.append(future)
+                room -= 1
+                size += future.size
+                if future.deadline < earliest:
+                    earliest = future.deadline
+        batch.size, batch.earliest = size, earliest
+        return taken
 
     def drop_done(self) -> None:
         """Forget what has its outcome already, so that bodies do not pile up while nothing can be written."""
@@ -139,31 +167,3 @@ class Unsent:
         self._seen = sum(1 for future in backlog[: self._seen] if not future.done())
         self._backlog = deque(future for future in backlog if not future.done())
         self._gone = 0
-
-    def _head(self) -> PublishFuture | None:
-        queue = self._again or self._backlog
-        return queue[0] if queue else None
-
-    def _pop(self) -> None:
-        if self._again:
-            self._again.popleft()
-        else:
-            self._pop_backlog()
-
-    def _pop_backlog(self) -> None:
-        self._backlog.popleft()
-        self._seen = max(0, self._seen - 1)
-
-    @staticmethod
-    def _sort_in(future: PublishFuture, batch: Batch, header_max: int, now: float) -> None:
-        if future.state != QUEUED:
-            return  # withdrawn, or its deadline passed
-        if future.deadline <= now:
-            batch.late.append(future)
-        elif len(future.header) > header_max:
-            batch.too_large.append(future)
-        else:
-            future.state = WRITTEN
-            future.attempts += 1
-            batch.ready.append(future)
-            batch.size += future.size

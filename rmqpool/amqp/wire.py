@@ -1,15 +1,15 @@
-"""Frames of a publish, marshalled with pika's own codec and joined so that a batch is one write.
+"""The bytes of the frames that are written and read by the million: publish, ack, nack, reject, return, deliver, get-ok.
 
-Uses private names of pika's connection (``_adapter_emit_data``, ``_body_max_length``, ``_frame_buffer``); when one is gone,
-messages go through pika's own ``basic_publish`` (AMQP 0-9-1, 2.3.5: method, header and body frames).
+Pure functions from values to bytes and back (AMQP 0-9-1, 2.3.5 and 4.2). Properties and tables go through pika's own codec,
+and every other method is pika's altogether; frame_reader.py finds the frames in a stream.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import pika
 from pika import frame, spec
@@ -18,23 +18,54 @@ from rmqpool.errors import MessageError, MessageTooLargeError
 from rmqpool.message import Message
 
 __all__ = [
+    "ACK",
+    "BASIC_CLASS",
+    "CONTENT_METHODS",
+    "DELIVER",
+    "FRAME_END",
     "FRAME_OVERHEAD",
+    "GET_OK",
+    "NACK",
+    "RETURN",
+    "Content",
+    "PropertiesError",
+    "around_message_id",
+    "decode_properties",
+    "delivery_tag_of",
     "encode_properties",
-    "has_fast_path",
     "header_room",
-    "leading_acks",
-    "publish_through_pika",
-    "write_batch",
+    "marshal",
+    "marshal_ack",
+    "marshal_batch",
+    "marshal_get",
+    "marshal_nack",
+    "marshal_reject",
+    "parse_deliver",
+    "parse_get_ok",
+    "parse_return",
+    "properties_of",
 ]
 
+Content = tuple[int, bytes, bytes, bytes]
+"""A message as it was read: method id, the method's arguments, encoded properties (flags and values), body."""
+
 FRAME_OVERHEAD = 8  # bytes: type, channel and size before the payload, the end mark after it
+FRAME_END = 0xCE
+BASIC_CLASS = 60
+RETURN, DELIVER, GET_OK, ACK, NACK = 0x3C0032, 0x3C003C, 0x3C0047, 0x3C0050, 0x3C0078
+CONTENT_METHODS = frozenset({RETURN, DELIVER, GET_OK})
 _HEADER_PREFIX = 12  # bytes of a header frame's payload before the properties: class, weight, body size
-_BASIC_CLASS = 60
 _HEADER_FRAME = struct.Struct(">BHIHHQ")  # type, channel, payload size; class, weight, body size
 _BODY_FRAME = struct.Struct(">BHI")
+_END_AND_BODY_FRAME = struct.Struct(">BBHI")  # the end of the header frame, and the beginning of the body frame
+_SETTLE_FRAME = struct.Struct(">BHIIQBB")  # type, channel, payload size; method, delivery tag, bits, end mark
+_SETTLE_SIZE = 13  # bytes of the payload of basic.ack, nack and reject
+_REJECT = 0x3C005A
 _END = b"\xce"
-_ACK_HEAD = struct.Struct(">BHIHH")  # type, channel, payload size; class 60, method 80
-_ACK_SIZE = 21  # bytes of a basic.ack frame
+
+
+class PropertiesError(ValueError):
+    """The encoded properties of a message that was received are not what AMQP calls properties."""
 
 
 def properties_of(message: Message) -> pika.BasicProperties:
@@ -90,7 +121,7 @@ _SENTINEL = "id-to-be-replaced-0123456789abcdef"
 def _encode(message: Message) -> bytes:
     if message.headers:
         return b"".join(properties_of(message).encode())
-    before, after = _around_message_id(
+    before, after = around_message_id(
         message.content_type,
         message.content_encoding,
         message.delivery_mode,
@@ -108,7 +139,7 @@ def _encode(message: Message) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _around_message_id(
+def around_message_id(
     content_type: str | None,
     content_encoding: str | None,
     delivery_mode: int,
@@ -152,7 +183,7 @@ def marshal(channel_number: int, message: Message, properties: bytes, body_max: 
     size = len(body)
     pieces = [
         _method_frame(channel_number, message.exchange, message.routing_key, message.mandatory),
-        _HEADER_FRAME.pack(2, channel_number, _HEADER_PREFIX + len(properties), _BASIC_CLASS, 0, size),
+        _HEADER_FRAME.pack(2, channel_number, _HEADER_PREFIX + len(properties), BASIC_CLASS, 0, size),
         properties,
         _END,
     ]
@@ -166,42 +197,89 @@ def marshal(channel_number: int, message: Message, properties: bytes, body_max: 
     return pieces
 
 
-def leading_acks(data: bytes, channel_number: int) -> tuple[list[tuple[int, bool]], int]:
-    """The basic.ack frames of one channel with which ``data`` begins: (delivery tag, multiple) of each, and their bytes.
+class Publish(Protocol):
+    """A message with its encoded properties."""
 
-    Anything else (another frame, another channel, a part of a frame) ends the run and is left to pika.
-    """
-    head = _ACK_HEAD.pack(1, channel_number, 13, 60, 80)
-    acks: list[tuple[int, bool]] = []
-    position = 0
-    while data.startswith(head, position) and data[position + _ACK_SIZE - 1 : position + _ACK_SIZE] == _END:
-        tag = int.from_bytes(data[position + 11 : position + 19], "big")
-        acks.append((tag, bool(data[position + 19] & 1)))
-        position += _ACK_SIZE
-    return acks, position
+    message: Message
+    header: bytes
 
 
-def has_fast_path(connection: Any) -> bool:
-    """Whether pika still has the private names that :func:`write_batch` and :func:`leading_acks` need."""
-    return (
-        callable(getattr(connection, "_adapter_emit_data", None))
-        and isinstance(getattr(connection, "_body_max_length", None), int)
-        and isinstance(getattr(connection, "_frame_buffer", None), bytes)
-    )
-
-
-def write_batch(connection: Any, channel_number: int, batch: Sequence[tuple[Message, bytes]]) -> None:
-    """Write messages (each with its encoded properties) with a single hand-over to the transport."""
-    body_max = connection._body_max_length
+def marshal_batch(channel_number: int, publishes: Iterable[Publish], body_max: int) -> bytes:
+    """All frames of several publishes, to be written at once. The same bytes as :func:`marshal` makes, in one loop."""
     pieces: list[bytes] = []
-    for message, properties in batch:
-        pieces += marshal(channel_number, message, properties, body_max)
-    connection.write(b"".join(pieces))
+    header_frame, body_frame = _HEADER_FRAME.pack, _END_AND_BODY_FRAME.pack
+    for publish in publishes:
+        message, properties = publish.message, publish.header
+        body = message.body
+        size = len(body)
+        if 0 < size <= body_max:
+            pieces += (
+                _method_frame(channel_number, message.exchange, message.routing_key, message.mandatory),
+                header_frame(2, channel_number, _HEADER_PREFIX + len(properties), BASIC_CLASS, 0, size),
+                properties,
+                body_frame(FRAME_END, 3, channel_number, size),
+                body,
+                _END,
+            )
+        else:
+            pieces += marshal(channel_number, message, properties, body_max)
+    return b"".join(pieces)
 
 
-def publish_through_pika(channel: Any, batch: Sequence[tuple[Message, bytes]]) -> None:
-    """The same through pika's own path."""
-    for message, _ in batch:
-        channel.basic_publish(
-            message.exchange, message.routing_key, message.body, properties_of(message), mandatory=message.mandatory
-        )
+def marshal_ack(channel_number: int, delivery_tag: int, multiple: bool) -> bytes:
+    """A basic.ack frame."""
+    return _SETTLE_FRAME.pack(1, channel_number, _SETTLE_SIZE, ACK, delivery_tag, multiple, FRAME_END)
+
+
+def marshal_nack(channel_number: int, delivery_tag: int, multiple: bool, requeue: bool) -> bytes:
+    """A basic.nack frame."""
+    bits = (1 if multiple else 0) | (2 if requeue else 0)
+    return _SETTLE_FRAME.pack(1, channel_number, _SETTLE_SIZE, NACK, delivery_tag, bits, FRAME_END)
+
+
+def marshal_reject(channel_number: int, delivery_tag: int, requeue: bool) -> bytes:
+    """A basic.reject frame."""
+    return _SETTLE_FRAME.pack(1, channel_number, _SETTLE_SIZE, _REJECT, delivery_tag, requeue, FRAME_END)
+
+
+def marshal_get(channel_number: int, queue: str, auto_ack: bool) -> bytes:
+    """A basic.get frame."""
+    return bytes(frame.Method(channel_number, spec.Basic.Get(queue=queue, no_ack=auto_ack)).marshal())
+
+
+def delivery_tag_of(arguments: bytes) -> tuple[int, bool]:
+    """Delivery tag and redelivered flag of a basic.deliver, without its names. Raises IndexError if it is cut short."""
+    at = 1 + arguments[0]
+    return int.from_bytes(arguments[at : at + 8], "big"), bool(arguments[at + 8] & 1)
+
+
+def parse_deliver(arguments: bytes) -> tuple[str, int, bool, str, str]:
+    """Of a basic.deliver: consumer tag, delivery tag, redelivered, exchange, routing key."""
+    method = _decoded(spec.Basic.Deliver(), arguments)
+    return method.consumer_tag, method.delivery_tag, method.redelivered, method.exchange, method.routing_key
+
+
+def parse_get_ok(arguments: bytes) -> tuple[int, bool, str, str, int]:
+    """Of a basic.get-ok: delivery tag, redelivered, exchange, routing key, messages left in the queue."""
+    method = _decoded(spec.Basic.GetOk(), arguments)
+    return method.delivery_tag, method.redelivered, method.exchange, method.routing_key, method.message_count
+
+
+def parse_return(arguments: bytes) -> tuple[int, str, str, str]:
+    """Of a basic.return: reply code, reply text, exchange, routing key."""
+    method = _decoded(spec.Basic.Return(), arguments)
+    return method.reply_code, method.reply_text, method.exchange, method.routing_key
+
+
+def decode_properties(encoded: bytes) -> pika.BasicProperties:
+    """The properties of a header frame (its payload behind class, weight and body size). Raises PropertiesError."""
+    return _decoded(pika.BasicProperties(), encoded)
+
+
+def _decoded(value: Any, encoded: bytes) -> Any:
+    """Filled by pika's codec, which raises whatever comes up in it."""
+    try:
+        value.decode(encoded)
+    except Exception as error:
+        raise PropertiesError(f"{type(value).__name__} cannot be decoded ({type(error).__name__}: {error})") from error
+    return value

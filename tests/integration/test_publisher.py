@@ -85,7 +85,7 @@ def test_without_the_fast_path_everything_is_the_same(
     publisher: Publisher, pool: ConnectionPool, queue_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another pika may lack the private names: its own publish serves then."""
-    monkeypatch.setattr("rmqpool.amqp.wire.has_fast_path", lambda connection: False)
+    monkeypatch.setenv("RMQPOOL_WIRE", "pika")
     assert publisher.publish_many(queue_name, [b"a", b"b" * 200_000]).confirmed == 2
     assert read_all(pool, queue_name) == [b"a", b"b" * 200_000]
 

@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("future", "window"),
     ("amqp",),
     ("leasing", "lease", "lease_topology", "publish_connections", "pool_declare", "pool_options", "pool_stats", "pool"),
-    ("codecs", "compression", "conversion", "plain_json", "preparation"),
+    ("codecs", "compression", "conversion", "plain_json", "preparation", "envelope"),
     ("publisher", "async_publisher", "consumer"),
     ("worker", "outbox", "observe"),
     ("config", "config_sources"),

@@ -12,7 +12,7 @@ NO_ROUTE = Returned(312, "NO_ROUTE")
 
 
 def window_of(*entries: str) -> ConfirmWindow[str]:
-    window: ConfirmWindow[str] = ConfirmWindow()
+    window: ConfirmWindow[str] = ConfirmWindow(str)
     for entry in entries:
         window.add(entry)
     return window
@@ -20,7 +20,7 @@ def window_of(*entries: str) -> ConfirmWindow[str]:
 
 def test_tags_start_at_one_and_count_up() -> None:
     """The tag that add() gives is the one that the broker will count."""
-    window: ConfirmWindow[str] = ConfirmWindow()
+    window: ConfirmWindow[str] = ConfirmWindow(str)
     assert [window.add("a"), window.add("b"), window.add("c")] == [1, 2, 3]
     assert window.next_tag == 4
 
@@ -65,7 +65,7 @@ def test_a_nack_is_no_ack() -> None:
 def test_a_returned_message_counts_as_returned_when_its_ack_comes() -> None:
     """The broker acks what it gave back: that is no confirmation."""
     window = window_of("a", "b")
-    assert window.give_back(lambda entry: entry == "a", NO_ROUTE)
+    assert window.give_back("a", NO_ROUTE)
     settled = window.ack(2, multiple=True)
     assert settled.returned == [("a", NO_ROUTE)]
     assert settled.acked == ["b"]
@@ -74,15 +74,15 @@ def test_a_returned_message_counts_as_returned_when_its_ack_comes() -> None:
 def test_the_same_id_twice_is_returned_in_publishing_order() -> None:
     """Two messages with one id: each return goes to the first that has none yet."""
     window = window_of("same", "same")
-    assert window.give_back(lambda entry: True, Returned(312, "first"))
-    assert window.give_back(lambda entry: True, Returned(312, "second"))
+    assert window.give_back("same", Returned(312, "first"))
+    assert window.give_back("same", Returned(312, "second"))
     assert [returned.reply_text for _, returned in window.ack(2, multiple=True).returned] == ["first", "second"]
 
 
 def test_a_nack_after_a_return_is_a_nack() -> None:
     """The broker refused responsibility, and that is what counts."""
     window = window_of("a")
-    window.give_back(lambda entry: True, NO_ROUTE)
+    window.give_back("a", NO_ROUTE)
     assert window.nack(1).nacked == ["a"]
 
 
@@ -93,7 +93,7 @@ def test_strays_settle_nothing_and_are_counted() -> None:
     assert window.ack(2).acked == []
     assert window.ack(9, multiple=True).acked == []
     assert window.nack(0).nacked == []
-    assert not window.give_back(lambda entry: entry == "z", NO_ROUTE)
+    assert not window.give_back("z", NO_ROUTE)
     assert window.strays == 4
     assert window.entries() == ["a"]
 
@@ -102,7 +102,7 @@ def test_a_lost_channel_leaves_the_unanswered_and_the_returned() -> None:
     """What was given back is known to be stored nowhere, even though its ack never came."""
     window = window_of("a", "b", "c")
     window.ack(1)
-    window.give_back(lambda entry: entry == "c", NO_ROUTE)
+    window.give_back("c", NO_ROUTE)
     assert window.lose() == (["b"], [("c", NO_ROUTE)])
     assert not window
     assert window.lose() == ([], [])
@@ -132,7 +132,7 @@ class ConfirmWindowAgainstModel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.window: ConfirmWindow[str] = ConfirmWindow()
+        self.window: ConfirmWindow[str] = ConfirmWindow(str)
         self.model = Model()
         self.next_tag = 1
 
@@ -163,7 +163,7 @@ class ConfirmWindowAgainstModel(RuleBasedStateMachine):
     @rule(tag=st.integers(1, 25))
     def give_back(self, tag: int) -> None:
         known = tag in self.model.open and tag not in self.model.returned
-        assert self.window.give_back(lambda entry: entry == f"m{tag}", NO_ROUTE) is known
+        assert self.window.give_back(f"m{tag}", NO_ROUTE) is known
         if known:
             self.model.returned.add(tag)
         else:
@@ -175,7 +175,7 @@ class ConfirmWindowAgainstModel(RuleBasedStateMachine):
         tags = sorted(self.model.open)
         assert unanswered == [self.model.open[tag] for tag in tags if tag not in self.model.returned]
         assert returned == [(self.model.open[tag], NO_ROUTE) for tag in tags if tag in self.model.returned]
-        self.window = ConfirmWindow()  # the next channel counts from 1
+        self.window = ConfirmWindow(str)  # the next channel counts from 1
         self.model, self.next_tag = Model(), 1
 
     @invariant()
@@ -198,7 +198,7 @@ TestConfirmWindowAgainstModel.settings = settings(max_examples=150, stateful_ste
 
 def test_hollowed_entries_keep_their_tags() -> None:
     """What is over for everybody but the broker gives its body up, and its answer still settles its tag."""
-    window: ConfirmWindow[str] = ConfirmWindow()
+    window: ConfirmWindow[str] = ConfirmWindow(str)
     for name in ("a", "b", "c"):
         window.add(name)
     window.hollow(lambda entry: entry == "b", "-")

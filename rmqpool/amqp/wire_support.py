@@ -1,0 +1,46 @@
+"""Whether this pika is one that the fast path was tested with. If not, every frame goes through pika's own, slower path.
+
+The fast path needs private names of pika's connection; a patch release may move them. ``RMQPOOL_WIRE=pika`` chooses pika's
+own path by hand, to find out whether the fast one is to blame for something.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from typing import Any
+
+import pika
+
+__all__ = ["PRIVATE_NAMES", "TESTED_VERSIONS", "may_use_fast_path", "refusal"]
+
+_LOGGER = logging.getLogger("rmqpool")
+TESTED_VERSIONS = ("1.4.1", "1.4.2", "1.4.4")
+PRIVATE_NAMES = ("_adapter_emit_data", "_on_data_available", "_process_frame")
+
+
+def refusal(version: str, chosen: str, connection: Any) -> str:
+    """Why the fast path is not used with this pika (``version``, its connection class); empty: it is. Pure.
+
+    ``chosen`` is the value of RMQPOOL_WIRE: ``pika``, or empty.
+    """
+    if chosen.strip().lower() == "pika":
+        return "RMQPOOL_WIRE=pika asks for it"
+    if version not in TESTED_VERSIONS:
+        return f"the fast path was tested with pika {', '.join(TESTED_VERSIONS)}, and this is {version}"
+    gone = [name for name in PRIVATE_NAMES if not callable(getattr(connection, name, None))]
+    return f"this pika has no {', '.join(gone)} any more" if gone else ""
+
+
+def may_use_fast_path(connection: Any) -> bool:
+    """Whether ``connection`` (pika's class) may be read and written by our own code; says once in the log if not."""
+    reason = refusal(pika.__version__, os.environ.get("RMQPOOL_WIRE", ""), connection)
+    if reason:
+        _say_once(reason)
+    return not reason
+
+
+@functools.cache
+def _say_once(reason: str) -> None:
+    _LOGGER.warning("messages go through pika's own, slower path: %s", reason)
