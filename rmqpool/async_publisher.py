@@ -9,8 +9,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Coroutine, Iterable
 from types import TracebackType
 from typing import Unpack
 
@@ -61,7 +60,8 @@ class AsyncPublisher:
         self, exchange: str, routing_key: str, body: object, **options: Unpack[MessageOptions]
     ) -> Confirmation:
         """Publish to an exchange and await the confirm."""
-        return await (await self.submit_to(exchange, routing_key, body, **options))
+        begun = self._begin(exchange, routing_key, body, options)
+        return await (begun if isinstance(begun, asyncio.Future) else await begun)
 
     async def submit(self, queue: str, body: object, **options: Unpack[MessageOptions]) -> asyncio.Future[Confirmation]:
         """Hand a message over; the future that comes back is its outcome. Waits only while the window is full."""
@@ -71,13 +71,8 @@ class AsyncPublisher:
         self, exchange: str, routing_key: str, body: object, **options: Unpack[MessageOptions]
     ) -> asyncio.Future[Confirmation]:
         """As :meth:`submit`, to an exchange."""
-        publisher = self._publisher
-        deadline = time.monotonic() + publisher.timeout_of(options)
-        retry = publisher.retry_of(options)
-        message, header = publisher.prepare(exchange, routing_key, body, options)
-        await self._ensure_declared(deadline)
-        future = await self._hand_over(message, header, deadline, retry)
-        return self._loop_inbox().awaitable(future)
+        begun = self._begin(exchange, routing_key, body, options)
+        return begun if isinstance(begun, asyncio.Future) else await begun
 
     async def publish_many(
         self, queue: str, bodies: Iterable[object], *, exchange: str = "", **options: Unpack[MessageOptions]
@@ -124,6 +119,27 @@ class AsyncPublisher:
 
     # Inside
 
+    def _begin(
+        self, exchange: str, routing_key: str, body: object, options: MessageOptions
+    ) -> asyncio.Future[Confirmation] | Coroutine[object, object, asyncio.Future[Confirmation]]:
+        """Mostly the message is handed over at once; otherwise something has to be awaited before."""
+        publisher = self._publisher
+        deadline = time.monotonic() + publisher.timeout_of(options)
+        retry = publisher.retry_of(options)
+        message, header = publisher.prepare(exchange, routing_key, body, options)
+        if not publisher.needs_declaring:
+            engine = self.pool.publishing()
+            if engine.window.try_enter(len(message.body) + len(header)):
+                return self._loop_inbox().awaitable(engine.submit(message, header, deadline, retry))
+        return self._wait_and_submit(message, header, deadline, retry)
+
+    async def _wait_and_submit(
+        self, message: Message, header: bytes, deadline: float, retry: bool
+    ) -> asyncio.Future[Confirmation]:
+        await self._ensure_declared(deadline)
+        future = await self._hand_over(message, header, deadline, retry)
+        return self._loop_inbox().awaitable(future)
+
     async def _ensure_declared(self, deadline: float) -> None:
         if self._publisher.needs_declaring:
             await asyncio.to_thread(self._publisher.ensure_declared, deadline)
@@ -144,25 +160,47 @@ class AsyncPublisher:
         return self._inbox
 
 
+class _Awaitable(asyncio.Future[Confirmation]):
+    """The outcome of one message for its event loop. Cancelling it withdraws the message if nothing of it was written."""
+
+    __slots__ = ("_inbox", "message_future")
+
+    def __init__(self, inbox: _LoopInbox, message_future: PublishFuture) -> None:
+        super().__init__(loop=inbox.loop)
+        self._inbox = inbox
+        self.message_future = message_future
+
+    def cancel(self, msg: object = None) -> bool:
+        """As asyncio's."""
+        if not super().cancel(msg):
+            return False
+        self._inbox.forget(self)
+        self.message_future.cancel()
+        return True
+
+    def arrived(self, _: PublishFuture) -> None:
+        """The outcome is known; called on the I/O thread."""
+        self._inbox.put(self)
+
+
 class _LoopInbox:
     """Outcomes on their way from the I/O thread to one event loop: one wake-up while none is pending."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._open: dict[PublishFuture, asyncio.Future[Confirmation]] = {}
+        self._open: dict[_Awaitable, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf  # monotonic
-        self._arrived: deque[tuple[asyncio.Future[Confirmation], PublishFuture]] = deque()
+        self._arrived: deque[_Awaitable] = deque()
         self._woken = False
 
     def awaitable(self, future: PublishFuture) -> asyncio.Future[Confirmation]:
         """An asyncio future with the same outcome; cancelling it withdraws an unwritten message."""
-        awaitable: asyncio.Future[Confirmation] = self.loop.create_future()
-        awaitable.add_done_callback(partial(self._ended, future))
-        self._open[future] = awaitable
+        awaitable = _Awaitable(self, future)
+        self._open[awaitable] = None
         if future.deadline + _GRACE < self._timer_at:
             self._look_at(future.deadline + _GRACE)
-        future.add_done_callback(partial(self._put, awaitable))
+        future.add_done_callback(awaitable.arrived)
         return awaitable
 
     def failed(self, error: PublishError) -> asyncio.Future[Confirmation]:
@@ -171,21 +209,25 @@ class _LoopInbox:
         awaitable.set_exception(error)
         return awaitable
 
-    def _put(self, awaitable: asyncio.Future[Confirmation], future: PublishFuture) -> None:
-        self._arrived.append((awaitable, future))
+    def put(self, awaitable: _Awaitable) -> None:
+        """Its outcome is known. From any thread."""
+        self._arrived.append(awaitable)
         if not self._woken and not self.loop.is_closed():
             self._woken = True
             self.loop.call_soon_threadsafe(self._deliver)
 
+    def forget(self, awaitable: _Awaitable) -> None:
+        """Nobody waits for it any longer."""
+        self._open.pop(awaitable, None)
+
     def _deliver(self) -> None:
         self._woken = False
         while self._arrived:
-            _pass_on(*self._arrived.popleft())
+            self._end(self._arrived.popleft())
 
-    def _ended(self, future: PublishFuture, awaitable: asyncio.Future[Confirmation]) -> None:
-        self._open.pop(future, None)
-        if awaitable.cancelled():
-            future.cancel()
+    def _end(self, awaitable: _Awaitable) -> None:
+        self.forget(awaitable)
+        _pass_on(awaitable)
 
     # The I/O thread may be stuck: one timer for all, at the first deadline
 
@@ -199,10 +241,10 @@ class _LoopInbox:
         """End what the I/O thread did not end, then sleep until the first deadline of what is open."""
         self._timer, self._timer_at = None, math.inf
         now = time.monotonic()
-        for future, awaitable in list(self._open.items()):
-            if future.deadline + _GRACE < now:
-                _pass_on(awaitable, future)
-        first = min((future.deadline for future, awaitable in self._open.items() if not awaitable.done()), default=None)
+        for awaitable in list(self._open):
+            if awaitable.message_future.deadline + _GRACE < now:
+                self._end(awaitable)
+        first = min((awaitable.message_future.deadline for awaitable in self._open), default=None)
         if first is not None:
             self._look_at(first + _GRACE)
 
@@ -231,10 +273,11 @@ async def _enter(window: Window, size: int, deadline: float) -> bool:
     return window.claim(place)
 
 
-def _pass_on(awaitable: asyncio.Future[Confirmation], future: PublishFuture) -> None:
+def _pass_on(awaitable: _Awaitable) -> None:
     """Give the outcome on, if nobody did before."""
     if awaitable.done():
         return
+    future = awaitable.message_future
     if future.cancelled():
         awaitable.cancel()
         return

@@ -7,14 +7,15 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from typing import Protocol, TypedDict
 
 from rmqpool.errors import CallTimeoutError, ConfigurationError, NotSentError, PublishError, UnknownOutcomeError
 from rmqpool.message import Confirmation, Message
+from rmqpool.wakeups import Sleeper, pass_on, wake
 
-__all__ = ["PublishFuture"]
+__all__ = ["PublishFuture", "finish_all"]
 
 _LOGGER = logging.getLogger("rmqpool")
 GRACE = 2.0  # seconds after the deadline in which the I/O thread must have spoken
@@ -41,6 +42,7 @@ class Canceller(Protocol):
     """Whoever owns the message until it is written, and can take it back."""
 
     def withdraw(self, future: PublishFuture) -> bool: ...
+    def wake(self) -> None: ...
 
     @property
     def on_io_thread(self) -> bool: ...
@@ -84,7 +86,7 @@ class PublishFuture:
         self.cancelled_by_user = False
         self._owner: Canceller | None = owner
         self._outcome: Confirmation | PublishError | _Confirmed | None = None
-        self._waiters: list[threading.Lock] | None = None
+        self._waiters: list[Sleeper] | None = None
         self._callbacks: list[Callable[[PublishFuture], object]] | None = None
 
     # What users call
@@ -115,6 +117,20 @@ class PublishFuture:
             raise outcome
         finally:
             del outcome  # no cycle through the traceback
+
+    def result_of_now(self) -> Confirmation:
+        """As :meth:`result`, for who submitted without waking the engine: it is woken as the last thing before the wait.
+
+        The I/O thread then does not meet this one on its way to the wait, where it would hold the GIL.
+        """
+        owner = self._owner
+        try:
+            self._wait(None, wake_owner=True)
+        except BaseException:
+            if owner is not None:
+                owner.wake()
+            raise
+        return self.result()
 
     def exception(self, timeout: float | None = None) -> PublishError | None:
         """Wait as :meth:`result` does; return the error, or None if the message was confirmed."""
@@ -176,15 +192,22 @@ class PublishFuture:
 
     def finish(self) -> None:
         """Wake whoever waits and run the callbacks; under no lock of ours, because they are users' code."""
+        finish_all((self,))
+
+    def take_sleepers(self) -> list[Sleeper]:
+        """Those who wait for the outcome, to be woken now."""
         self.state = DONE
         self._owner = None
         # The outcome is visible before the list is read, and waiters re-read it after they entered the list: with
         # CPython's memory model one of both always sees the other, so nobody is left waiting.
-        if self._waiters:
-            with _WAITERS:
-                waiters, self._waiters = self._waiters, None
-            for lock in waiters or ():
-                lock.release()
+        if self._waiters is None:
+            return []
+        with _WAITERS:
+            waiters, self._waiters = self._waiters, None
+        return waiters or []
+
+    def run_callbacks(self) -> None:
+        """Call each callback that was not called yet, once."""
         if self._callbacks:
             self._run_callbacks()
 
@@ -239,7 +262,7 @@ class PublishFuture:
             "attempts": self.attempts,
         }
 
-    def _wait(self, timeout: float | None) -> None:
+    def _wait(self, timeout: float | None, wake_owner: bool = False) -> None:
         owner = self._owner
         if owner is not None and owner.on_io_thread:
             raise ConfigurationError(
@@ -248,21 +271,24 @@ class PublishFuture:
             )
         own_deadline = max(0.0, self.deadline - time.monotonic()) + GRACE
         seconds = own_deadline if timeout is None else max(0.0, timeout)
-        lock = threading.Lock()
-        lock.acquire()
+        sleeper = Sleeper()
         with _WAITERS:
             if self._waiters is None:
                 self._waiters = []
-            self._waiters.append(lock)
+            self._waiters.append(sleeper)
+        if wake_owner and owner is not None:
+            owner.wake()
         if self.done():
+            sleeper.gone = True
+            pass_on()  # it may have been the one that is woken: then the others wait for it
             return
-        if not lock.acquire(timeout=min(seconds, threading.TIMEOUT_MAX)):
-            self._forget_waiter(lock)
+        if not sleeper.sleep(min(seconds, threading.TIMEOUT_MAX)):
+            self._forget(sleeper)
 
-    def _forget_waiter(self, lock: threading.Lock) -> None:
+    def _forget(self, sleeper: Sleeper) -> None:
         with _WAITERS:
-            if self._waiters and lock in self._waiters:
-                self._waiters.remove(lock)
+            if self._waiters and sleeper in self._waiters:
+                self._waiters.remove(sleeper)
 
     def __repr__(self) -> str:
         if self.cancelled_by_user:
@@ -274,6 +300,17 @@ class PublishFuture:
         return f"<PublishFuture {state}: {self.message!r}>"
 
 
+def finish_all(futures: Sequence[PublishFuture]) -> None:
+    """The outcomes of these are set: wake whoever waits for any of them, then run the callbacks."""
+    sleepers: list[Sleeper] = []
+    for future in futures:
+        sleepers += future.take_sleepers()
+    if sleepers:
+        wake(sleepers)
+    for future in futures:
+        future.run_callbacks()
+
+
 _WAITERS = threading.Lock()  # held for a few instructions, and only by threads that are about to wait
 os.register_at_fork(after_in_child=lambda: _WAITERS._at_fork_reinit())  # type: ignore[attr-defined]
 
@@ -282,6 +319,9 @@ class _Nobody:
     """Owns the place-holder."""
 
     on_io_thread = False
+
+    def wake(self) -> None:
+        """There is nobody to wake."""
 
     def withdraw(self, future: PublishFuture) -> bool:
         """There is nothing to withdraw."""

@@ -6,60 +6,27 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, TypedDict, Unpack
+from typing import Unpack
 
 from rmqpool.amqp.wire import encode_properties
-from rmqpool.codecs import encode_body
-from rmqpool.envelope import Envelope
 from rmqpool.errors import (
     ConfigurationError,
     ConnectionFailedError,
     ConnectionLostError,
-    MessageError,
     NotSentError,
     PoolClosedError,
-    RmqpoolError,
 )
 from rmqpool.future import PublishFuture
 from rmqpool.message import Confirmation, Message, PublishReport
 from rmqpool.pool import ConnectionPool
 from rmqpool.pool_options import seconds
-from rmqpool.preparation import prepare_message, too_large
+from rmqpool.sealing import MessageOptions, Sealing
 from rmqpool.settings import ConnectionSettings
 from rmqpool.topology import Binding, Exchange, Queue, Topology
 
 __all__ = ["MessageOptions", "Publisher"]
-
-_MEBIBYTE = 1024 * 1024
-
-
-class MessageOptions(TypedDict, total=False):
-    """Properties of one message, and how it is published.
-
-    ``timeout`` seconds until its deadline; ``retry`` False: write it once only; ``expiration`` seconds or a timedelta;
-    ``compression`` ``"gzip"``; everything else as AMQP names it. See :func:`rmqpool.preparation.prepare_message`.
-    """
-
-    timeout: float | None
-    retry: bool | None
-    headers: Mapping[str, Any] | None
-    message_id: str | None
-    priority: int | None
-    expiration: float | timedelta | str | None
-    correlation_id: str | None
-    reply_to: str | None
-    type: str | None
-    user_id: str | None
-    app_id: str | None
-    timestamp: datetime | int | None
-    content_type: str | None
-    content_encoding: str | None
-    compression: str | None
-    persistent: bool
-    mandatory: bool
 
 
 class Publisher:
@@ -92,10 +59,8 @@ class Publisher:
         self._declaring = threading.Lock()
         self._timeout = self.pool.timeout if timeout is None else seconds("timeout", timeout)
         self._retry = retry
-        self._max_message_size = max_message_size or self.pool.settings.max_message_size
         self._frame_max = self.pool.settings.frame_max
-        self._user = self.pool.settings.user
-        self._envelopes: dict[tuple[str, str, str], Envelope] = {}
+        self._sealing = Sealing(self.pool, max_message_size)
         self._closed = False
         _PUBLISHERS.add(self)
 
@@ -108,8 +73,7 @@ class Publisher:
         deadline: UnroutableError, NackedError, NotSentError, UnknownOutcomeError; before anything is written:
         MessageError (the message cannot be sent), TopologyMismatchError (``declare`` differs from what is there).
         """
-        self.pool.refuse_on_io_thread("publish")
-        return self.submit(queue, body, **options).result()
+        return self.publish_to("", queue, body, **options)
 
     def publish_to(
         self, exchange: str, routing_key: str, body: object, **options: Unpack[MessageOptions]
@@ -118,8 +82,8 @@ class Publisher:
 
         ``mandatory=False`` confirms also what no queue takes: right for events that may have no subscriber.
         """
-        self.pool.refuse_on_io_thread("publish_to")
-        return self.submit_to(exchange, routing_key, body, **options).result()
+        self.pool.refuse_on_io_thread("publish")
+        return self._submit(exchange, routing_key, body, options, wake=False).result_of_now()
 
     def submit(self, queue: str, body: object, **options: Unpack[MessageOptions]) -> PublishFuture:
         """Hand a message over without waiting for its outcome: pipelined.
@@ -132,12 +96,17 @@ class Publisher:
         self, exchange: str, routing_key: str, body: object, **options: Unpack[MessageOptions]
     ) -> PublishFuture:
         """As :meth:`submit`, to an exchange."""
+        return self._submit(exchange, routing_key, body, options)
+
+    def _submit(
+        self, exchange: str, routing_key: str, body: object, options: MessageOptions, *, wake: bool = True
+    ) -> PublishFuture:
         deadline = time.monotonic() + self.timeout_of(options)
         retry = self.retry_of(options)
         message, header = self.prepare(exchange, routing_key, body, options)
         if not self._declared:
             self.ensure_declared(deadline)
-        return self._hand_over(message, header, deadline, retry)
+        return self._hand_over(message, header, deadline, retry, wake=wake)
 
     def submit_message(
         self, message: Message, *, timeout: float | None = None, retry: bool | None = None
@@ -223,82 +192,15 @@ class Publisher:
         """Check everything and encode: the message and its encoded properties. Raises MessageError."""
         if self._closed:
             raise PoolClosedError("the publisher is closed: make a new one")
-        if not exchange and not isinstance(routing_key, str):
-            kind = type(routing_key).__name__
-            raise MessageError(f"queue must be a text, the name of a queue, not {kind}", field="queue")
-        limit = self._max_message_size or self._find_out_limit()
-        if not options:
-            return self._seal(exchange, routing_key, body, limit)
-        message = self._prepared(exchange, routing_key, body, options, limit)
-        return message, encode_properties(message, self._frame_max)
-
-    def _prepared(
-        self, exchange: str, routing_key: str, body: object, options: MessageOptions, limit: int
-    ) -> Message:
-        try:
-            return prepare_message(
-                exchange,
-                routing_key,
-                body,
-                max_message_size=limit,
-                connection_user=self._user,
-                **{name: value for name, value in options.items() if name not in _NOT_OF_THE_MESSAGE},  # type: ignore[arg-type]
-            )
-        except TypeError as error:
-            raise _unknown_option(options) or error from None
-
-    def _seal(self, exchange: str, routing_key: str, body: object, limit: int) -> tuple[Message, bytes]:
-        """A message without options: everything but id and body was checked and encoded with an earlier one."""
-        data, content_type, _ = encode_body(body)
-        if len(data) > limit:
-            raise too_large(len(data), limit)
-        try:
-            envelope = self._envelopes.get((exchange, routing_key, content_type))
-        except TypeError:  # unhashable, so exchange or routing key is no text: the checks say so
-            envelope = None
-        if envelope is None:
-            message = self._prepared(exchange, routing_key, body, {}, limit)
-            envelope = Envelope(message, self._frame_max)
-            if len(self._envelopes) >= _MOST_ENVELOPES:
-                self._envelopes.clear()  # thousands of destinations: what is in use comes back at once
-            self._envelopes[exchange, routing_key, content_type] = envelope
-        return envelope.seal(data)
+        return self._sealing.one(exchange, routing_key, body, options)
 
     def prepare_many(
         self, exchange: str, routing_key: str, bodies: Iterable[object], options: MessageOptions
     ) -> Iterable[tuple[Message, bytes]]:
-        """As :meth:`prepare`, for every body: all of them are checked before the first is written.
-
-        Raises MessageError at once; the messages themselves are made one by one, while those before them are written.
-        """
-        if isinstance(bodies, str | bytes | bytearray | memoryview | Mapping):
-            raise MessageError(
-                f"publish_many takes a list of bodies, not one {type(bodies).__name__}: its parts would be messages of "
-                "their own; publish() sends one",
-                field="bodies",
-            )
-        if options.get("message_id") is not None:
-            raise MessageError(
-                "publish_many gives each message an id of its own: leave message_id out", field="message_id"
-            )
-        if "content_encoding" in options:  # whether it may be given depends on each body
-            return [self.prepare(exchange, routing_key, body, options) for body in bodies]
-        envelopes: dict[str, Envelope] = {}
-        checked: list[tuple[Envelope, bytes]] = []
-        content_type, compression = options.get("content_type"), options.get("compression")
-        limit = self._max_message_size or self._find_out_limit()
-        for body in bodies:
-            if not envelopes:
-                self.prepare(exchange, routing_key, body, options)  # options and route, before the bodies
-            data, its_type, _ = encode_body(body, content_type, compression=compression)
-            if len(data) > limit:
-                raise too_large(len(data), limit)
-            envelope = envelopes.get(its_type)
-            if envelope is None:
-                message = self._prepared(exchange, routing_key, body, options, limit)
-                envelope = envelopes[its_type] = Envelope(message, self._frame_max)
-            checked.append((envelope, data))
-        return (envelope.seal(data) for envelope, data in checked)
+        """As :meth:`prepare`, for every body: all of them are checked before the first is written."""
+        if self._closed:
+            raise PoolClosedError("the publisher is closed: make a new one")
+        return self._sealing.many(exchange, routing_key, bodies, options)
 
     def ensure_declared(self, deadline: float) -> None:
         """Declare the publisher's topology once, before its first message."""
@@ -326,31 +228,21 @@ class Publisher:
     def _not_declared(self, error: object) -> NotSentError:
         return NotSentError(f"nothing was sent: the publisher's topology could not be declared ({error})")
 
-    def _hand_over(self, message: Message, header: bytes, deadline: float, retry: bool) -> PublishFuture:
+    def _hand_over(
+        self, message: Message, header: bytes, deadline: float, retry: bool, *, wake: bool = True
+    ) -> PublishFuture:
         size = len(message.body) + len(header)
         engine = self.pool.publishing()
         if engine.window.try_enter(size):
-            return engine.submit(message, header, deadline, retry)
+            return engine.submit(message, header, deadline, retry, wake)
         while True:
             # Waiting for room on the I/O thread (in a callback) would keep everything from leaving.
             wait_until = 0.0 if engine.on_io_thread else deadline
             if engine.window.enter(size, wait_until):
-                return engine.submit(message, header, deadline, retry)
+                return engine.submit(message, header, deadline, retry, wake)
             if not engine.closed:
                 raise window_full(message, self.pool)
             engine = self.pool.publishing()
-
-    def _find_out_limit(self) -> int:
-        """What the broker's generation takes by default; the larger one until a connection told the generation."""
-        generation = self.pool.broker_generation
-        if generation is None:
-            return 128 * _MEBIBYTE
-        self._max_message_size = (16 if generation >= 4 else 128) * _MEBIBYTE
-        return self._max_message_size
-
-
-_MOST_ENVELOPES = 1024
-_NOT_OF_THE_MESSAGE = frozenset({"timeout", "retry"})
 
 
 def window_full(message: Message, pool: ConnectionPool) -> NotSentError:
@@ -374,14 +266,6 @@ def closed_under(message: Message, error: PoolClosedError) -> NotSentError:
     )
     outcome.__cause__ = error
     return outcome
-
-
-def _unknown_option(options: Mapping[str, object]) -> RmqpoolError | None:
-    known = set(MessageOptions.__annotations__)
-    unknown = sorted(set(options) - known)
-    if not unknown:
-        return None
-    return MessageError(f"unknown option {', '.join(unknown)}: known are {', '.join(sorted(known))}", field=unknown[0])
 
 
 _PUBLISHERS: weakref.WeakSet[Publisher] = weakref.WeakSet()

@@ -1,6 +1,6 @@
-"""Wakes an I/O loop from another thread: with an eventfd where there is one (Linux), in pika's own way elsewhere.
+"""Wakes an I/O loop from another thread: with an eventfd where there is one (Linux), in the loop's own way elsewhere.
 
-pika wakes its loop through a pair of sockets and a list of callbacks; a message that is published alone feels the difference.
+Any number of rings is one call; a message that is published alone feels each call more.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from typing import Any
 
-from pika.adapters.select_connection import IOLoop
+from rmqpool.amqp.epoll_loop import EpollLoop
 
 __all__ = ["Bell"]
 
@@ -20,17 +21,19 @@ class Bell:
     def __init__(self, on_ring: Callable[[], None]) -> None:
         self._on_ring = on_ring
         self._lock = threading.Lock()  # a closed descriptor's number may be somebody else's
-        self._loop: IOLoop | None = None
+        self._loop: Any = None
         self._file = -1
 
-    def hang(self, loop: IOLoop) -> None:
+    def hang(self, loop: Any) -> None:
         """Ring in this loop from here on; whatever was rung before is heard there."""
         with self._lock:
             self._loop = loop
             if self._file < 0 and hasattr(os, "eventfd"):
                 self._file = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         if self._file >= 0:
-            loop.add_handler(self._file, self._hear, loop.READ)
+            # Edge-triggered where the loop can: a ring need not be read away before the next one is heard.
+            edge = loop.EDGE if isinstance(loop, EpollLoop) else 0
+            loop.add_handler(self._file, self._hear_edge if edge else self._hear_level, loop.READ | edge)
         self.ring()
 
     def ring(self) -> None:
@@ -49,6 +52,9 @@ class Bell:
                 os.close(self._file)
                 self._file = -1
 
-    def _hear(self, _file: int, _events: int) -> None:
+    def _hear_edge(self, _file: int, _events: int) -> None:
+        self._on_ring()
+
+    def _hear_level(self, _file: int, _events: int) -> None:
         os.eventfd_read(self._file)
         self._on_ring()

@@ -5,6 +5,7 @@ only; wire_support.py says with which versions. Without them the connection read
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
@@ -13,6 +14,7 @@ from pika import spec
 from pika.adapters.utils import io_services_utils
 from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
 
+from rmqpool.amqp.epoll_loop import EpollLoop
 from rmqpool.amqp.frame_reader import ChannelListener, FrameReader, MalformedFrameError
 from rmqpool.amqp.wire import FRAME_OVERHEAD
 from rmqpool.amqp.wire_support import may_use_fast_path
@@ -78,7 +80,9 @@ class Connection(pika.SelectConnection):  # type: ignore[misc]  # pika is not ty
         self._reader.frame_max = int(self.params.frame_max or _LARGEST_FRAME)
         if self._transport is not None:
             self._transport._MAX_RECV_BYTES = _READ_SIZE
-            self._transport._MAX_CONSUME_BYTES = 1 if self._writes_directly else _READ_SIZE
+            self._transport._MAX_CONSUME_BYTES = 1 if self._is_plain else _READ_SIZE
+        if self._is_plain and isinstance(self.ioloop, EpollLoop):
+            self.ioloop.read_with(self._transport._sock.fileno(), self._read)
 
     def listen(self, channel_number: int, listener: ChannelListener) -> None:
         """Messages and confirms of a channel go to ``listener`` from here on; only if ``fast``."""
@@ -99,11 +103,9 @@ class Connection(pika.SelectConnection):  # type: ignore[misc]  # pika is not ty
         self.bytes_sent += len(data)
         rest = memoryview(data)
         transport = self._transport
-        if self._writes_directly and transport.get_write_buffer_size() == 0:
-            try:
+        if self._is_plain and transport.get_write_buffer_size() == 0:
+            with contextlib.suppress(OSError):  # not writable, or broken: pika's transport finds out and says so
                 rest = rest[transport._sock.send(rest) :]
-            except OSError:  # not writable, or broken: pika's transport finds out and says so
-                pass
         if rest:
             self._adapter_emit_data(rest)
 
@@ -115,8 +117,28 @@ class Connection(pika.SelectConnection):  # type: ignore[misc]  # pika is not ty
             self._terminate_stream(error)
 
     @property
-    def _writes_directly(self) -> bool:
+    def _is_plain(self) -> bool:
         return _PLAIN is not None and type(self._transport) is _PLAIN
+
+    def _read(self) -> None:
+        """The socket is readable: what pika's transport does, without its layers."""
+        transport = self._transport
+        if transport is None or transport._sock is None:
+            return
+        try:
+            data = transport._sock.recv(_READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.abort(error)
+            return
+        if not data:
+            transport._on_socket_readable()  # the end of the stream is pika's
+            return
+        try:
+            self._on_data_available(data)
+        except Exception as error:  # noqa: BLE001 - as pika's transport does: whatever it is, this stream is over
+            self.abort(error)
 
     def _on_data_available(self, data: bytes) -> None:
         self.last_byte_at = time.monotonic()

@@ -30,6 +30,8 @@ __all__ = [
     "connection_failed",
     "connection_lost",
     "dns_failed",
+    "replaced",
+    "silent",
     "speaks_tls",
     "stage_timed_out",
 ]
@@ -127,6 +129,22 @@ def connection_failed(
         host=host,
         port=port,
         stage="amqp",
+    )
+
+
+def silent(name: str, address: str, seconds: float, heartbeat: float) -> ConnectionLostError:
+    """The peer said nothing for ``seconds``."""
+    return ConnectionLostError(
+        f"connection {name}: nothing came from {address} for {seconds:.1f} s (heartbeat {heartbeat:g} s): given up as dead; "
+        "it is being opened again"
+    )
+
+
+def replaced(name: str, error: BaseException) -> ConnectionLostError:
+    """Something of ours, or of pika's, failed on the I/O thread; nobody knows what it left half-done."""
+    return ConnectionLostError(
+        f"connection {name} is replaced after an error inside its I/O thread ({type(error).__name__}: {error}); "
+        "please report it"
     )
 
 

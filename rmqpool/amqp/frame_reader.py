@@ -196,7 +196,7 @@ class FrameReader:
     def _method(self, channel: _Listening, method: int, data: bytes, position: int, end: int) -> None:
         if channel.begun is not None:
             raise MalformedFrameError("a method came in the middle of a message (505 UNEXPECTED_FRAME)")
-        if (method == ACK or method == NACK) and end - position == 20:
+        if method in (ACK, NACK) and end - position == 20:
             if channel.contents:
                 channel.flush()
             tag = int.from_bytes(data[position + 11 : position + 19], "big")

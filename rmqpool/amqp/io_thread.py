@@ -1,4 +1,4 @@
-"""One thread that runs pika's I/O loop. Others only post functions to it; whatever these raise is contained here.
+"""One thread that runs an I/O loop. Others only post functions to it; whatever these raise is contained here.
 
 An exception that escapes one of pika's own callbacks ends the loop: the thread reports it, makes a new loop, and goes on.
 """
@@ -11,10 +11,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from pika.adapters.select_connection import IOLoop
 from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
 
 from rmqpool.amqp.bell import Bell
+from rmqpool.amqp.epoll_loop import EpollLoop, new_loop
 
 __all__ = ["IOThread", "Timer"]
 
@@ -60,11 +60,13 @@ class IOThread:
     """Owns a pika I/O loop and the thread that runs it. ``on_fault`` is told, on that thread, of every error contained."""
 
     def __init__(self, name: str, on_fault: Callable[[BaseException], None]) -> None:
-        self.loop = IOLoop()
+        self.loop = new_loop()
         self.timers: set[Timer] = set()  # those that are armed; I/O thread only
         self._on_fault = on_fault
+        self._turns = False  # the loop tells when a turn ends
         self._posted: deque[Callable[[], None]] = deque()
         self._bell = Bell(self._run_posted)
+        self._last: list[Callable[[], None]] = []  # for the end of the turn; I/O thread only
         self._woken = False
         self._stopping = False
         self._ended = False  # nothing that is posted from here on is run by the thread
@@ -95,7 +97,7 @@ class IOThread:
         return getattr(_CURRENT, "is_io", False)
 
     def start(self) -> None:
-        self._bell.hang(self.loop)
+        self._hang()
         try:
             self._thread.start()
         except BaseException:
@@ -134,6 +136,16 @@ class IOThread:
         timer.arm(delay)
         return timer
 
+    def at_end_of_turn(self, function: Callable[[], None]) -> None:
+        """Run ``function`` after everything else that this turn of the loop does; I/O thread only.
+
+        For waking other threads: they do not meet this one while it still holds the GIL.
+        """
+        if self._turns:
+            self._last.append(function)
+        else:
+            self.run_contained(function)
+
     def stop(self) -> None:
         """Let the thread end after what it is doing. Thread-safe; join() waits for it."""
         self.post(self._stop)
@@ -171,21 +183,33 @@ class IOThread:
         self._bell.take_down()
         self.loop.close()
 
+    def _hang(self) -> None:
+        self._turns = isinstance(self.loop, EpollLoop)
+        if isinstance(self.loop, EpollLoop):
+            self.loop.before_sleep(self._end_turn)
+        self._bell.hang(self.loop)
+
     def _replace_loop(self) -> None:
-        broken, self.loop = self.loop, IOLoop()
+        broken, self.loop = self.loop, new_loop()
         try:
             broken.close()
         except Exception:
             _LOGGER.warning("pika's broken I/O loop could not be closed", exc_info=True)
         for timer in tuple(self.timers):
             timer.rearm()
-        self._bell.hang(self.loop)
+        self._hang()
 
     def _report(self, error: BaseException) -> None:
         try:
             self._on_fault(error)
         except BaseException:
             _LOGGER.exception("the fault handler of %s failed", self._thread.name)
+
+    def _end_turn(self) -> None:
+        while self._last:
+            last, self._last = self._last, []
+            for function in last:
+                self.run_contained(function)
 
     def _run_posted(self) -> None:
         self._woken = False
@@ -196,5 +220,7 @@ class IOThread:
             self._bell.ring()
 
     def _drain_at_end(self) -> None:
+        self._end_turn()
         while self._posted:
             self.run_contained(self._posted.popleft())
+            self._end_turn()

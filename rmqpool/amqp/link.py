@@ -17,14 +17,13 @@ from typing import Any
 from rmqpool.amqp.audience import Audience
 from rmqpool.amqp.connection import Connection
 from rmqpool.amqp.connector import Connector
-from rmqpool.amqp.failures import REFUSALS, connection_lost
+from rmqpool.amqp.failures import REFUSALS, connection_lost, replaced, silent
 from rmqpool.amqp.io_thread import IOThread, Timer
 from rmqpool.amqp.link_values import DOING, Actor, Blocked, LinkEvent, LinkState, LinkStatus
 from rmqpool.amqp.watchdog import Watchdog
 from rmqpool.core.reconnect import NUDGED_DELAY, Reconnect
 from rmqpool.errors import (
     ConnectionFailedError,
-    ConnectionLostError,
     PoolClosedError,
     PoolTimeoutError,
     RmqpoolError,
@@ -97,6 +96,10 @@ class Link:
     def call_later(self, delay: float, function: Callable[[], None]) -> Timer:
         """Run ``function`` in ``delay`` seconds. I/O thread only."""
         return self._thread.call_later(delay, function)
+
+    def at_end_of_turn(self, function: Callable[[], None]) -> None:
+        """Run ``function`` last in this turn of the loop. I/O thread only."""
+        self._thread.at_end_of_turn(function)
 
     def contained(self, function: Callable[..., None]) -> Callable[..., None]:
         """A callback for pika: what ``function`` raises replaces the connection instead of killing the I/O loop."""
@@ -284,12 +287,7 @@ class Link:
 
     def _on_silence(self, seconds: float, heartbeat: float) -> None:
         if self._connection is not None:
-            self._connection.abort(
-                ConnectionLostError(
-                    f"connection {self.name}: nothing came from {self._address} for {seconds:.1f} s (heartbeat "
-                    f"{heartbeat:g} s): given up as dead; it is being opened again"
-                )
-            )
+            self._connection.abort(silent(self.name, self._address, seconds, heartbeat))
 
     def _on_blocked(self, _connection: object, frame: Any) -> None:
         reason = str(frame.method.reason)
@@ -337,10 +335,7 @@ class Link:
             self._connector.abort()
             self._connector = None
         connection = self._connection
-        lost = ConnectionLostError(
-            f"connection {self.name} is replaced after an error inside its I/O thread ({type(error).__name__}: {error}); "
-            "please report it"
-        )
+        lost = replaced(self.name, error)
         self._last_error = lost
         self._drop(lost)
         if connection is not None:

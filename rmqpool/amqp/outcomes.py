@@ -18,7 +18,7 @@ from rmqpool.errors import (
     UnknownOutcomeError,
     UnroutableError,
 )
-from rmqpool.future import DONE, WRITTEN, PublishFuture
+from rmqpool.future import DONE, WRITTEN, PublishFuture, finish_all
 from rmqpool.window import Window
 
 __all__ = ["Outcomes"]
@@ -44,9 +44,9 @@ class Outcomes:
         if not ended:
             return
         self._window.leave(len(ended), sum([future.size for future in ended]))
-        for future in ended:
-            if future.is_awaited:
-                future.finish()  # last: a callback may want the place in the window
+        awaited = [future for future in ended if future.is_awaited]
+        if awaited:  # last: a callback may want the place in the window, and who is woken wants the GIL
+            self._link.at_end_of_turn(lambda: finish_all(awaited))
 
     def returned(self, future: PublishFuture, returned: Returned) -> None:
         """basic.return: no queue took it."""

@@ -75,16 +75,24 @@ class Publishing:
 
     # From any thread
 
-    def submit(self, message: Message, header: bytes, deadline: float, retry: bool) -> PublishFuture:
-        """Take a message over; the caller has entered the window with ``len(body) + len(header)`` bytes before."""
+    def submit(self, message: Message, header: bytes, deadline: float, retry: bool, wake: bool = True) -> PublishFuture:
+        """Take a message over; the caller has entered the window with ``len(body) + len(header)`` bytes before.
+
+        ``wake`` False: the caller calls :meth:`wake` himself, as the last thing before he waits.
+        """
         future = PublishFuture(message, header, deadline, retry, self)
         self._unsent.append(future)
+        if wake:
+            self.wake()
+        return future
+
+    def wake(self) -> None:
+        """Have written what was submitted; one wake-up of the I/O thread while none is pending."""
         if not self._awake:
             self._awake = True
             self._link.post(self._drain)
         if self._closed and not self._link.post(self._fail_everything):
             self._fail_everything()  # the I/O thread has ended: nobody else works on these messages
-        return future
 
     def withdraw(self, future: PublishFuture) -> bool:
         """Take a message back if nothing of it was ever written."""
@@ -250,9 +258,9 @@ class Publishing:
             self._outcomes.nacked(future, 0, "")
             return
         self._unsent.rest(future)
-        self._link.call_later(delay, lambda: self._wake(future))
+        self._link.call_later(delay, lambda: self._wake_up(future))
 
-    def _wake(self, future: PublishFuture) -> None:
+    def _wake_up(self, future: PublishFuture) -> None:
         if self._unsent.wake(future):
             self._drain()
 
