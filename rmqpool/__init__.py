@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from rmqpool.late_imports import IMPORTING
 from rmqpool.version import __version__
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ if TYPE_CHECKING:
     from rmqpool.settings import ConnectionSettings, Secret, TLSSettings
     from rmqpool.topology import Binding, Exchange, Queue, Topology
     from rmqpool.urls import parse_url
-    from rmqpool.worker import Reject, Retry, Worker, WorkerStats
+    from rmqpool.worker import Reject, Retry, Worker
+    from rmqpool.worker.stats import WorkerStats
 
 __all__ = [
     # publishing and consuming
@@ -151,18 +153,22 @@ _MODULES = {
     "settings": ("ConnectionSettings", "Secret", "TLSSettings"),
     "topology": ("Binding", "Exchange", "Queue", "Topology"),
     "urls": ("parse_url",),
-    "worker": ("Reject", "Retry", "Worker", "WorkerStats"),
+    "worker": ("Reject", "Retry", "Worker"),
+    "worker.stats": ("WorkerStats",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 
-def __getattr__(name: str) -> object:
-    """Load the module of a public name when it is first used (PEP 562)."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f"rmqpool.{_HOME.get(name, 'errors')}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a type checker that sees it takes every misspelt name for an object
+
+    def __getattr__(name: str) -> object:
+        """Load the module of a public name when it is first used (PEP 562)."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        with IMPORTING:
+            value: object = getattr(importlib.import_module(f"rmqpool.{_HOME.get(name, 'errors')}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from rmqpool.compression import COMPRESSIONS, DEFAULT_MAX_DECODED_SIZE, compress, compression_of, decompress
 from rmqpool.errors import DecodeError, EncodeError
+from rmqpool.late_imports import IMPORTING
 from rmqpool.plain_json import dump_json, load_json, plain_value
 
 __all__ = [
@@ -223,7 +224,8 @@ def _kombu_loads(body: bytes, kind: str) -> Any:
 
 
 def _kombu_registry() -> Any:
-    from kombu.serialization import registry
+    with IMPORTING:
+        from kombu.serialization import registry
 
     return registry
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rmqpool.errors import ConfigurationError, DecodeError
+from rmqpool.late_imports import IMPORTING
 
 __all__ = ["convert", "converter"]
 
@@ -72,7 +73,8 @@ def _unless_it_is(kind: type, otherwise: Converter) -> Converter:
 
 
 def _with_pydantic(annotation: Any) -> Converter:
-    from pydantic import PydanticUserError, TypeAdapter, ValidationError
+    with IMPORTING:
+        from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(annotation)
@@ -101,7 +103,8 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 def _with_msgspec(annotation: Any, problem: Exception) -> Converter:
     try:
-        import msgspec
+        with IMPORTING:
+            import msgspec
 
         msgspec.json.schema(annotation)  # raises for a type that it does not know; a Decoder would not
     except (ImportError, TypeError, NameError) as error:

@@ -19,23 +19,18 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rmqpool.amqp.io_thread import IOThread
-from rmqpool.amqp.link import Link, LinkEvent
-from rmqpool.amqp.publishing import Publishing
-from rmqpool.errors import (
-    ConfigurationError,
-    PoolClosedError,
-)
-from rmqpool.lease import LeasedChannel
-from rmqpool.leasing import ChannelLeases
-from rmqpool.pool_declare import declare_now
+from rmqpool.amqp.link_values import LinkEvent
+from rmqpool.errors import ConfigurationError, PoolClosedError
+from rmqpool.late_imports import IMPORTING
 from rmqpool.pool_options import channels_below, connection_settings, seconds, whole_number
-from rmqpool.pool_stats import PoolStats, channel_stats
-from rmqpool.publish_connections import PublishConnection, PublishConnections
 from rmqpool.settings import ConnectionSettings
 from rmqpool.topology import Topology
+
+if TYPE_CHECKING:
+    from rmqpool.pool_parts import ChannelLeases, LeasedChannel, Link, PoolStats, PublishConnection, Publishing
 
 __all__ = ["ConnectionPool"]
 
@@ -77,6 +72,9 @@ class ConnectionPool:
         name: str = "",
         on_event: EventListener | None = None,
     ) -> None:
+        with IMPORTING:
+            import rmqpool.pool_parts  # noqa: F401
+
         self.settings = connection_settings(url, heartbeat, blocked_timeout, name)
         self.timeout = seconds("timeout", timeout)
         self._sizes = {
@@ -99,6 +97,8 @@ class ConnectionPool:
 
     def _start_empty(self) -> None:
         """No connection yet; also in a forked child."""
+        from rmqpool.pool_parts import PublishConnections
+
         self._lock = threading.RLock()
         self._publish = PublishConnections(self._new_publish_connection, self._sizes["publish_connections"])
         self._consuming: list[Link] = []
@@ -192,6 +192,8 @@ class ConnectionPool:
         Callers are served first in, first out. Raises PoolTimeoutError with the numbers, TooManyWaitingError,
         PoolClosedError, or why the broker does not let us in.
         """
+        from rmqpool.pool_parts import LeasedChannel
+
         leases = self._lease_side()
         return LeasedChannel(leases, leases.acquire(self._timeout_or(timeout)), self.timeout)
 
@@ -217,6 +219,8 @@ class ConnectionPool:
 
     def declare_once(self, topology: Iterable[Topology], timeout: float | None = None) -> None:
         """Declare now, on a throw-away channel, and do not remember it."""
+        from rmqpool.pool_parts import declare_now
+
         declare_now(self._lease_side().link, tuple(topology), self._timeout_or(timeout))
 
     def publishing(self) -> Publishing:
@@ -264,6 +268,8 @@ class ConnectionPool:
 
     def stats(self) -> PoolStats:
         """The state of every connection, the leased channels and the messages on their way, at this moment."""
+        from rmqpool.pool_parts import PoolStats, channel_stats
+
         with self._lock:
             consuming, leases = list(self._consuming), self._leases
         return PoolStats(
@@ -326,6 +332,8 @@ class ConnectionPool:
             raise PoolClosedError("the pool is closed: open a new one")
 
     def _lease_side(self) -> ChannelLeases:
+        from rmqpool.pool_parts import ChannelLeases
+
         with self._lock:
             self._check_open()
             if self._leases is None:
@@ -341,12 +349,16 @@ class ConnectionPool:
             return self._leases
 
     def _new_link(self, role: str) -> Link:
+        from rmqpool.pool_parts import Link
+
         listener = self._on_event
         client = self.settings.connection_name or f"rmqpool@{socket.gethostname()}:{os.getpid()}"
         name = f"{client}:{role}-{next(_SERIALS)}"
         return Link(self.settings, name, lambda event, link, sentence: listener(event, link, sentence))
 
     def _new_publish_connection(self) -> PublishConnection:
+        from rmqpool.pool_parts import PublishConnection, Publishing
+
         link = self._new_link("publish")
         publishing = Publishing(link, self._window, self._window_bytes)
         publishing.declare_on_connect(tuple(self._declared))

@@ -6,7 +6,6 @@ import time
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
-# Not imported when first used: a fork in the middle of a thread's import leaves the child waiting for that import for ever.
 from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
 from rmqpool.amqp.declaring import Declaring

@@ -8,7 +8,6 @@ from typing import Any
 
 from rmqpool.errors import ConfigurationError
 from rmqpool.settings import ConnectionSettings
-from rmqpool.urls import parse_url
 
 __all__ = ["channels_below", "connection_settings", "seconds", "whole_number"]
 
@@ -17,6 +16,8 @@ def connection_settings(
     url: str | ConnectionSettings, heartbeat: int | None, blocked_timeout: float | None, name: str
 ) -> ConnectionSettings:
     """The settings of a URL, or those given, with what the pool's own arguments say instead."""
+    from rmqpool.urls import parse_url
+
     overrides: dict[str, Any] = {
         "heartbeat": heartbeat,
         "blocked_timeout": blocked_timeout,

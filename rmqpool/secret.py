@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import hmac
 from typing import Any, NoReturn, final
+
+from rmqpool.late_imports import IMPORTING
 
 __all__ = ["MASK", "Secret"]
 
@@ -48,6 +49,9 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
+        with IMPORTING:
+            import hmac  # loads OpenSSL's hashes, which nothing else here needs
+
         return hmac.compare_digest(_bytes(self), _bytes(other))
 
     def __hash__(self) -> int:

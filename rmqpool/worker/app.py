@@ -5,18 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from rmqpool.codecs import DEFAULT_ACCEPT
 from rmqpool.errors import ConfigurationError
+from rmqpool.late_imports import IMPORTING
 from rmqpool.pool import ConnectionPool
 from rmqpool.settings import ConnectionSettings
 from rmqpool.topology import Queue, Topology
-from rmqpool.worker.process import run_until_signalled
-from rmqpool.worker.registration import ConsumerDefinition, define, select, with_declared
 from rmqpool.worker.run_options import RunOptions, pool_for, seconds_of
-from rmqpool.worker.runner import Runner, State
-from rmqpool.worker.stats import WorkerStats
+
+if TYPE_CHECKING:
+    from rmqpool.worker.registration import ConsumerDefinition
+    from rmqpool.worker.runner import Runner
+    from rmqpool.worker.stats import WorkerStats
 
 __all__ = ["Worker"]
 
@@ -45,6 +47,9 @@ class Worker:
         declare: Iterable[Topology] = (),
         grace: float = 30.0,
     ) -> None:
+        with IMPORTING:
+            import rmqpool.worker.process  # noqa: F401 - the machinery of a run
+
         if not isinstance(name, str) or not name:
             raise ConfigurationError(f"a worker's name is {name!r}; give a text, as in Worker('orders')")
         self.name = name
@@ -82,6 +87,8 @@ class Worker:
 
         Raises ConfigurationError, naming the function and what is wrong with it.
         """
+
+        from rmqpool.worker.registration import define
 
         def register(function: Function) -> Function:
             definition = define(
@@ -145,6 +152,8 @@ class Worker:
         Raises what prevents a start: ConfigurationError, TopologyMismatchError, AuthenticationError,
         VirtualHostNotFoundError, VirtualHostAccessError, TLSError, AccessRefusedError.
         """
+        from rmqpool.worker.process import run_until_signalled
+
         patience = None if wait_for_broker else _PATIENCE
         asked = RunOptions(queues, concurrency, prefetch, burst, grace, pool, patience)
         return run_until_signalled(self.name, lambda on_end: self._new_runner(asked, on_end))
@@ -199,6 +208,8 @@ class Worker:
 
     def stats(self) -> WorkerStats:
         """The figures of this run, or of the last one."""
+        from rmqpool.worker.stats import WorkerStats
+
         runner = self._runner
         return runner.stats() if runner is not None else WorkerStats(name=self.name)
 
@@ -231,6 +242,9 @@ class Worker:
         self._definitions.append(definition)
 
     def _new_runner(self, asked: RunOptions, on_end: Callable[[], None]) -> Runner:
+        from rmqpool.worker.registration import select, with_declared
+        from rmqpool.worker.runner import Runner, State
+
         with self._lock:
             if self._runner is not None and self._runner.state is not State.STOPPED:
                 raise ConfigurationError(f"worker {self.name!r} runs already: stop it first, or make a second Worker")

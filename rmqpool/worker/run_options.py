@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rmqpool.errors import ConfigurationError
 from rmqpool.pool import ConnectionPool
@@ -17,8 +17,7 @@ __all__ = ["RunOptions", "pool_for", "seconds_of"]
 _DEFAULT_URL = "amqp://guest:guest@127.0.0.1/"
 
 
-@dataclass(frozen=True, slots=True)
-class RunOptions:
+class RunOptions(NamedTuple):
     """None leaves a value to the worker and its consumers. ``patience``: seconds for a broker that is not there (None:
     without limit).
     """

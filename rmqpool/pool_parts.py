@@ -1,0 +1,29 @@
+"""What a pool is made of, loaded when a pool is made: importing Publisher and Worker stays quick.
+
+Not later, on a thread: this is everything that I/O threads and the callers of a pool need.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures.thread  # noqa: F401 - asyncio loads it on the loop's thread when somebody must wait
+import encodings.idna  # noqa: F401 - Python's look-up of host names loads it on whichever thread asks first
+
+from rmqpool.amqp.link import Link
+from rmqpool.amqp.publishing import Publishing
+from rmqpool.lease import LeasedChannel
+from rmqpool.leasing import ChannelLeases
+from rmqpool.pool_declare import declare_now
+from rmqpool.pool_stats import PoolStats, channel_stats
+from rmqpool.publish_connections import PublishConnection, PublishConnections
+
+__all__ = [
+    "ChannelLeases",
+    "LeasedChannel",
+    "Link",
+    "PoolStats",
+    "PublishConnection",
+    "PublishConnections",
+    "Publishing",
+    "channel_stats",
+    "declare_now",
+]
