@@ -1,22 +1,16 @@
-"""The bytes of a publish are those that pika itself would write, for any message."""
+"""The bytes that are written are those that pika itself would write, and what is read is what pika would read."""
 
+import contextlib
+from dataclasses import dataclass
 from typing import Any
 
-import pika
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pika import frame, spec
 
-from rmqpool.amqp.connection import Connection
-from rmqpool.amqp.wire import (
-    FRAME_OVERHEAD,
-    encode_properties,
-    has_fast_path,
-    leading_acks,
-    marshal,
-    properties_of,
-)
+from rmqpool.amqp import wire
+from rmqpool.amqp.wire import FRAME_OVERHEAD, encode_properties, marshal, marshal_batch, properties_of
 from rmqpool.errors import MessageError, MessageTooLargeError
 from rmqpool.message import Message
 
@@ -72,6 +66,24 @@ def test_any_message_has_the_bytes_that_pika_writes(message: Message, channel: i
     """Whatever its properties, headers, body size and the frame size."""
     ours = b"".join(marshal(channel, message, encode_properties(message, FRAME_MAX), body_max))
     assert ours == as_pika_writes_it(channel, message, body_max)
+
+
+@dataclass
+class Publish:
+    """What the engine hands over."""
+
+    message: Message
+    header: bytes
+
+
+@given(st.lists(messages, max_size=5), st.integers(1, 65535), st.integers(1, 400))
+def test_a_batch_has_the_bytes_of_its_messages_one_after_the_other(
+    batch: list[Message], channel: int, body_max: int
+) -> None:
+    """The loop for many is the same as the one for one."""
+    publishes = [Publish(message, encode_properties(message, FRAME_MAX)) for message in batch]
+    expected = b"".join(as_pika_writes_it(channel, message, body_max) for message in batch)
+    assert marshal_batch(channel, publishes, body_max) == expected
 
 
 @pytest.mark.parametrize("difference", [-1, 0, 1])
@@ -137,57 +149,84 @@ def test_headers_that_amqp_cannot_carry_are_refused(headers: dict[str, Any]) -> 
     assert caught.value.field == "headers"
 
 
-def test_this_pika_has_the_private_names_of_the_fast_path() -> None:
-    """pika's minor version is pinned; this fails first when a new one moves them."""
-    assert callable(Connection._adapter_emit_data)
-    assert "_body_max_length" in pika.connection.Connection.__init__.__code__.co_names or hasattr(
-        pika.connection.Connection, "_body_max_length"
+tags = st.integers(0, 2**64 - 1)
+channels = st.integers(1, 65535)
+
+
+def pika_method(channel: int, method: Any) -> bytes:
+    return bytes(frame.Method(channel, method).marshal())
+
+
+@given(channels, tags, st.booleans(), st.booleans())
+def test_settlements_have_the_bytes_that_pika_writes(channel: int, tag: int, multiple: bool, requeue: bool) -> None:
+    """basic.ack, basic.nack and basic.reject."""
+    basic = spec.Basic
+    assert wire.marshal_ack(channel, tag, multiple) == pika_method(channel, basic.Ack(tag, multiple))
+    assert wire.marshal_nack(channel, tag, multiple, requeue) == pika_method(
+        channel, basic.Nack(tag, multiple, requeue)
     )
+    assert wire.marshal_reject(channel, tag, requeue) == pika_method(channel, basic.Reject(tag, requeue))
 
 
-def test_without_the_private_names_there_is_no_fast_path() -> None:
-    """The engine falls back to pika's own publish then."""
-    assert not has_fast_path(object())
+@given(channels, short_text, st.booleans())
+def test_a_get_has_the_bytes_that_pika_writes(channel: int, queue: str, auto_ack: bool) -> None:
+    """basic.get."""
+    assert wire.marshal_get(channel, queue, auto_ack) == pika_method(channel, spec.Basic.Get(0, queue, auto_ack))
 
 
-acks = st.builds(
-    lambda channel, tag, multiple: frame.Method(channel, spec.Basic.Ack(tag, multiple)),
-    st.sampled_from([1, 1, 1, 2]),
-    st.integers(0, 2**63),
-    st.booleans(),
-)
-other_frames = st.sampled_from(
-    [
-        frame.Heartbeat(),
-        frame.Method(1, spec.Basic.Nack(7, False, False)),
-        frame.Method(1, spec.Basic.Return(312, "NO_ROUTE", "", "orders")),
-        frame.Body(1, b"\x01\x00\x01" * 9),
-    ]
-)
+def arguments_of(method: Any) -> bytes:
+    return b"".join(method.encode())
 
 
-def decoded(data: bytes) -> list[Any]:
-    """The whole frames in it, as pika decodes them."""
-    frames = []
-    while data:
-        size, value = frame.decode_frame(data)
-        if value is None:
-            break
-        frames.append(value)
-        data = data[size:]
-    return frames
+@given(short_text, tags, st.booleans(), short_text, short_text)
+def test_a_deliver_is_read_as_pika_reads_it(
+    consumer: str, tag: int, redelivered: bool, exchange: str, routing_key: str
+) -> None:
+    """All of it, or only its tag."""
+    arguments = arguments_of(spec.Basic.Deliver(consumer, tag, redelivered, exchange, routing_key))
+    assert wire.parse_deliver(arguments) == (consumer, tag, redelivered, exchange, routing_key)
+    assert wire.delivery_tag_of(arguments) == (tag, redelivered)
 
 
-@given(st.lists(acks | other_frames, max_size=8), st.integers(0, 40))
-def test_leading_acks_are_those_that_pika_would_read_first(frames: list[Any], cut: int) -> None:
-    """Up to the first frame of another kind, of another channel, or that is not whole; never one that comes later."""
-    whole = b"".join(bytes(one.marshal()) for one in frames)
-    data = whole[: max(0, len(whole) - cut)]
-    expected = []
-    for one in decoded(data):
-        if not (isinstance(one, frame.Method) and one.channel_number == 1 and isinstance(one.method, spec.Basic.Ack)):
-            break
-        expected.append((one.method.delivery_tag, one.method.multiple))
-    found, size = leading_acks(data, 1)
-    assert found == expected
-    assert size == sum(len(frame.Method(1, spec.Basic.Ack(*ack)).marshal()) for ack in expected)
+@given(tags, st.booleans(), short_text, short_text, st.integers(0, 2**32 - 1))
+def test_a_get_ok_is_read_as_pika_reads_it(
+    tag: int, redelivered: bool, exchange: str, routing_key: str, left: int
+) -> None:
+    """With the count of what is left in the queue."""
+    arguments = arguments_of(spec.Basic.GetOk(tag, redelivered, exchange, routing_key, left))
+    assert wire.parse_get_ok(arguments) == (tag, redelivered, exchange, routing_key, left)
+
+
+@given(st.integers(0, 65535), short_text, short_text, short_text)
+def test_a_return_is_read_as_pika_reads_it(code: int, text: str, exchange: str, routing_key: str) -> None:
+    """Reply code and text first."""
+    arguments = arguments_of(spec.Basic.Return(code, text, exchange, routing_key))
+    assert wire.parse_return(arguments) == (code, text, exchange, routing_key)
+
+
+@given(messages)
+def test_properties_that_were_encoded_are_read_again(message: Message) -> None:
+    """Any of them, and any table of headers."""
+    encoded = b"".join(properties_of(message).encode())
+    assert wire.decode_properties(encoded).__dict__ == _decoded_by_pika(encoded)
+
+
+def _decoded_by_pika(encoded: bytes) -> dict[str, Any]:
+    properties = spec.BasicProperties()
+    properties.decode(encoded)
+    return dict(properties.__dict__)
+
+
+@given(st.binary(max_size=60))
+def test_bytes_that_are_no_properties_raise_one_error_only(encoded: bytes) -> None:
+    """Whatever pika's codec stumbles over."""
+    with contextlib.suppress(wire.PropertiesError):
+        assert wire.decode_properties(encoded).__dict__ == _decoded_by_pika(encoded)
+
+
+@given(st.binary(max_size=12))
+def test_arguments_that_are_cut_short_raise_one_error_only(arguments: bytes) -> None:
+    """A broker that does that is broken; its words are not guessed."""
+    for parse in (wire.parse_deliver, wire.parse_get_ok, wire.parse_return):
+        with contextlib.suppress(wire.PropertiesError):
+            assert len(parse(arguments)) >= 4
