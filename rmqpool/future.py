@@ -121,6 +121,7 @@ class PublishFuture:
     def result_of_now(self) -> Confirmation:
         """As :meth:`result`, for who submitted without waking the engine: it is woken as the last thing before the wait.
 
+        Not on an I/O thread: the caller has made sure of that.
         The I/O thread then does not meet this one on its way to the wait, where it would hold the GIL.
         """
         owner = self._owner
@@ -264,7 +265,7 @@ class PublishFuture:
 
     def _wait(self, timeout: float | None, wake_owner: bool = False) -> None:
         owner = self._owner
-        if owner is not None and owner.on_io_thread:
+        if owner is not None and not wake_owner and owner.on_io_thread:
             raise ConfigurationError(
                 f"waiting for message {self.message.message_id} inside a callback would wait for the thread that runs the "
                 "callback: use submit() and another callback there, or hand over to a thread of your own"

@@ -279,7 +279,8 @@ class Publishing:
             if not batch:
                 break
             self._write(connection, channel, batch)
-        self._deadlines.watch(self._unsent.unseen())
+        if self._unsent:
+            self._deadlines.watch(self._unsent.unseen())
 
     def _wait_for_connection(self) -> None:
         self._deadlines.watch(self._unsent.unseen())

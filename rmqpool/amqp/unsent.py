@@ -128,8 +128,9 @@ class Unsent:
                 self._fill(batch, self._again, 1, header_max, now)
                 if batch.is_alone:
                     return batch
-            taken = self._fill(batch, self._backlog, len(self._backlog), header_max, now)
-            self._seen = max(0, self._seen - taken)
+            if self._backlog:
+                taken = self._fill(batch, self._backlog, len(self._backlog), header_max, now)
+                self._seen = max(0, self._seen - taken)
             self._fill(batch, self._incoming, len(self._incoming), header_max, now)
         return batch
 
