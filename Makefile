@@ -27,16 +27,16 @@ check: venv  ## lint, format, types and unit tests, within a minute
 soak: private-services  ## long runs with random faults
 	@$(BIN)/python -m pytest tests/stress -m soak $(ARGS)
 
-bench: private-services  ## how fast it is, beside other clients
-	@compose/install-system-packages compiler
-	@$(PIP) install --constraint constraints.txt --group bench
-	@$(BIN)/python -m benchmarks $(ARGS)
+bench: private-services  ## how fast it is, beside other clients (ARGS="--full", or "-h" for more)
+	@compose/install-system-packages compiler || echo "Without a compiler the C client is left out." >&2
+	@benchmarks/make-venv $(PYTHON)
+	@.venv-bench/bin/python -m benchmarks $(ARGS)
 
 lock:  ## renews constraints.txt: the newest versions that pyproject.toml allows
 	@compose/lock $(PYTHON)
 
 clean:  ## removes the virtual environment and what tools left
-	@rm -rf .venv .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	@rm -rf .venv .venv-bench .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 services: venv

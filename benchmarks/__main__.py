@@ -1,8 +1,8 @@
-"""``python -m benchmarks``: every benchmark there is."""
+"""``python -m benchmarks``: see ``-h``."""
 
 from __future__ import annotations
 
-from benchmarks.publish import main
+from benchmarks.cli import app
 
 if __name__ == "__main__":
-    main()
+    app(prog_name="python -m benchmarks")

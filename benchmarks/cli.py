@@ -1,0 +1,72 @@
+"""The command line of the benchmarks. ``make bench``, or ``make bench ARGS="--only many --rounds 5"``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from benchmarks.charts import draw_charts
+from benchmarks.measuring import PARTS, Plan, measure
+from benchmarks.report import Report
+from benchmarks.tables import print_report
+
+__all__ = ["app"]
+
+HERE = Path(__file__).parent
+LATEST = HERE / "results" / "latest.json"
+IMAGES = HERE.parent / "docs" / "images"
+_WIDTH = 120  # characters, where there is no terminal that has a width
+app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+
+
+@app.command()
+def main(
+    full: Annotated[bool, typer.Option("--full", help="5 rounds of 4 times as many messages; half an hour")] = False,
+    rounds: Annotated[int | None, typer.Option(min=1, help="rounds of each table, instead of 3 (full: 5)")] = None,
+    only: Annotated[list[str] | None, typer.Option(help=f"parts to run, repeatable: {', '.join(PARTS)}")] = None,
+    factor: Annotated[int | None, typer.Option(min=1, help="messages, as a multiple of quick mode's")] = None,
+    json: Annotated[Path | None, typer.Option(help="write the figures there")] = None,
+    images: Annotated[Path | None, typer.Option(help="draw the charts into this folder")] = None,
+    replay: Annotated[
+        Path | None, typer.Option(exists=True, help="measure nothing: show the figures of a file")
+    ] = None,
+) -> None:
+    """rmqpool beside other clients, alternating on a private broker, and whether the goals are reached.
+
+    A run of everything writes benchmarks/results/latest.json and docs/images; a run of some parts only what --json and
+    --images ask for. Exit code 1: a run failed (a goal that is not reached is told, and is no failure).
+    """
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
+    unknown = sorted(set(only or ()) - set(PARTS))
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(unknown)}: known are {', '.join(PARTS)}", param_hint="--only")
+    if replay is not None:
+        report = _read(replay)
+    else:
+        report = measure(Plan.of(full, rounds, factor, tuple(only or PARTS)), lambda line: _tell(console, line))
+        if not only:
+            json, images = json or LATEST, images or IMAGES
+    print_report(report, console)
+    if json is not None:
+        report.write(json)
+    if images is not None:
+        for path in draw_charts(report, images):
+            console.print(f"drawn: {path.name}", highlight=False)
+    raise typer.Exit(1 if report.problems else 0)
+
+
+def _read(path: Path) -> Report:
+    try:
+        return Report.read(path)
+    except ValidationError as error:
+        raise typer.BadParameter(f"{path.name} holds no figures of a run: {error.error_count()} errors") from error
+
+
+def _tell(console: Console, line: str) -> None:
+    console.print(line, style="dim", highlight=False, markup=False)

@@ -1,0 +1,103 @@
+"""One run from start to end: a private broker, every part that was asked for, one report."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.children import RunFailedError
+from benchmarks.compiling import compile_c_client
+from benchmarks.entries import Scenario
+from benchmarks.footprint import measure_footprint
+from benchmarks.growth import CONNECTIONS, GROWTH_THREADS, SIZES, WINDOW
+from benchmarks.machine import describe_machine
+from benchmarks.recovery import measure_recovery
+from benchmarks.report import Footprint, Recovery, Report, ScenarioResult
+from benchmarks.rounds import Rounds
+from benchmarks.scenarios import CONSUME, MANY, ONE, THREADS
+from rmqpool.testing.errors import ServicesError
+from rmqpool.testing.rabbitmq import RabbitMQNode
+from rmqpool.testing.services import private_rabbitmq
+
+__all__ = ["PARTS", "SCENARIOS", "Plan", "measure"]
+
+SCENARIOS: tuple[Scenario, ...] = (ONE, THREADS, MANY, CONSUME, GROWTH_THREADS, CONNECTIONS, WINDOW, SIZES)
+PARTS = (*(scenario.key for scenario in SCENARIOS), "recovery", "footprint")
+_FULL_FACTOR = 4
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run. ``all_rounds`` gives also those tables all rounds that no goal is about."""
+
+    mode: str
+    rounds: int
+    all_rounds: bool
+    factor: int
+    restarts: int
+    starts: int
+    parts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, full: bool, rounds: int | None, factor: int | None, parts: tuple[str, ...]) -> Plan:
+        """Quick or full, and what the command line says instead."""
+        return cls(
+            mode="full" if full else "quick",
+            rounds=rounds or (5 if full else 3),
+            all_rounds=full or rounds is not None,
+            factor=factor or (_FULL_FACTOR if full else 1),
+            restarts=7 if full else 3,
+            starts=15 if full else 7,
+            parts=parts,
+        )
+
+    def rounds_of(self, scenario: Scenario) -> int:
+        """How many rounds a table gets."""
+        return self.rounds if self.all_rounds or scenario.quick_rounds is None else scenario.quick_rounds
+
+
+def measure(plan: Plan, tell: Tell) -> Report:
+    """Run the plan. What fails is a problem of the report; the other parts go on. ServicesError without a broker."""
+    started = time.monotonic()
+    c_client = compile_c_client()
+    if c_client.program is None:
+        tell(f"C librabbitmq is {c_client.problem}")
+    problems: list[str] = []
+    with private_rabbitmq() as node:
+        machine = describe_machine(node.version())
+        rounds = Rounds(node.amqp_url(), c_client, plan.factor, tell)
+        chosen = [scenario for scenario in SCENARIOS if scenario.key in plan.parts]
+        results = tuple(rounds.run(scenario, plan.rounds_of(scenario)) for scenario in chosen)
+        problems += (problem for result in results for problem in _failures(result))
+        recovery = _recovery(node, plan, problems, tell)
+        footprint = _footprint(node, plan, problems, tell)
+    measured = sum(sample.seconds for result in results for entry in result.entries for sample in entry.samples)
+    tell(f"all of it took {time.monotonic() - started:,.0f} s; clients were measured for {measured:,.0f} s")
+    return Report(plan.mode, plan.parts, machine, results, recovery, footprint, tuple(problems))
+
+
+def _failures(result: ScenarioResult) -> list[str]:
+    return [f"{result.key}: {entry.name} FAILED: {error}" for entry in result.entries for error in entry.failed]
+
+
+def _recovery(node: RabbitMQNode, plan: Plan, problems: list[str], tell: Tell) -> Recovery | None:
+    if "recovery" not in plan.parts:
+        return None
+    try:
+        return measure_recovery(node, plan.restarts, tell)
+    except (RunFailedError, ServicesError) as error:
+        problems.append(f"recovery FAILED: {error}")
+        return None
+
+
+def _footprint(node: RabbitMQNode, plan: Plan, problems: list[str], tell: Tell) -> Footprint | None:
+    if "footprint" not in plan.parts:
+        return None
+    try:
+        return measure_footprint(node.amqp_url(), plan.starts, tell)
+    except (RunFailedError, ServicesError, subprocess.SubprocessError) as error:
+        problems.append(f"footprint FAILED: {error}")
+        return None

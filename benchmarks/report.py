@@ -1,0 +1,121 @@
+"""What a run found, as values that go to JSON and come back from it. Only figures: no opinion, no drawing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass
+
+__all__ = ["EntryResult", "Footprint", "Machine", "Recovery", "Report", "Sample", "ScenarioResult", "Startup"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One run of one client: its measured window. ``connections`` to the broker at its end, None where not counted."""
+
+    messages: int
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+    connections: int | None = None
+
+    @property
+    def rate(self) -> float:
+        """Messages a second."""
+        return self.messages / self.seconds
+
+    @property
+    def cpu_per_million(self) -> float:
+        """CPU seconds of the client, user and system, for a million messages."""
+        return self.cpu_seconds / self.messages * 1_000_000
+
+
+@dataclass(frozen=True)
+class EntryResult:
+    """One row. ``missing`` says why there are no samples; ``failed`` holds the errors of runs that failed."""
+
+    name: str
+    note: str = ""
+    missing: str = ""
+    samples: tuple[Sample, ...] = ()
+    failed: tuple[str, ...] = ()
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class ScenarioResult:
+    """One table. Its ratios are those of the first entry of each group; of ``growth``, those to the first entry."""
+
+    key: str
+    title: str
+    rounds: int
+    entries: tuple[EntryResult, ...]
+    growth: bool = False
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """A broker was restarted under two pools. Seconds, one of each for a restart; ``cap`` is the reconnect cap.
+
+    ``lived_through``: from the broker accepting connections to the confirm of a message that waited all the time.
+    ``fresh``: from a publish right then, on a pool that was told nothing meanwhile, to its confirm.
+    """
+
+    cap: float
+    lived_through: tuple[float, ...]
+    fresh: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Startup:
+    """How long a fresh interpreter needs for a statement or a program, in seconds, one of each for a start."""
+
+    name: str
+    seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What it costs to be there: start-up times, and the resident size of an idle worker in bytes."""
+
+    startups: tuple[Startup, ...]
+    idle_worker_bytes: int
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and with what the figures were taken."""
+
+    taken: str
+    processors: int
+    system: str
+    python: str
+    rabbitmq: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything of one run. ``mode`` is quick or full, ``parts`` what was to be run, ``problems`` tells what failed."""
+
+    mode: str
+    parts: tuple[str, ...]
+    machine: Machine
+    scenarios: tuple[ScenarioResult, ...]
+    recovery: Recovery | None = None
+    footprint: Footprint | None = None
+    problems: tuple[str, ...] = ()
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(_ADAPTER.dump_json(self, indent=1) + b"\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Report:
+        """Read what :meth:`write` wrote. pydantic.ValidationError if it is something else."""
+        return _ADAPTER.validate_json(path.read_bytes())
+
+
+_ADAPTER = TypeAdapter(Report)
