@@ -5,36 +5,37 @@ Most services use a Worker instead; it stands on this.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
+from typing import Self
 
-from rmqpool.amqp.consuming import ConsumerEvent, ConsumerStatus, ConsumeSpec, Consuming
+from rmqpool.amqp.consume_session import is_current
+from rmqpool.amqp.consume_values import ConsumerEvent, ConsumerStatus, ConsumeSpec
+from rmqpool.amqp.consuming import Consuming
 from rmqpool.errors import ConfigurationError, PoolTimeoutError
 from rmqpool.message import Delivery
 from rmqpool.pool import ConnectionPool
 from rmqpool.topology import Queue, Topology
 
-__all__ = ["Consumer", "ConsumerEvent", "ConsumerStatus"]
+__all__ = ["BatchConsumer", "Consumer", "ConsumerEvent", "ConsumerStatus", "is_current"]
 
+_LOGGER = logging.getLogger("rmqpool")
 QUORUM_PREFETCH_MAX = 2000  # https://www.rabbitmq.com/docs/quorum-queues: no unlimited prefetch
 
 
-class Consumer:
-    """Delivers the messages of ``queue`` to ``on_delivery`` until it is closed, through reconnects and deleted queues.
+class BatchConsumer:
+    """Delivers the messages of ``queue`` to ``on_deliveries``, as many at once as came in one read, in order.
 
-    ``queue`` is a name, or a :class:`Queue` that is declared (with its dead-letter queue) before each subscription.
-    ``prefetch`` is the number of messages delivered and not yet settled. ``on_delivery`` and ``on_event`` run on the
-    connection's I/O thread: they must hand over and return at once. Every delivery must be settled by
-    ``delivery.ack()``, ``nack()`` or ``reject()``, from any thread. ``redeclare=False``: a deleted queue stays deleted,
-    and the consumer stays unready until somebody declares it. Thread-safe.
+    Everything else is as with :class:`Consumer`. What ``on_deliveries`` raises gives all of them back to the queue.
     """
 
     def __init__(
         self,
         pool: ConnectionPool,
         queue: str | Queue,
-        on_delivery: Callable[[Delivery], None],
+        on_deliveries: Callable[[list[Delivery]], None],
         *,
         prefetch: int = 100,
         declare: Iterable[Topology] = (),
@@ -49,10 +50,9 @@ class Consumer:
         topology = (*((queue,) if isinstance(queue, Queue) else ()), *declare)
         self._pool = pool
         self._spec = ConsumeSpec(name, prefetch, topology, redeclare)
-        self._on_delivery = on_delivery
         self._on_event = on_event or (lambda event, sentence: None)
         self._link = pool.consume_link()
-        self._consuming = Consuming(self._link, self._spec, on_delivery, self._on_event)
+        self._consuming = Consuming(self._link, self._spec, on_deliveries, self._on_event)
         self._closed = False
         self._link.attach(self._consuming)
 
@@ -91,7 +91,7 @@ class Consumer:
             self._consuming.close()
             self._pool.release_consume_link(self._link)
 
-    def __enter__(self) -> Consumer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -102,4 +102,46 @@ class Consumer:
     def __repr__(self) -> str:
         status = self._consuming.status()
         state = "ready" if status.ready else "not ready"
-        return f"<Consumer of {status.queue!r} {state}, {status.outstanding} unsettled, {status.delivered} delivered>"
+        counts = f"{status.outstanding} unsettled, {status.delivered} delivered"
+        return f"<{type(self).__name__} of {status.queue!r} {state}, {counts}>"
+
+
+class Consumer(BatchConsumer):
+    """Delivers the messages of ``queue`` to ``on_delivery`` until it is closed, through reconnects and deleted queues.
+
+    ``queue`` is a name, or a :class:`Queue` that is declared (with its dead-letter queue) before each subscription.
+    ``prefetch`` is the number of messages delivered and not yet settled. ``on_delivery`` and ``on_event`` run on the
+    connection's I/O thread: they must hand over and return at once. Every delivery must be settled by
+    ``delivery.ack()``, ``nack()`` or ``reject()``, from any thread. ``redeclare=False``: a deleted queue stays deleted,
+    and the consumer stays unready until somebody declares it. Thread-safe.
+    """
+
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        queue: str | Queue,
+        on_delivery: Callable[[Delivery], None],
+        *,
+        prefetch: int = 100,
+        declare: Iterable[Topology] = (),
+        redeclare: bool = True,
+        on_event: Callable[[ConsumerEvent, str], None] | None = None,
+    ) -> None:
+        self._on_delivery = on_delivery
+        super().__init__(
+            pool,
+            queue,
+            self._on_each,
+            prefetch=prefetch,
+            declare=declare,
+            redeclare=redeclare,
+            on_event=on_event,
+        )
+
+    def _on_each(self, deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            try:
+                self._on_delivery(delivery)
+            except BaseException:  # a sys.exit() in it must not end the I/O thread
+                _LOGGER.exception("on_delivery of queue %r failed: the message goes back to it", self._spec.queue)
+                delivery.reject(requeue=True)  # counts towards the delivery limit of a quorum queue

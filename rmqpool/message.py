@@ -174,20 +174,15 @@ class Delivery:
 
     def ack(self) -> bool:
         """Acknowledge. False, and nothing happens, if it was settled before or its channel is gone."""
-        return self._settle("ack", requeue=False)
+        return self.settler is not None and self.settler.settle(self, "ack")
 
     def nack(self, *, requeue: bool = True) -> bool:
         """Refuse; back into the queue, or to the dead-letter exchange. The return value is as for :meth:`ack`."""
-        return self._settle("nack", requeue=requeue)
+        return self.settler is not None and self.settler.settle(self, "nack", requeue=requeue)
 
     def reject(self, *, requeue: bool = False) -> bool:
         """Refuse this one (basic.reject): the form that every broker version counts towards the delivery limit."""
-        return self._settle("reject", requeue=requeue)
-
-    def _settle(self, verdict: str, *, requeue: bool) -> bool:
-        if self.settler is None:
-            return False
-        return self.settler.settle(self, verdict, requeue=requeue)
+        return self.settler is not None and self.settler.settle(self, "reject", requeue=requeue)
 
     def __repr__(self) -> str:
         state = self.settled or "unsettled"

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from rmqpool.message import Delivery
@@ -59,7 +59,7 @@ class LoopThread:
 
 
 class AsyncExecutor:
-    """At most ``concurrency`` handlings at once on the loop. ``submit`` never blocks: it is for the I/O thread."""
+    """At most ``concurrency`` handlings at once on the loop. ``submit_many`` never blocks: it is for the I/O thread."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, concurrency: int, handle: Callable[[Delivery], Coroutine[Any, Any, None]]
@@ -84,11 +84,11 @@ class AsyncExecutor:
         """Deliveries that were not begun yet."""
         return len(self._arrived)
 
-    def submit(self, delivery: Delivery) -> None:
-        """Hand a delivery over. Once this stops nothing is taken: the closing channel gives it back."""
+    def submit_many(self, deliveries: Iterable[Delivery]) -> None:
+        """Hand deliveries over. Once this stops nothing is taken: the closing channel gives them back."""
         if not self._accepting:
             return
-        self._arrived.append(delivery)
+        self._arrived.extend(deliveries)
         if not self._awake:
             self._awake = True
             self._loop.call_soon_threadsafe(self._begin)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rmqpool.amqp.deliveries import is_surely_plain
 from rmqpool.codecs import BINARY, JSON, MSGPACK, TEXT, YAML, decode_body
 from rmqpool.compression import compression_of
 from rmqpool.conversion import converter
@@ -180,7 +181,7 @@ def _decoded(received: Delivery, content_type: str | None, accept: Collection[st
 
 
 def _raw(received: Delivery) -> bytes:
-    if not compression_of(received.content_encoding, received.headers):
+    if is_surely_plain(received) or not compression_of(received.content_encoding, received.headers):
         return received.body
     plain: bytes = decode_body(received.body, None, received.content_encoding, received.headers)
     return plain

@@ -1,6 +1,7 @@
 """Handling one delivery: decode, call the handler, do what the verdict says. Every handling goes through here.
 
-A delivery whose channel is gone is not begun: the broker delivers it again, and the handler would run twice.
+A delivery whose channel is gone is not begun: the broker delivers it again, and the handler would run twice. One whose
+properties cannot be read is parked without them, its body as it is.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeGuard
 
+from rmqpool.amqp.deliveries import forget_unreadable
 from rmqpool.core.disposition import Action, Disposition, Ended, decide
 from rmqpool.errors import DecodeError
 from rmqpool.message import Delivery
@@ -42,10 +44,14 @@ class Handling:
     ) -> None:
         self._definition = definition
         self._handler = definition.handler
+        self._function = definition.handler.function
+        self._arguments = definition.handler.arguments
+        self._count = counters.add
         self._acknowledges = definition.ack == "auto"
         self._counters = counters
         self._parking = parking
         self._place = place
+        self._is_current = place.is_current
         self._later = later
         self._is_cancelling = is_cancelling
         self._warned = False
@@ -55,8 +61,9 @@ class Handling:
         arguments = self._begin(delivery)
         if arguments is None:
             return
+        positional, named = arguments
         try:
-            self._handler.function(*arguments[0], **arguments[1])
+            self._function(*positional, **named)
         except BaseException as error:  # noqa: BLE001 - see the class
             self._raised(delivery, error)
         else:
@@ -67,10 +74,12 @@ class Handling:
         arguments = self._begin(delivery)
         if arguments is None:
             return
+        positional, named = arguments
         try:
-            await self._handler.function(*arguments[0], **arguments[1])
+            await self._function(*positional, **named)
         except asyncio.CancelledError as error:
             if self._is_cancelling():
+                forget_unreadable(delivery)
                 self._carry_out(delivery, self._decide(Ended.CANCELLED, delivery), None)
             else:
                 self._raised(delivery, error)
@@ -81,11 +90,11 @@ class Handling:
 
     def _begin(self, delivery: Delivery) -> Arguments | None:
         """The handler's arguments; None if the handler is not to be called."""
-        if not self._place.is_current(delivery):
-            self._counters.add("stale")
+        if not self._is_current(delivery):
+            self._count("stale")
             return None
         try:
-            return self._handler.arguments(delivery)
+            return self._arguments(delivery)
         except DecodeError as error:
             self._undecodable(delivery, describe(f"decode:{error.reason}", error, with_traceback=False))
         except BaseException as error:  # noqa: BLE001 - a body type's own validators run here
@@ -93,22 +102,24 @@ class Handling:
         return None
 
     def _undecodable(self, delivery: Delivery, failure: Failure) -> None:
-        self._counters.add("undecodable")
+        forget_unreadable(delivery)
+        self._count("undecodable")
         _LOGGER.error("%s cannot be handled by %s: %s", _named(delivery), self._handler.name, failure)
         self._carry_out(delivery, self._decide(Ended.UNDECODABLE, delivery), failure)
 
     def _returned(self, delivery: Delivery) -> None:
-        self._counters.add("handled")
+        self._count("handled")
         if delivery.settled:
             return
         if self._acknowledges:
             delivery.ack()
-        elif self._place.is_current(delivery):
+        elif self._is_current(delivery):
             self._promise_broken(delivery)
 
     def _promise_broken(self, delivery: Delivery) -> None:
         """ack='manual': perhaps it is settled later, by somebody else; if not, it goes back when the worker stops."""
-        self._counters.add("unsettled")
+        forget_unreadable(delivery)
+        self._count("unsettled")
         if not self._warned:
             self._warned = True
             _LOGGER.warning(
@@ -119,15 +130,16 @@ class Handling:
             )
 
     def _raised(self, delivery: Delivery, error: BaseException) -> None:
+        forget_unreadable(delivery)
         if _is_retry(error):
-            self._counters.add("retried")
+            self._count("retried")
             self._carry_out(delivery, self._decide(Ended.RETRY, delivery, error.delay), None)
         elif _is_reject(error):
-            self._counters.add("rejected")
+            self._count("rejected")
             reason = f"rejected:{error.reason}" if error.reason else "rejected"
             self._carry_out(delivery, self._decide(Ended.REJECTED, delivery), Failure(reason))
         else:
-            self._counters.add("failed")
+            self._count("failed")
             failure = describe("exception", error)
             disposition = self._decide(Ended.FAILED, delivery)
             self._log_failure(delivery, failure, disposition)
@@ -160,11 +172,11 @@ class Handling:
         elif action is Action.REQUEUE:
             self._requeue(delivery)
         elif action is Action.GIVE_BACK and delivery.nack(requeue=True):
-            self._counters.add("requeued")
+            self._count("requeued")
 
     def _requeue(self, delivery: Delivery) -> None:
         if delivery.reject(requeue=True):
-            self._counters.add("requeued")
+            self._count("requeued")
 
 
 def _is_retry(error: BaseException) -> TypeGuard[Retry]:

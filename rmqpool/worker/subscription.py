@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from rmqpool.consumer import Consumer, ConsumerEvent
+from rmqpool.amqp.deliveries import has_priority
+from rmqpool.consumer import BatchConsumer, ConsumerEvent, is_current
 from rmqpool.message import Delivery
 from rmqpool.pool import ConnectionPool
 from rmqpool.worker.async_executor import AsyncExecutor, LoopThread
@@ -38,11 +39,9 @@ class Subscription:
         self.definition = definition
         self.counters = Counters()
         self._pool = pool
-        self._consumer: Consumer | None = None
+        self._consumer: BatchConsumer | None = None
         self._priorities_noticed = definition.queue.type == "classic"
-        place = ParkingPlace(
-            definition.parking(), definition.redeclare, broker_dead_letters, self.counters, self._is_current
-        )
+        place = ParkingPlace(definition.parking(), definition.redeclare, broker_dead_letters, self.counters, is_current)
         handling = Handling(definition, self.counters, parking, place, later, lambda: self._executor.cancelling)
         self._executor: ThreadExecutor | AsyncExecutor
         if definition.handler.is_async:
@@ -73,10 +72,10 @@ class Subscription:
     def start(self) -> None:
         """Subscribe; goes on by itself through whatever happens to the connection."""
         definition = self.definition
-        self._consumer = Consumer(
+        self._consumer = BatchConsumer(
             self._pool,
             definition.queue,
-            self._on_delivery,
+            self._on_deliveries,
             prefetch=definition.messages_ahead,
             declare=(definition.parking(),),
             redeclare=definition.redeclare,
@@ -137,15 +136,11 @@ class Subscription:
             last_error=str(status.last_error or "") if status is not None else "",
         )
 
-    def _is_current(self, delivery: Delivery) -> bool:
-        consumer = self._consumer  # None: the first delivery was faster than the constructor that it comes from
-        return consumer is None or consumer.is_current(delivery)
-
-    def _on_delivery(self, delivery: Delivery) -> None:
+    def _on_deliveries(self, deliveries: list[Delivery]) -> None:
         """On the I/O thread."""
-        if delivery.priority and not self._priorities_noticed:
+        if not self._priorities_noticed and any(map(has_priority, deliveries)):
             self._notice_priority()
-        self._executor.submit(delivery)
+        self._executor.submit_many(deliveries)
 
     def _notice_priority(self) -> None:
         """A priority that is ignored is a surprise: say so once."""

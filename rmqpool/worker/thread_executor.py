@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 
 from rmqpool.message import Delivery
@@ -16,7 +16,7 @@ _LOGGER = logging.getLogger("rmqpool")
 
 
 class ThreadExecutor:
-    """Threads that take deliveries in the order of their arrival. ``submit`` never blocks: it is for the I/O thread.
+    """Threads that take deliveries in the order of their arrival. ``submit_many`` never blocks: it is for the I/O thread.
 
     The threads are daemons: one that is stuck in a handler does not keep the process alive.
     """
@@ -42,15 +42,19 @@ class ThreadExecutor:
         """Deliveries that no thread has taken yet."""
         return self._arrived.qsize() if self._accepting else 0
 
-    def submit(self, delivery: Delivery) -> None:
-        """Hand a delivery over. Once this stops nothing is taken: the closing channel gives it back."""
+    def submit_many(self, deliveries: Sequence[Delivery]) -> None:
+        """Hand deliveries over. Once this stops nothing is taken: the closing channel gives them back.
+
+        Only a thread that waits for work is woken, and a thread is added only for what the others have no hand free for.
+        """
         if not self._accepting:
             return
-        self._submitted += 1
-        seats = len(self._seats)
-        if seats < self._concurrency and self._submitted - sum(seat.ended for seat in self._seats) > seats:
-            self._add_thread()
-        self._arrived.put(delivery)
+        self._submitted += len(deliveries)
+        if len(self._seats) < self._concurrency:
+            self._add_threads(self._submitted - sum(seat.ended for seat in self._seats))
+        put = self._arrived.put
+        for delivery in deliveries:
+            put(delivery)
 
     def stop(self) -> list[Delivery]:
         """Begin nothing more; returns what was not begun. Running handlers go on: see :meth:`join`."""
@@ -83,25 +87,27 @@ class ThreadExecutor:
     def _dismiss(self) -> None:
         self._arrived.put(None)  # whoever takes it leaves, and passes it on
 
-    def _add_thread(self) -> None:
-        seat = _Seat()
-        name = f"{self._name} {len(self._seats) + 1}"
-        seat.thread = threading.Thread(target=self._work, args=(seat,), name=name, daemon=True)
-        try:
-            seat.thread.start()
-        except RuntimeError:  # the system gives no more threads: go on with those that are there
-            if not self._seats:
-                raise
-            _LOGGER.exception("thread %s could not be started; %d handle messages", name, len(self._seats))
-            self._concurrency = len(self._seats)
-            return
-        self._seats.append(seat)
+    def _add_threads(self, needed: int) -> None:
+        while len(self._seats) < min(needed, self._concurrency):
+            seat = _Seat()
+            name = f"{self._name} {len(self._seats) + 1}"
+            seat.thread = threading.Thread(target=self._work, args=(seat,), name=name, daemon=True)
+            try:
+                seat.thread.start()
+            except RuntimeError:  # the system gives no more threads: go on with those that are there
+                if not self._seats:
+                    raise
+                _LOGGER.exception("thread %s could not be started; %d handle messages", name, len(self._seats))
+                self._concurrency = len(self._seats)
+                return
+            self._seats.append(seat)
 
     def _work(self, seat: _Seat) -> None:
-        while (delivery := self._arrived.get()) is not None:
+        take, handle = self._arrived.get, self._handle
+        while (delivery := take()) is not None:
             seat.busy = True
             try:
-                self._handle(delivery)
+                handle(delivery)
             except BaseException:
                 _LOGGER.exception("the worker itself failed on %r; it stays unacknowledged", delivery)
             del delivery  # while this thread waits, nothing keeps the body in memory

@@ -183,7 +183,7 @@ def _boom() -> None:
         (Publishing, "_give_outcomes"),
         (Outcomes, "confirmed"),
         (Publishing, "_drain"),
-        (Deadlines, "watch"),
+        (Deadlines, "watch_at"),
         (Connection, "write"),
         (Connection, "_on_data_available"),
     ],
@@ -284,7 +284,7 @@ def _abort(pool: ConnectionPool) -> None:
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        (Consuming, "_on_message"),
+        (Consuming, "_take"),
         (Consuming, "_write_settlements"),
         (Consuming, "_consume"),
         (Consuming, "_on_subscribed"),

@@ -9,6 +9,8 @@ import time
 import pytest
 
 from rmqpool import Delivery, Queue, Reject, Retry
+from rmqpool.amqp import consume_session
+from rmqpool.amqp.deliveries import receive
 from rmqpool.worker import parking
 
 
@@ -300,3 +302,28 @@ def test_a_failure_is_logged_once_with_its_traceback(bench, caplog):
     (record,) = caplog.records
     assert "it is parked in 'orders.dead'" in record.message
     assert "ValueError: a wrong price" in record.message
+
+
+def test_a_message_with_unreadable_properties_is_parked_without_them(bench, monkeypatch):
+    """Broken on its way here: its body is safe, the reason is told, and the next message is handled."""
+    monkeypatch.setenv("RMQPOOL_WIRE", "")  # pika's own wire would give up the connection
+    broken = b"\x20\x00" + b"\x00\x00\x00\xff" + b"\x01aS"  # a table of headers that claims 255 bytes
+
+    def receive_broken(contents, origin, settler):
+        changed = [(one[0], one[1], broken if one[3] == b"bad" else one[2], one[3]) for one in contents]
+        return receive(changed, origin, settler)
+
+    monkeypatch.setattr(consume_session, "receive", receive_broken)
+    worker, handled = bench.worker(), []
+
+    @worker.consumer("orders")
+    def handle(body: str) -> None:
+        handled.append(body)
+
+    worker.start()
+    bench.publisher.publish_many("orders", [b"bad", b"good"], content_type="text/plain").raise_for_failures()
+    bench.wait(lambda: worker.stats().parked == 1 and worker.stats().handled == 1)
+    parked = bench.take("orders.dead")
+    assert (parked.body, parked.content_type, parked.headers["x-rmqpool-reason"]) == (b"bad", None, "decode:properties")
+    assert (handled, worker.stats().undecodable) == (["good"], 1)
+    bench.wait_empty(worker, "orders")

@@ -125,7 +125,7 @@ def test_several_queues_and_kinds_in_one_worker(bench):
     worker.start()
     bench.publisher.publish("orders", {"id": 1})
     bench.publisher.publish("bills", {"id": 1})
-    bench.wait(lambda: worker.stats().handled == 2)
+    bench.wait(lambda: worker.stats().handled == 2 and worker.stats().in_progress == 0)
     assert [(one.queue, one.handled, one.ready) for one in worker.stats().consumers] == [
         ("orders", 1, True),
         ("bills", 1, True),

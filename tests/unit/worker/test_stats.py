@@ -19,6 +19,16 @@ def test_counters_lose_nothing_between_threads():
     assert counters.values()["handled"] == 40_000
 
 
+def test_counters_of_threads_that_have_ended_stay():
+    """One after the other: a new thread may get the ident of an old one."""
+    counters = Counters()
+    for _ in range(20):
+        thread = threading.Thread(target=counters.add, args=("parked", 2))
+        thread.start()
+        thread.join()
+    assert counters.values()["parked"] == 40
+
+
 def test_a_counter_that_is_not_known_is_a_mistake():
     """A typing error must not count into nothing."""
     with pytest.raises(KeyError):
