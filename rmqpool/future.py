@@ -263,6 +263,11 @@ class PublishFuture:
             "attempts": self.attempts,
         }
 
+    def name_in_return(self) -> tuple[str, str, str]:
+        """What a basic.return tells of the message: its id, exchange and routing key. It has no delivery tag."""
+        message = self.message
+        return message.message_id, message.exchange, message.routing_key
+
     def _wait(self, timeout: float | None, wake_owner: bool = False) -> None:
         owner = self._owner
         if owner is not None and not wake_owner and owner.on_io_thread:

@@ -60,7 +60,7 @@ class Publishing:
         self._link = link
         self._random = random_fraction
         self._unsent = Unsent()
-        self._written: ConfirmWindow[PublishFuture] = ConfirmWindow(_name_of)
+        self._written: ConfirmWindow[PublishFuture] = ConfirmWindow(PublishFuture.name_in_return)
         self._outcomes = Outcomes(self.window, link, self._unsent.lock)
         self._topology: dict[Topology, None] = {}
         self._connection: Connection | None = None
@@ -210,7 +210,7 @@ class Publishing:
     def channel_ready(self) -> None:
         """Confirms are on: delivery tags begin at 1 again."""
         self._rescue(self._written.entries())
-        self._written = ConfirmWindow(_name_of)
+        self._written = ConfirmWindow(PublishFuture.name_in_return)
         self._drain()
 
     def channel_closed(self, code: int, text: str) -> bool:
@@ -305,16 +305,20 @@ class Publishing:
     def _next_batch(self) -> list[PublishFuture]:
         """Messages for one write, marked as written; those that cannot be written any more get their outcome."""
         batch = self._unsent.next_batch(bool(self._written), self._header_max, time.monotonic())
+        self._written.extend(batch.ready)  # first: whatever fails from here on, they are found there and written again
         self._alone = batch.is_alone
-        self._deadlines.watch_at(batch.earliest)
-        for future in batch.late:
-            self._outcomes.expired(future)
-        for future in batch.too_large:
-            self._outcomes.headers_too_large(future, self._header_max)
+        try:
+            self._deadlines.watch_at(batch.earliest)
+            for future in batch.late:
+                self._outcomes.expired(future)
+            for future in batch.too_large:
+                self._outcomes.headers_too_large(future, self._header_max)
+        except BaseException:
+            self._unsent.write_again(future for future in (*batch.late, *batch.too_large) if not future.done())
+            raise
         return batch.ready
 
     def _write(self, connection: Connection, channel: Any, batch: Sequence[PublishFuture]) -> None:
-        self._written.extend(batch)
         if connection.fast:
             connection.write(wire.marshal_batch(channel.channel_number, batch, connection.body_max))
             return
@@ -390,9 +394,3 @@ class Publishing:
 
     def __repr__(self) -> str:
         return f"<Publishing on {self._link.name}: {len(self._unsent)} queued, {len(self._written)} unconfirmed>"
-
-
-def _name_of(future: PublishFuture) -> tuple[str, str, str]:
-    """What a basic.return tells of a message; it has no delivery tag."""
-    message = future.message
-    return message.message_id, message.exchange, message.routing_key
