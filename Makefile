@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 SOURCES := rmqpool tests $(wildcard workers benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check soak bench lock clean venv services private-services
+.PHONY: help demo test check soak versions bench lock clean venv services private-services
 .NOTPARALLEL:
 
 help:  ## this list
@@ -26,6 +26,9 @@ check: venv  ## lint, format, types and unit tests, within a minute
 
 soak: private-services  ## long runs with random faults
 	@$(BIN)/python -m pytest tests/stress -m soak $(ARGS)
+
+versions: private-services  ## the tests of the wire, with every pika that the fast path knows
+	@compose/test-versions $(ARGS)
 
 bench: private-services  ## how fast it is, beside other clients (ARGS="--full", or "-h" for more)
 	@compose/install-system-packages compiler || echo "Without a compiler the C client is left out." >&2

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import time
 from typing import Any
 
-from faults.harness import drain, judge
-from rmqpool import Confirmation, Publisher, PublishError, PublishFuture
+from faults.harness import Collector, drain, judge, until
+from rmqpool import Confirmation, ConnectionPool, Publisher, PublishError, PublishFuture, Queue
 from rmqpool.testing.checker import TotalQueueChecker, Verdict
 
-__all__ = ["Tally"]
+__all__ = ["BUSY", "Tally", "keep_busy"]
+
+BUSY = 12.0  # seconds; with a heartbeat of 1 s twice as long as pika's own checker waits (time-out + 5 s)
 
 
 class Tally:
@@ -47,3 +50,21 @@ class Tally:
         self.outcomes()
         drain(url, queue, self.checker)
         return judge(self.checker)
+
+
+def keep_busy(pool: ConnectionPool, queue: str, seconds: float) -> Verdict:
+    """Publish and consume at full load for ``seconds``: nothing is lost, and each connection is its first one to the end."""
+    tally = Tally(Publisher(pool, declare=[Queue(queue)], timeout=60.0))
+    tally.publish(queue)
+    with Collector(pool, Queue(queue), tally.checker, prefetch=500):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for _ in range(500):
+                tally.submit(queue)
+            tally.outcomes()
+        until(lambda: tally.checker.missing() == 0, "every message", timeout=30.0)
+        stats = pool.stats()
+        used = [link for link in (*stats.publish, *stats.consume) if link.epoch]
+        assert len(used) >= 2
+        assert {link.epoch for link in used} == {1}, f"a busy connection was given up: {stats!r}"
+    return judge(tally.checker)

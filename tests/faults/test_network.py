@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from faults.harness import Collector, Events, Load, Waiter, drain, figures, judge, open_pool, publish_recorded, until
+from faults.tally import BUSY, keep_busy
 from rmqpool import ConnectionPool, Publisher, Queue
 from rmqpool.amqp.link import LinkEvent
 from rmqpool.errors import (
@@ -143,6 +144,13 @@ def test_a_half_open_connection_is_noticed_within_two_heartbeats(
             until(lambda: checker.missing() == 0, "the consumer to receive again")
     drain(broker.amqp_url(vhost=vhost), queue_name, checker)
     judge(checker)
+
+
+def test_a_busy_connection_is_not_taken_for_a_silent_one(broker: RabbitMQNode, vhost: str, queue_name: str) -> None:
+    """Full load in both directions for longer than any heartbeat checker waits: every byte read counts as a sign of life."""
+    with open_pool(f"{broker.amqp_url(vhost=vhost)}?heartbeat=1") as pool:
+        verdict = keep_busy(pool, queue_name, BUSY)
+    assert verdict.confirmed == verdict.attempted
 
 
 def test_a_stopped_broker_is_noticed_within_two_heartbeats(private_broker: RabbitMQNode, queue_name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 import trustme
 
 from faults.harness import Events, Waiter, drain, judge, open_pool, publish_recorded
+from faults.tally import BUSY, keep_busy
 from rmqpool import Publisher, Queue
 from rmqpool.amqp.link import LinkEvent
 from rmqpool.errors import ConnectionFailedError, TLSError
@@ -84,13 +85,13 @@ def expired_broker(authority: Authority) -> Iterator[RabbitMQNode]:
     yield from _node(authority, authority.issue("127.0.0.1", **lifetime))
 
 
-def _accepted(authority: Authority) -> TLSSettings:
+def accepted(authority: Authority) -> TLSSettings:
     """What the broker and we accept: its authority, and a certificate of ours from there."""
     certificate, key = authority.issue("a-client")
     return TLSSettings(cafile=authority.file, certfile=certificate, keyfile=key)
 
 
-def _settings(
+def settings_of(
     node: RabbitMQNode, tls: TLSSettings | None, *, port: int | None = None, host: str = "127.0.0.1"
 ) -> ConnectionSettings:
     return ConnectionSettings(
@@ -121,7 +122,7 @@ def _refused(settings: ConnectionSettings, kind: type[ConnectionFailedError] = T
 def test_publishing_works_over_tls(tls_broker: RabbitMQNode, authority: Authority, queue_name: str, host: str) -> None:
     """With the right authority, a client certificate, a name or an address: bodies of any size arrive whole."""
     checker = TotalQueueChecker()
-    with open_pool(_settings(tls_broker, _accepted(authority), host=host)) as pool:
+    with open_pool(settings_of(tls_broker, accepted(authority), host=host)) as pool:
         publisher = Publisher(pool, declare=[Queue(queue_name)])
         for name, size in (("small", 10), ("5-MB", 5_000_000), ("small-again", 10)):
             assert publish_recorded(publisher, queue_name, name, checker, size=size).attempts == 1
@@ -140,7 +141,7 @@ def _take(channel: Any, queue: str) -> Any:
 
 def test_the_url_takes_the_files(tls_broker: RabbitMQNode, authority: Authority, queue_name: str) -> None:
     """amqps:// with cacertfile=, certfile= and keyfile= is all that is needed."""
-    tls = _accepted(authority)
+    tls = accepted(authority)
     user = f"{tls_broker.user}:{tls_broker.password}"
     files = f"cacertfile={tls.cafile}&certfile={tls.certfile}&keyfile={tls.keyfile}"
     url = f"amqps://{user}@127.0.0.1:{tls_broker.tls_port}/%2f?{files}"
@@ -148,12 +149,22 @@ def test_the_url_takes_the_files(tls_broker: RabbitMQNode, authority: Authority,
         assert Publisher(pool, declare=[Queue(queue_name)]).publish(queue_name, b"x").attempts == 1
 
 
+def test_a_busy_tls_connection_is_not_taken_for_a_silent_one(
+    tls_broker: RabbitMQNode, authority: Authority, queue_name: str
+) -> None:
+    """As over plain TCP: full load in both directions, on the same path with the same large reads."""
+    settings = replace(settings_of(tls_broker, accepted(authority)), heartbeat=1)
+    with open_pool(settings) as pool:
+        verdict = keep_busy(pool, queue_name, BUSY)
+    assert verdict.confirmed == verdict.attempted
+
+
 def test_a_tls_connection_cut_off_comes_back(tls_broker: RabbitMQNode, authority: Authority, queue_name: str) -> None:
     """Resets in the middle of TLS records lose nothing."""
     checker = TotalQueueChecker()
     assert tls_broker.tls_port is not None
     with FaultProxy((tls_broker.host, tls_broker.tls_port)) as proxy:
-        settings = _settings(tls_broker, _accepted(authority), port=proxy.port)
+        settings = settings_of(tls_broker, accepted(authority), port=proxy.port)
         with open_pool(settings) as pool:
             publisher = Publisher(pool, declare=[Queue(queue_name)])
             publish_recorded(publisher, queue_name, "first", checker)
@@ -171,34 +182,34 @@ def test_a_tls_connection_cut_off_comes_back(tls_broker: RabbitMQNode, authority
 
 def test_an_unknown_authority_is_refused(tls_broker: RabbitMQNode, stranger: Authority) -> None:
     """The broker's certificate is from an authority that we do not trust."""
-    error = _refused(_settings(tls_broker, TLSSettings(cafile=stranger.file)))
+    error = _refused(settings_of(tls_broker, TLSSettings(cafile=stranger.file)))
     assert "is not accepted" in str(error)
     assert "name the file of the authority that issued it (cafile)" in str(error)
 
 
 def test_the_systems_authorities_do_not_know_ours(tls_broker: RabbitMQNode) -> None:
     """Without cafile the system's authorities decide, and verification is on."""
-    assert "is not accepted" in str(_refused(_settings(tls_broker, TLSSettings())))
+    assert "is not accepted" in str(_refused(settings_of(tls_broker, TLSSettings())))
 
 
 def test_a_wrong_host_name_is_refused(tls_broker: RabbitMQNode, authority: Authority) -> None:
     """The certificate is for localhost; we asked for another name."""
     tls = TLSSettings(cafile=authority.file, server_hostname="rabbit.example.com")
-    error = _refused(_settings(tls_broker, tls))
+    error = _refused(settings_of(tls_broker, tls))
     assert "rabbit.example.com" in str(error)
     assert "Hostname mismatch" in str(error)
 
 
 def test_an_expired_certificate_is_refused(expired_broker: RabbitMQNode, authority: Authority) -> None:
     """The certificate ended yesterday."""
-    error = _refused(_settings(expired_broker, TLSSettings(cafile=authority.file)))
+    error = _refused(settings_of(expired_broker, TLSSettings(cafile=authority.file)))
     assert "certificate has expired" in str(error)
     assert "renew the certificate" in str(error)
 
 
 def test_a_missing_client_certificate_is_named(tls_broker: RabbitMQNode, authority: Authority) -> None:
     """TLS 1.3: our side of the handshake is through before the broker's alert comes; it is a TLS error all the same."""
-    error = _refused(_settings(tls_broker, TLSSettings(cafile=authority.file)))
+    error = _refused(settings_of(tls_broker, TLSSettings(cafile=authority.file)))
     assert "wants a client certificate" in str(error)
     assert "certfile" in str(error)
 
@@ -209,26 +220,26 @@ def test_a_client_certificate_of_a_stranger_is_refused(
     """The broker does not know the authority of our certificate."""
     certificate, key = stranger.issue("a-client")
     tls = TLSSettings(cafile=authority.file, certfile=certificate, keyfile=key)
-    error = _refused(_settings(tls_broker, tls))
+    error = _refused(settings_of(tls_broker, tls))
     assert "client certificate" in str(error)
 
 
 def test_tls_to_a_plain_port_is_named(tls_broker: RabbitMQNode, authority: Authority) -> None:
     """amqps:// to the port of plain AMQP."""
-    error = _refused(_settings(tls_broker, _accepted(authority), port=tls_broker.port))
+    error = _refused(settings_of(tls_broker, accepted(authority), port=tls_broker.port))
     assert "does not speak TLS" in str(error)
     assert "amqp://" in str(error)
 
 
 def test_plain_amqp_to_a_tls_port_is_named(tls_broker: RabbitMQNode) -> None:
     """amqp:// to the port of TLS."""
-    error = _refused(_settings(tls_broker, None))
+    error = _refused(settings_of(tls_broker, None))
     assert "speaks TLS" in str(error)
     assert "amqps://" in str(error)
 
 
 def test_a_certificate_file_that_is_missing_is_named(tls_broker: RabbitMQNode) -> None:
     """The error names the file, not the network."""
-    error = _refused(_settings(tls_broker, TLSSettings(cafile="/no/such/authority.pem")))
+    error = _refused(settings_of(tls_broker, TLSSettings(cafile="/no/such/authority.pem")))
     assert "tls.cafile '/no/such/authority.pem' cannot be read" in str(error)
     assert "cannot connect" not in str(error)
