@@ -202,7 +202,7 @@ class MessageTooLargeError(MessageError):
 class DecodeError(RmqpoolError):
     """A received body cannot be turned into what the handler asks for. ``reason`` is a short, stable word for headers.
 
-    Reasons: ``content-type``, ``charset``, ``content-encoding``, ``too-large``, ``corrupt``, ``validation``.
+    Reasons: ``content-type``, ``charset``, ``content-encoding``, ``too-large``, ``corrupt``, ``validation``, ``properties``.
     """
 
     def __init__(self, message: str, *, reason: str = "corrupt") -> None:

@@ -6,7 +6,9 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pika
 import pytest
+from pika.channel import Channel
 
 from faults.harness import Collector, Events, Load, Waiter, drain, judge, open_pool, until
 from faults.tally import Tally
@@ -28,6 +30,7 @@ from rmqpool.amqp.deadlines import Deadlines
 from rmqpool.amqp.link import Link, LinkEvent
 from rmqpool.amqp.outcomes import Outcomes
 from rmqpool.amqp.publishing import Publishing
+from rmqpool.amqp.wire_support import may_use_fast_path
 from rmqpool.testing.checker import TotalQueueChecker
 from rmqpool.testing.proxy import FaultProxy
 from rmqpool.testing.rabbitmq import RabbitMQNode
@@ -184,7 +187,7 @@ def _boom() -> None:
         (Outcomes, "confirmed"),
         (Publishing, "_drain"),
         (Deadlines, "watch_at"),
-        (Connection, "write"),
+        (Connection, "write") if may_use_fast_path(pika.SelectConnection) else (Channel, "basic_publish"),
         (Connection, "_on_data_available"),
     ],
     ids=lambda value: getattr(value, "__name__", value),
