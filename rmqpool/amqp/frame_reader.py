@@ -26,7 +26,9 @@ _HEADER_HEAD = struct.Struct(">BHIHHQ")  # the same; class, weight, body size
 _METHOD, _HEADER, _BODY, _HEARTBEAT = 1, 2, 3, 8
 _PROTOCOL_HEADER = b"AMQP"
 _KINDS = (_METHOD, _HEADER, _BODY, _HEARTBEAT)
-_FIRST_FRAMES = 131072  # bytes: until a smaller limit was agreed on
+_HEADER_SIZE = 14  # bytes of a header frame's payload at least: class, weight, body size, property flags
+_ANSWER_SIZE = 13  # bytes of the payload of basic.ack and basic.nack: method, delivery tag, bits
+_FIRST_FRAMES = 131072  # bytes: until a limit was agreed on
 
 
 class MalformedFrameError(Exception):
@@ -82,17 +84,26 @@ class _Listening:
 class FrameReader:
     """Reads the byte stream of one connection. ``pass_on`` gets pika's frame objects for everything not listened to.
 
-    ``frame_max`` (bytes) is the limit that was agreed on with the broker: a larger frame is malformed, not waited for.
+    ``frame_max`` (bytes) is the limit that was agreed on with the broker: a larger frame is malformed, and not waited for.
     """
 
     def __init__(self, pass_on: Callable[[Any], None]) -> None:
-        self.frame_max = _FIRST_FRAMES
+        self._largest = _FIRST_FRAMES - FRAME_OVERHEAD  # bytes of a payload
         self._pass_on = pass_on
         self._channels: dict[int, _Listening] = {}
         self._parts: list[bytes] = []  # of a frame that is not complete
         self._have = 0
         self._need = 0
         self._stopped = False
+
+    @property
+    def frame_max(self) -> int:
+        """Bytes that a frame may have, its head and end mark counted."""
+        return self._largest + FRAME_OVERHEAD
+
+    @frame_max.setter
+    def frame_max(self, size: int) -> None:
+        self._largest = size - FRAME_OVERHEAD
 
     def listen(self, channel_number: int, listener: ChannelListener) -> None:
         """Messages and confirms of this channel go to ``listener`` from here on, and no longer to pika's channel."""
@@ -137,12 +148,12 @@ class FrameReader:
 
     def _walk(self, data: bytes) -> int:
         """Handle every whole frame; returns where the first incomplete one begins."""
-        length, position = len(data), 0
+        length, position, largest = len(data), 0, self._largest
         channels, head = self._channels, _FRAME_HEAD.unpack_from
         while length - position >= FRAME_OVERHEAD and not self._stopped:
             kind, number, size = head(data, position)
             end = position + 7 + size
-            if end >= length or data[end] != FRAME_END or kind not in _KINDS:
+            if end >= length or data[end] != FRAME_END or kind not in _KINDS or size > largest:
                 if kind == _PROTOCOL_HEADER[0] and data.startswith(_PROTOCOL_HEADER, position):
                     self._to_pika(data[position : position + FRAME_OVERHEAD])
                     position += FRAME_OVERHEAD
@@ -174,7 +185,8 @@ class FrameReader:
         if len(data) - at > 19:
             kind, header_number, size, class_id, _, body_size = _HEADER_HEAD.unpack_from(data, at)
             body_at = at + 8 + size
-            whole = kind == _HEADER and header_number == number and class_id == BASIC_CLASS and size >= 14
+            whole = kind == _HEADER and header_number == number and class_id == BASIC_CLASS
+            whole = whole and _HEADER_SIZE <= size <= self._largest
             if whole and len(data) - body_at >= FRAME_OVERHEAD:
                 kind, body_number, size = _FRAME_HEAD.unpack_from(data, body_at)
                 body_end = body_at + 7 + size
@@ -182,7 +194,7 @@ class FrameReader:
                     kind == _BODY
                     and body_number == number
                     and size == body_size
-                    and size
+                    and 0 < size <= self._largest
                     and body_end < len(data)
                     and data[body_end] == data[body_at - 1] == FRAME_END
                 ):
@@ -196,7 +208,9 @@ class FrameReader:
     def _method(self, channel: _Listening, method: int, data: bytes, position: int, end: int) -> None:
         if channel.begun is not None:
             raise MalformedFrameError("a method came in the middle of a message (505 UNEXPECTED_FRAME)")
-        if method in (ACK, NACK) and end - position == 20:
+        if method in (ACK, NACK):
+            if end - position != 7 + _ANSWER_SIZE:
+                raise MalformedFrameError(f"an ack or nack has {end - position - 7} bytes, not {_ANSWER_SIZE}")
             if channel.contents:
                 channel.flush()
             tag = int.from_bytes(data[position + 11 : position + 19], "big")
@@ -208,8 +222,8 @@ class FrameReader:
         begun = channel.begun
         if begun is None or begun.properties is not None:
             raise MalformedFrameError("a header frame came without a message before it (505 UNEXPECTED_FRAME)")
-        if end - position < 21:
-            raise MalformedFrameError(f"a header frame has {end - position - 7} bytes; 14 is the least")
+        if end - position < 7 + _HEADER_SIZE:
+            raise MalformedFrameError(f"a header frame has {end - position - 7} bytes; {_HEADER_SIZE} is the least")
         _, _, _, class_id, _, begun.missing = _HEADER_HEAD.unpack_from(data, position)
         if class_id != BASIC_CLASS:
             raise MalformedFrameError(f"a header frame is of class {class_id}, its message of class {BASIC_CLASS}")
@@ -238,7 +252,7 @@ class FrameReader:
         """The frame cannot be taken as it is: is it incomplete, or no frame at all?"""
         if kind not in _KINDS:
             raise MalformedFrameError(f"a frame has the unknown type {kind}")
-        if size + FRAME_OVERHEAD > self.frame_max:
+        if size > self._largest:
             raise MalformedFrameError(f"a frame claims {size} bytes; frame_max is {self.frame_max}")
         if end < len(data):
             raise MalformedFrameError(f"a frame of {size} bytes does not end with its end mark")
