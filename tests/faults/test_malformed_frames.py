@@ -55,6 +55,7 @@ def test_bytes_that_are_no_amqp_replace_the_connection(
     events = Events()
     with open_pool(broker.amqp_url(vhost=vhost), on_event=events, publish_connections=1) as pool:
         tally = Tally(Publisher(pool, declare=[Queue(queue_name)]))
+        tally.publish(queue_name)
         with Collector(pool, Queue(queue_name), tally.checker):
             (link,) = pool._publish.links if role == "publish" else pool._consuming
             assert link.connection is not None
@@ -71,4 +72,4 @@ def test_bytes_that_are_no_amqp_replace_the_connection(
             until(lost, "the event")
             assert "is not AMQP" in lost()[0].sentence
         verdict = tally.verdict(broker.amqp_url(vhost=vhost), queue_name)
-        assert verdict.received == MESSAGES
+        assert verdict.received == MESSAGES + 1
