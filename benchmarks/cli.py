@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from benchmarks.charts import draw_charts
-from benchmarks.measuring import PARTS, Plan, measure
+from benchmarks.measuring import PARTS, Mode, Plan, measure
 from benchmarks.report import Report
 from benchmarks.tables import print_report
 
@@ -25,10 +25,11 @@ app = typer.Typer(add_completion=False, context_settings={"help_option_names": [
 
 @app.command()
 def main(
+    quick: Annotated[bool, typer.Option("--quick", help="only what the goals compare; two minutes")] = False,
     full: Annotated[bool, typer.Option("--full", help="5 rounds of 4 times as many messages; half an hour")] = False,
     rounds: Annotated[int | None, typer.Option(min=1, help="rounds of each table, instead of 3 (full: 5)")] = None,
     only: Annotated[list[str] | None, typer.Option(help=f"parts to run, repeatable: {', '.join(PARTS)}")] = None,
-    factor: Annotated[int | None, typer.Option(min=1, help="messages, as a multiple of quick mode's")] = None,
+    factor: Annotated[int | None, typer.Option(min=1, help="messages, as a multiple of the usual number")] = None,
     json: Annotated[Path | None, typer.Option(help="write the figures there")] = None,
     images: Annotated[Path | None, typer.Option(help="draw the charts into this folder")] = None,
     replay: Annotated[
@@ -37,20 +38,24 @@ def main(
 ) -> None:
     """rmqpool beside other clients, alternating on a private broker, and whether the goals are reached.
 
-    A run of everything writes benchmarks/results/latest.json and docs/images; a run of some parts only what --json and
-    --images ask for. Exit code 1: a run failed (a goal that is not reached is told, and is no failure).
+    Without a mode: every client and every table, six minutes. A run of everything writes benchmarks/results/latest.json
+    and docs/images; a run of some parts only what --json and --images ask for. Exit code 1: a run failed (a goal that
+    is not reached is told, and is no failure).
     """
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDTH)
+    if quick and full:
+        raise typer.BadParameter("--quick and --full are two modes: choose one")
     unknown = sorted(set(only or ()) - set(PARTS))
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)}: known are {', '.join(PARTS)}", param_hint="--only")
     if replay is not None:
         report = _read(replay)
     else:
-        report = measure(Plan.of(full, rounds, factor, tuple(only or PARTS)), lambda line: _tell(console, line))
-        if not only:
+        mode: Mode = "full" if full else "quick" if quick else "usual"
+        report = measure(Plan.of(mode, rounds, factor, tuple(only or PARTS)), lambda line: _tell(console, line))
+        if not only and not quick:
             json, images = json or LATEST, images or IMAGES
     print_report(report, console)
     if json is not None:

@@ -16,10 +16,10 @@ C_CLIENT = "librabbitmq"  # the only client that is no Python module
 class Entry:
     """One client in one way of use.
 
-    ``count`` is messages in quick mode, for a second or so. ``fill`` is the client and action that puts messages in for
-    a consumer; None: the C client, or rmqpool where that is not compiled. ``declares``: the client declares its queue
-    itself. ``note`` says what is not as with the others. ``group`` is what the entry is compared within; "" is the whole
-    table. The rest as :class:`benchmarks.job.Job`.
+    ``count`` is messages, for a second or so (a mode or an option may ask for more). ``fill`` is the client and action
+    that puts messages in for a consumer; None: the C client, or rmqpool where that is not compiled. ``declares``: the
+    client declares its queue itself. ``note`` says what is not as with the others. ``group`` is what the entry is
+    compared within; "" is the whole table. The rest as :class:`benchmarks.job.Job`.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Entry:
     group: str = ""
 
     def job(self, url: str, queue: str, factor: int) -> Job:
-        """The work of one run, with ``factor`` times the messages of quick mode."""
+        """The work of one run, with ``factor`` times the usual messages."""
         return Job(
             client=self.client,
             action=self.action,
@@ -59,7 +59,7 @@ class Scenario:
     """Entries that alternate: each round runs every one of them once.
 
     Ratios are those of the first entry of each group; with ``growth`` the entries are one client in growing numbers, and
-    keep their order. ``quick_rounds`` is for figures that no goal is about; None: as many rounds as the others.
+    keep their order. ``usual_rounds`` is for figures that no goal is about; None: as many rounds as the others.
     """
 
     key: str
@@ -67,7 +67,7 @@ class Scenario:
     kind: Literal["publish", "consume"]
     entries: tuple[Entry, ...]
     growth: bool = False
-    quick_rounds: int | None = None
+    usual_rounds: int | None = None
 
 
 def find_entry(scenarios: tuple[Scenario, ...], scenario: str, name: str) -> Entry:

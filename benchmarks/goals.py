@@ -13,7 +13,7 @@ from benchmarks.figures import find_result, median_connections, median_rate, rat
 from benchmarks.growth import threads_name
 from benchmarks.report import Report
 
-__all__ = ["GOALS", "Goal", "RatioOf", "Verdict", "judge"]
+__all__ = ["GOALS", "Goal", "RatioOf", "Verdict", "entries_asked_for", "judge"]
 
 Figure = Callable[[Report], float | None]
 
@@ -76,6 +76,12 @@ class Verdict:
 def judge(report: Report) -> list[Verdict]:
     """Every goal that this run was about, with its figure."""
     return [_verdict(goal, report) for goal in GOALS if goal.part in report.parts]
+
+
+def entries_asked_for(scenario: str) -> frozenset[str]:
+    """The names of the entries that the goals compare in a table."""
+    ratios = [goal.figure for goal in GOALS if isinstance(goal.figure, RatioOf) and goal.figure.scenario == scenario]
+    return frozenset(name for one in ratios for name in (one.ours, one.theirs))
 
 
 def _verdict(goal: Goal, report: Report) -> Verdict:

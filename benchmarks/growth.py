@@ -49,7 +49,7 @@ CONNECTIONS = Scenario(
         for connections in _CONNECTIONS
     ),
     growth=True,
-    quick_rounds=1,
+    usual_rounds=1,
 )
 
 WINDOW = Scenario(
@@ -61,7 +61,7 @@ WINDOW = Scenario(
         for window, count in _WINDOWS.items()
     ),
     growth=True,
-    quick_rounds=1,
+    usual_rounds=1,
 )
 
 
@@ -88,5 +88,5 @@ SIZES = Scenario(
         for size, count in _SIZES.items()
         for entry in _of_size(queue_type, size, count)
     ),
-    quick_rounds=1,
+    usual_rounds=1,
 )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from benchmarks.children import RunFailedError
 from benchmarks.compiling import compile_c_client
 from benchmarks.entries import Scenario
 from benchmarks.footprint import measure_footprint
+from benchmarks.goals import GOALS, entries_asked_for
 from benchmarks.growth import CONNECTIONS, GROWTH_THREADS, SIZES, WINDOW
 from benchmarks.machine import describe_machine
 from benchmarks.recovery import measure_recovery
@@ -21,19 +23,23 @@ from rmqpool.testing.errors import ServicesError
 from rmqpool.testing.rabbitmq import RabbitMQNode
 from rmqpool.testing.services import private_rabbitmq
 
-__all__ = ["PARTS", "SCENARIOS", "Plan", "measure"]
+__all__ = ["PARTS", "SCENARIOS", "Mode", "Plan", "measure"]
 
 SCENARIOS: tuple[Scenario, ...] = (ONE, THREADS, MANY, CONSUME, GROWTH_THREADS, CONNECTIONS, WINDOW, SIZES)
 PARTS = (*(scenario.key for scenario in SCENARIOS), "recovery", "footprint")
 _FULL_FACTOR = 4
+Mode = Literal["quick", "usual", "full"]
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run. ``all_rounds`` gives also those tables all rounds that no goal is about."""
+    """What to run. ``all_rounds`` gives also those tables all rounds that no goal is about.
 
-    mode: str
+    Mode quick runs what the goals compare and nothing else; full runs more rounds of more messages.
+    """
+
+    mode: Mode
     rounds: int
     all_rounds: bool
     factor: int
@@ -42,21 +48,30 @@ class Plan:
     parts: tuple[str, ...]
 
     @classmethod
-    def of(cls, full: bool, rounds: int | None, factor: int | None, parts: tuple[str, ...]) -> Plan:
-        """Quick or full, and what the command line says instead."""
+    def of(cls, mode: Mode, rounds: int | None, factor: int | None, parts: tuple[str, ...]) -> Plan:
+        """What the mode says, and what the command line says instead."""
+        full = mode == "full"
+        if mode == "quick":
+            about = {goal.part for goal in GOALS}
+            parts = tuple(part for part in parts if part in about)
         return cls(
-            mode="full" if full else "quick",
+            mode=mode,
             rounds=rounds or (5 if full else 3),
             all_rounds=full or rounds is not None,
             factor=factor or (_FULL_FACTOR if full else 1),
-            restarts=7 if full else 3,
-            starts=15 if full else 7,
+            restarts={"quick": 1, "usual": 3, "full": 7}[mode],
+            starts={"quick": 3, "usual": 7, "full": 15}[mode],
             parts=parts,
         )
 
+    def scenarios(self) -> list[Scenario]:
+        """The tables, with the entries that run."""
+        chosen = [scenario for scenario in SCENARIOS if scenario.key in self.parts]
+        return [_only_compared(scenario) for scenario in chosen] if self.mode == "quick" else chosen
+
     def rounds_of(self, scenario: Scenario) -> int:
         """How many rounds a table gets."""
-        return self.rounds if self.all_rounds or scenario.quick_rounds is None else scenario.quick_rounds
+        return self.rounds if self.all_rounds or scenario.usual_rounds is None else scenario.usual_rounds
 
 
 def measure(plan: Plan, tell: Tell) -> Report:
@@ -69,14 +84,18 @@ def measure(plan: Plan, tell: Tell) -> Report:
     with private_rabbitmq() as node:
         machine = describe_machine(node.version())
         rounds = Rounds(node.amqp_url(), c_client, plan.factor, tell)
-        chosen = [scenario for scenario in SCENARIOS if scenario.key in plan.parts]
-        results = tuple(rounds.run(scenario, plan.rounds_of(scenario)) for scenario in chosen)
+        results = tuple(rounds.run(scenario, plan.rounds_of(scenario)) for scenario in plan.scenarios())
         problems += (problem for result in results for problem in _failures(result))
         recovery = _recovery(node, plan, problems, tell)
         footprint = _footprint(node, plan, problems, tell)
     measured = sum(sample.seconds for result in results for entry in result.entries for sample in entry.samples)
     tell(f"all of it took {time.monotonic() - started:,.0f} s; clients were measured for {measured:,.0f} s")
     return Report(plan.mode, plan.parts, machine, results, recovery, footprint, tuple(problems))
+
+
+def _only_compared(scenario: Scenario) -> Scenario:
+    asked_for = entries_asked_for(scenario.key)
+    return replace(scenario, entries=tuple(entry for entry in scenario.entries if entry.name in asked_for))
 
 
 def _failures(result: ScenarioResult) -> list[str]:

@@ -97,7 +97,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything of one run. ``mode`` is quick or full, ``parts`` what was to be run, ``problems`` tells what failed."""
+    """Everything of one run. ``mode`` is quick, usual or full, ``parts`` what was to be run, ``problems`` tells what failed."""
 
     mode: str
     parts: tuple[str, ...]

@@ -27,7 +27,7 @@ class _Row:
 
 
 class Rounds:
-    """Runs scenarios on one broker. ``factor`` times the messages of quick mode; ``tell`` gets a line for each run."""
+    """Runs scenarios on one broker. ``factor`` times the usual messages; ``tell`` gets a line for each run."""
 
     def __init__(self, url: str, c_client: CClient, factor: int, tell: Callable[[str], None]) -> None:
         self._url, self._c_client, self._factor, self._tell = url, c_client, factor, tell

@@ -73,8 +73,10 @@ class Link:
     async def run(self) -> None:
         """Carry bytes until both directions have ended or the link was reset; then close both sockets."""
         try:
-            if self._cut_off or await self._connect():
-                await self._carry()
+            if self.dead.issuperset(DIRECTIONS):  # silent from the start: the upstream is not dialled
+                await self._carry(("to_broker",))
+            elif await self._connect():
+                await self._carry(DIRECTIONS)
         finally:
             self._close()
 
@@ -124,10 +126,6 @@ class Link:
         for sock in self.sockets:
             sock.close()
 
-    @property
-    def _cut_off(self) -> bool:
-        return self.dead.issuperset(DIRECTIONS)
-
     async def _connect(self) -> bool:
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT):
@@ -137,10 +135,9 @@ class Link:
             return False
         return True
 
-    async def _carry(self) -> None:
-        lanes = [_Lane(self, "to_broker", self._client, self._upstream)]
-        if not self._cut_off:
-            lanes.append(_Lane(self, "from_broker", self._upstream, self._client))
+    async def _carry(self, ways: tuple[Direction, ...]) -> None:
+        ends = {"to_broker": (self._client, self._upstream), "from_broker": (self._upstream, self._client)}
+        lanes = [_Lane(self, way, *ends[way]) for way in ways]
         self._lanes = len(lanes)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(lane.run()) for lane in lanes]

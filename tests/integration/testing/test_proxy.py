@@ -211,6 +211,18 @@ def test_a_black_hole_swallows_the_end_of_a_connection(peers: Peers) -> None:
     peers.proxy.wait_for_connections(0, TIMEOUT)
 
 
+def test_a_black_hole_swallows_the_end_of_a_connection_that_is_only_just_there(peers: Peers) -> None:
+    """The hole may open while the proxy still notes that the upstream has accepted."""
+    servers = []
+    for _ in range(50):
+        client, server = peers.pair()
+        peers.proxy.blackhole()
+        client.close()
+        servers.append(server)
+        peers.proxy.heal()
+    assert not select.select(servers, [], [], QUIET)[0]
+
+
 def test_a_black_hole_of_one_direction(peers: Peers) -> None:
     """The broker hears the client, the client does not hear the broker: also on new connections."""
     old = peers.pair()

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.entries import Entry, Scenario
+from benchmarks.goals import GOALS, RatioOf
 from benchmarks.job import Job
 from benchmarks.measuring import PARTS, Plan
 from benchmarks.rounds import left_behind, order_of
@@ -29,13 +30,22 @@ def test_each_entry_is_first_once_in_as_many_rounds(size: int) -> None:
     assert len(set(first)) == size
 
 
-def test_quick_mode_gives_tables_without_a_goal_one_round() -> None:
+def test_tables_without_a_goal_have_one_round() -> None:
     """Unless the number of rounds was given, or everything is wanted."""
-    side = Scenario("key", "title", "publish", (), quick_rounds=1)
-    assert Plan.of(False, None, None, PARTS).rounds_of(side) == 1
-    assert Plan.of(False, None, None, PARTS).rounds_of(ONE) == 3
-    assert Plan.of(False, 4, None, PARTS).rounds_of(side) == 4
-    assert Plan.of(True, None, None, PARTS).rounds_of(side) == 5
+    side = Scenario("key", "title", "publish", (), usual_rounds=1)
+    assert Plan.of("usual", None, None, PARTS).rounds_of(side) == 1
+    assert Plan.of("usual", None, None, PARTS).rounds_of(ONE) == 3
+    assert Plan.of("usual", 4, None, PARTS).rounds_of(side) == 4
+    assert Plan.of("full", None, None, PARTS).rounds_of(side) == 5
+
+
+def test_quick_mode_runs_what_the_goals_compare_and_nothing_else() -> None:
+    """Each goal has its figures, and no other client takes time."""
+    plan = Plan.of("quick", None, None, PARTS)
+    ran = {(scenario.key, entry.name) for scenario in plan.scenarios() for entry in scenario.entries}
+    ratios = [goal.figure for goal in GOALS if isinstance(goal.figure, RatioOf)]
+    assert ran == {(one.scenario, name) for one in ratios for name in (one.ours, one.theirs)}
+    assert set(plan.parts) == {goal.part for goal in GOALS}
 
 
 def test_a_publishing_run_must_leave_exactly_what_was_published() -> None:
