@@ -117,7 +117,10 @@ __all__ = [
     "MessageTooLargeError",
     "NackedError",
     "NotFoundError",
+    "NotInTransactionError",
     "NotSentError",
+    "OutboxError",
+    "OutboxSchemaError",
     "PoolClosedError",
     "PoolError",
     "PoolTimeoutError",
@@ -132,6 +135,7 @@ __all__ = [
     "TopologyMismatchError",
     "UnknownOutcomeError",
     "UnroutableError",
+    "UnsupportedConnectionError",
     "VirtualHostAccessError",
     "VirtualHostNotFoundError",
     # the package

@@ -25,6 +25,10 @@ RmqpoolError
 │   ├── EncodeError                       the body cannot be turned into bytes
 │   └── MessageTooLargeError              body or headers larger than the broker takes
 ├── DecodeError                           a received body cannot be turned into what the handler asks for
+├── OutboxError                           the outbox in Postgres
+│   ├── NotInTransactionError             written outside a transaction, or in one that failed already
+│   ├── OutboxSchemaError                 tables that are not there, of another version, or not allowed
+│   └── UnsupportedConnectionError        no connection that the outbox knows (also a TypeError)
 └── PublishError                          a publish that was not confirmed: one class for each outcome
     ├── UnroutableError                   returned: no queue took it
     ├── NackedError                       the broker refused it
@@ -56,7 +60,10 @@ __all__ = [
     "MessageTooLargeError",
     "NackedError",
     "NotFoundError",
+    "NotInTransactionError",
     "NotSentError",
+    "OutboxError",
+    "OutboxSchemaError",
     "PoolClosedError",
     "PoolError",
     "PoolTimeoutError",
@@ -71,6 +78,7 @@ __all__ = [
     "TopologyMismatchError",
     "UnknownOutcomeError",
     "UnroutableError",
+    "UnsupportedConnectionError",
     "VirtualHostAccessError",
     "VirtualHostNotFoundError",
 ]
@@ -208,6 +216,22 @@ class DecodeError(RmqpoolError):
     def __init__(self, message: str, *, reason: str = "corrupt") -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class OutboxError(RmqpoolError):
+    """The root of what the outbox says of itself."""
+
+
+class NotInTransactionError(OutboxError):
+    """A message was to be written outside a transaction, or in one that failed already. Nothing was written."""
+
+
+class OutboxSchemaError(OutboxError):
+    """The outbox' tables are not there, of another version, or the role has no right to them. Nothing was written."""
+
+
+class UnsupportedConnectionError(OutboxError, TypeError):
+    """The object given is no connection, session or pool that the outbox knows. Nothing was written."""
 
 
 class PublishError(RmqpoolError):

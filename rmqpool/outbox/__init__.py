@@ -1,0 +1,40 @@
+"""The transactional outbox and inbox on Postgres: committed means delivered at least once, rolled back means never.
+
+Needs the extra ``rmqpool[postgres]``; importing this package loads no driver. The names are loaded when they are used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from rmqpool.late_imports import IMPORTING
+
+if TYPE_CHECKING:
+    from rmqpool.outbox.async_writing import AsyncOutbox
+    from rmqpool.outbox.tables import Tables
+    from rmqpool.outbox.writing import Outbox
+
+__all__ = ["AsyncOutbox", "Outbox", "Tables"]
+
+_HOME = {
+    "AsyncOutbox": "async_writing",
+    "Outbox": "writing",
+    "Tables": "tables",
+}
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Load the module of a public name when it is first used (PEP 562)."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        with IMPORTING:
+            value: object = getattr(importlib.import_module(f"rmqpool.outbox.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,76 @@
+"""What the outbox asks of a database library, and what the server's refusals mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from rmqpool.errors import NotInTransactionError, OutboxError, OutboxSchemaError
+from rmqpool.outbox.statements import Style
+
+__all__ = ["AsyncDriver", "SyncDriver", "aborted", "autocommit", "explain"]
+
+
+class SyncDriver(Protocol):
+    """Executes on the caller's connection, in the caller's transaction, and leaves both to the caller.
+
+    ``execute`` raises what :func:`explain` makes of the server's refusal, and the library's own error otherwise: the
+    application's handling of serialization failures must go on to work.
+    """
+
+    @property
+    def style(self) -> Style:
+        """How the library writes placeholders."""
+        ...
+
+    def check_transaction(self, connection: Any) -> None:
+        """Raise NotInTransactionError if what is executed now would be committed at once, or nothing can be executed."""
+        ...
+
+    def execute(self, connection: Any, sql: str, parameters: Sequence[Any]) -> None:
+        """Run one statement; its rows are of no interest."""
+        ...
+
+
+class AsyncDriver(Protocol):
+    """As :class:`SyncDriver`, awaited."""
+
+    @property
+    def style(self) -> Style: ...
+
+    async def check_transaction(self, connection: Any) -> None: ...
+
+    async def execute(self, connection: Any, sql: str, parameters: Sequence[Any]) -> None: ...
+
+
+# postgresql.org/docs/current/errcodes-appendix.html
+_REASONS = {
+    "42P01": "a table of the outbox is not there; create it with: rmqpool outbox migrate",
+    "3F000": "the schema of the outbox is not there; create it, and its tables with: rmqpool outbox migrate",
+    "42703": "a column of the outbox is not there: its tables are of another version; run: rmqpool outbox migrate",
+    "42501": "the role may not do that; grant it INSERT on the outbox' tables, and USAGE on their schema",
+    "25006": "the transaction is read-only: a standby, or default_transaction_read_only; write through the primary",
+}
+
+
+def explain(error: BaseException, sqlstate: str | None) -> OutboxError | None:
+    """What the server's refusal means for the outbox; None for everything that is the application's own business."""
+    reason = _REASONS.get(sqlstate or "")
+    if reason is None:
+        return None
+    return OutboxSchemaError(f"nothing was written to the outbox: {reason} (Postgres said: {str(error).strip()})")
+
+
+def autocommit(what: str) -> NotInTransactionError:
+    """The connection would commit each statement by itself."""
+    return NotInTransactionError(
+        f"nothing was written: {what} is in autocommit and in no transaction, so the message would be sent even if "
+        "what belongs to it fails. Begin a transaction around both"
+    )
+
+
+def aborted(what: str) -> NotInTransactionError:
+    """An earlier statement of the transaction failed."""
+    return NotInTransactionError(
+        f"nothing was written: an earlier statement failed in the transaction of {what}, which can only be rolled back"
+    )

@@ -1,0 +1,145 @@
+"""The schema, as numbered files of plain SQL: read, printed, or applied under a lock."""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from rmqpool.errors import OutboxSchemaError
+from rmqpool.outbox.tables import Tables, quote_identifier, quote_literal
+
+if TYPE_CHECKING:
+    import psycopg
+
+__all__ = ["LATEST", "Migration", "applied_versions", "check_version", "migrate", "migration_sql", "migrations"]
+
+_FILE = re.compile(r"(\d{4})_(\w+)\.sql")
+_LOCK_TIMEOUT = "10s"  # DDL queues behind writers, and everybody else behind the DDL
+_MIGRATION_LOCK = "rmqpool outbox migrate"
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file: its number, its name, and its SQL with the tables' names in it."""
+
+    version: int
+    name: str
+    sql: str
+
+
+@functools.lru_cache(maxsize=1)
+def _files() -> tuple[tuple[int, str, str], ...]:
+    folder = resources.files("rmqpool.outbox") / "schema"
+    found = ((_FILE.fullmatch(file.name), file) for file in folder.iterdir())
+    return tuple(sorted((int(match[1]), match[2], file.read_text()) for match, file in found if match))
+
+
+LATEST = _files()[-1][0]
+"""The version that this release works with."""
+
+
+def migrations(tables: Tables) -> tuple[Migration, ...]:
+    """All migrations in order, for tables of these names."""
+    names = {
+        "outbox": tables.outbox,
+        "held": tables.held,
+        "stalled": tables.stalled,
+        "dead": tables.dead,
+        "scheduled": tables.scheduled,
+        "inbox": tables.inbox,
+        "outbox_lane_id": tables.index("outbox_lane_id"),
+        "held_stall": tables.index("held_stall"),
+        "stalled_lane": tables.index("stalled_lane"),
+        "scheduled_due": tables.index("scheduled_due"),
+        "inbox_done_at": tables.index("inbox_done_at"),
+    }
+    return tuple(Migration(version, name, sql.format_map(names)) for version, name, sql in _files())
+
+
+def migration_sql(tables: Tables, *, after: int = 0, up_to: int = LATEST) -> str:
+    """The SQL of the migrations after one version, with what records them: for Alembic, Django, or psql.
+
+    It has no BEGIN and no COMMIT: the tool that runs it has its own transaction.
+    """
+    parts = [_create_versions(tables)]
+    for migration in migrations(tables):
+        if after < migration.version <= up_to:
+            header = f"-- {migration.version:04} {migration.name}"
+            parts.append(f"{header}\n{migration.sql.strip()}\n\n{_record(tables, migration)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def migrate(connection: psycopg.Connection[Any], tables: Tables, *, up_to: int = LATEST) -> list[Migration]:
+    """Apply what is missing, in one transaction; returns what was applied.
+
+    Two that migrate at once wait for each other, and the second finds nothing to do. Raises OutboxSchemaError if the
+    tables are of a newer release, and psycopg's own errors for what Postgres refuses; nothing is half-done then. The
+    connection must be in no transaction.
+    """
+    with connection.transaction(), connection.cursor() as cursor:
+        lock = quote_literal(f"{_MIGRATION_LOCK} {tables.outbox}").encode()
+        cursor.execute(b"SELECT pg_advisory_xact_lock(hashtextextended(" + lock + b", 0))")
+        cursor.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'".encode())
+        if tables.schema is not None:
+            cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(tables.schema)}".encode())
+        cursor.execute(_create_versions(tables).encode())
+        applied = set(applied_versions(connection, tables))
+        _refuse_newer(applied, tables)
+        missing = [one for one in migrations(tables) if one.version not in applied and one.version <= up_to]
+        for migration in missing:
+            cursor.execute(migration.sql.encode())
+            cursor.execute(_record(tables, migration).encode())
+    return missing
+
+
+def applied_versions(connection: psycopg.Connection[Any], tables: Tables) -> list[int]:
+    """The versions that were applied, in order; none if the table of versions is not there."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT to_regclass({quote_literal(tables.migrations)})".encode())
+        if cursor.fetchone() == (None,):
+            return []
+        cursor.execute(f"SELECT version FROM {tables.migrations} ORDER BY version".encode())
+        return [version for (version,) in cursor]
+
+
+def check_version(connection: psycopg.Connection[Any], tables: Tables) -> None:
+    """Raise OutboxSchemaError unless the tables are of the version that this release works with."""
+    applied = set(applied_versions(connection, tables))
+    if not applied:
+        raise OutboxSchemaError(
+            f"the outbox {tables.outbox} is not there, or this role may not see it; create it with: rmqpool outbox migrate"
+        )
+    _refuse_newer(applied, tables)
+    missing = {one.version for one in migrations(tables)} - applied
+    if missing:
+        raise OutboxSchemaError(
+            f"the tables of {tables.outbox} are of version {max(applied)}, and this release works with version {LATEST}; "
+            "bring them up to date with: rmqpool outbox migrate"
+        )
+
+
+def _refuse_newer(applied: set[int], tables: Tables) -> None:
+    newest = max(applied, default=0)
+    if newest > LATEST:
+        raise OutboxSchemaError(
+            f"the tables of {tables.outbox} are of version {newest}, which a newer release of rmqpool made; this one "
+            f"knows version {LATEST}: install the newer release here too"
+        )
+
+
+def _record(tables: Tables, migration: Migration) -> str:
+    name = quote_literal(migration.name)
+    return f"INSERT INTO {tables.migrations} (version, name) VALUES ({migration.version}, {name});"
+
+
+def _create_versions(tables: Tables) -> str:
+    return (
+        f"CREATE TABLE IF NOT EXISTS {tables.migrations} (\n"
+        "    version integer PRIMARY KEY,\n"
+        "    name text NOT NULL,\n"
+        "    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()\n"
+        ");"
+    )
