@@ -12,14 +12,18 @@ from rmqpool.late_imports import IMPORTING
 
 if TYPE_CHECKING:
     from rmqpool.outbox.async_writing import AsyncOutbox
+    from rmqpool.outbox.relay import Relay
+    from rmqpool.outbox.relay_values import RelayStats
     from rmqpool.outbox.tables import Tables
     from rmqpool.outbox.writing import Outbox
 
-__all__ = ["AsyncOutbox", "Outbox", "Tables"]
+__all__ = ["AsyncOutbox", "Outbox", "Relay", "RelayStats", "Tables"]
 
 _HOME = {
     "AsyncOutbox": "async_writing",
     "Outbox": "writing",
+    "Relay": "relay",
+    "RelayStats": "relay_values",
     "Tables": "tables",
 }
 

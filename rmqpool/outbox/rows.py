@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from rmqpool.amqp.wire import encode_properties
 from rmqpool.codecs import JSON
@@ -94,8 +94,7 @@ class Columns:
         ]
 
 
-@dataclass(slots=True, frozen=True)
-class Row:
+class Row(NamedTuple):
     """A row of the outbox as a relay reads it; ``properties`` and ``headers`` are texts of JSON."""
 
     id: int

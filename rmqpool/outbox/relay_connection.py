@@ -1,0 +1,86 @@
+"""A relay's connection to Postgres: TCP that notices a dead peer, no secrets in errors, and an end from any thread."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psycopg
+
+from rmqpool.errors import ConfigurationError, ConnectionFailedError
+
+__all__ = ["RelayConnection"]
+
+_OPTIONS: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,  # milliseconds
+}
+
+
+class RelayConnection:
+    """Statements on one connection. Owned by one thread; :meth:`abort` may be called from any.
+
+    ``settings`` are sent with the connection's first packet (PgBouncer takes none). ``client_side`` binds parameters in
+    the client: the simple protocol leaves no portal, and so no snapshot, behind.
+    """
+
+    def __init__(
+        self,
+        database: str,
+        name: str,
+        *,
+        autocommit: bool,
+        client_side: bool = False,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        try:
+            options = {**_OPTIONS, "application_name": name, **psycopg.conninfo.conninfo_to_dict(database)}
+        except psycopg.ProgrammingError:
+            raise ConfigurationError(
+                "the database URL cannot be read; it must be postgresql://user:password@host/database, or key=value pairs"
+            ) from None  # psycopg's words may quote the password
+        if settings:
+            given = " ".join(f"-c {name}={value}" for name, value in settings.items())
+            options["options"] = f"{options.get('options', '')} {given}".strip()
+        try:
+            self.raw = psycopg.Connection.connect(**options, autocommit=autocommit, prepare_threshold=None)
+        except psycopg.OperationalError as error:
+            raise ConnectionFailedError(f"no connection to Postgres: {str(error).strip()}", stage="tcp") from error
+        self._cursor: psycopg.Cursor[Any] = psycopg.ClientCursor(self.raw) if client_side else psycopg.Cursor(self.raw)
+
+    @property
+    def pid(self) -> int:
+        """The backend's process id, as pg_locks names it."""
+        return self.raw.info.backend_pid
+
+    def execute(self, sql: bytes, parameters: Sequence[Any] | None = None) -> psycopg.Cursor[Any]:
+        """Run one statement. Raises psycopg.Error."""
+        return self._cursor.execute(sql, parameters)
+
+    def rows(self, sql: bytes, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+        """Run one statement and return its rows."""
+        return self._cursor.execute(sql, parameters).fetchall()
+
+    def value(self, sql: bytes, parameters: Sequence[Any] | None = None) -> Any:
+        """Run one statement and return the first column of its first row."""
+        row = self._cursor.execute(sql, parameters).fetchone()
+        return None if row is None else row[0]
+
+    def abort(self) -> None:
+        """Cut the connection under a statement that does not end. From any thread."""
+        with contextlib.suppress(OSError, psycopg.Error, ValueError):  # it is closed already
+            sock = socket.socket(fileno=os.dup(self.raw.fileno()))
+            with sock:
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close it; an open transaction is rolled back by the server."""
+        with contextlib.suppress(psycopg.Error):
+            self.raw.close()

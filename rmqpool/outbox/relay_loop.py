@@ -1,0 +1,325 @@
+"""What the relay's thread does, turn by turn: outcomes, finished statements, housekeeping, sending, reading, resting."""
+
+from __future__ import annotations
+
+import logging
+import random
+import select
+import socket
+import time
+from typing import Final
+
+import psycopg
+
+from rmqpool.core.flight import Flight
+from rmqpool.core.lanes import LANES, fair_share, lanes_to_give_up
+from rmqpool.core.pace import Pace
+from rmqpool.core.stalls import Stalls
+from rmqpool.errors import ConnectionFailedError, OutboxSchemaError
+from rmqpool.outbox.claim import Claim
+from rmqpool.outbox.doorbell import Doorbell
+from rmqpool.outbox.failing import Failing
+from rmqpool.outbox.migrations import check_version
+from rmqpool.outbox.outflow import Outflow
+from rmqpool.outbox.relay_connection import RelayConnection
+from rmqpool.outbox.relay_statements import RelayStatements
+from rmqpool.outbox.relay_values import Counters, RelayOptions
+from rmqpool.outbox.rows import Row
+from rmqpool.outbox.settling import Settling
+from rmqpool.publisher import Publisher
+
+__all__ = ["RelayLoop"]
+
+_LOGGER = logging.getLogger("rmqpool.outbox.relay")
+_HOUSEKEEPING_EVERY: Final = 1.0  # seconds
+_WITHOUT_LANES: Final = 0.1  # seconds: lanes of a dead relay are taken soon
+_OLDEST_TRANSACTION: Final = 30.0  # seconds, then the lane transaction begins anew when nothing is in hand
+_SWEEP_SHARE: Final = 50  # a sweep takes a fiftieth of the time at most
+_SETTINGS: Final = {"synchronous_commit": "off", "lock_timeout": "10s", "statement_timeout": "60s"}
+Lost = (psycopg.Error, ConnectionFailedError)
+
+
+class RelayLoop:
+    """The relay's work and its state. Everything but :meth:`wake` and :meth:`stop` belongs to one thread."""
+
+    def __init__(self, options: RelayOptions, publisher: Publisher) -> None:
+        self.options = options
+        self.counters = Counters()
+        self.trouble = ""
+        self.relays = 0
+        self.flight: Flight[Row] = Flight(options.batch_size * options.batches_in_flight, options.key_window)
+        self.stalls = Stalls(options.stall_backoff, options.max_attempts)
+        self.claim: Claim | None = None
+        self._statements = RelayStatements(options.tables)
+        self._outflow = Outflow(publisher, options.publish_timeout, self.wake)
+        self._settling = Settling(
+            self._connect_settling, self._statements, options.reconnect_backoff, self.wake, options.name
+        )
+        self._failing = Failing(self.flight, self.stalls, self._settling, self.counters)
+        self._pace = Pace(options.shortest_poll, options.longest_poll, options.awake_for)
+        self._bell: Doorbell | None = None
+        self._stopping = False
+        self._stop_by = float("inf")
+        self._giving_up = False
+        self._begun_at = 0.0
+        self._next_housekeeping = 0.0
+        self._next_sweep = 0.0
+        self._send_from = 0.0
+        self._failed_sends = 0
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+
+    # From any thread
+
+    def wake(self) -> None:
+        """Have the next turn now."""
+        try:
+            self._wake_in.send(b"!")
+        except (BlockingIOError, OSError):  # it is awake anyway, or has ended
+            return
+
+    def stop(self, deadline: float) -> None:
+        """Read nothing more, and end when nothing is on its way, at ``deadline`` (monotonic) at the latest."""
+        self._stop_by = deadline
+        self._stopping = True
+        self.wake()
+
+    def abort(self) -> None:
+        """Cut the connections under statements that do not end."""
+        claim = self.claim
+        if claim is not None:
+            claim.connection.abort()
+
+    # On the relay's thread
+
+    def run(self) -> None:
+        """Work until :meth:`stop`. A lost connection is opened again, with backoff; nothing in hand is forgotten."""
+        self._settling.start()
+        attempt = 0
+        try:
+            while not self._stopping:
+                try:
+                    self._open()
+                    attempt = 0
+                    while not self._is_finished():
+                        self._turn()
+                except Lost as error:
+                    attempt += 1
+                    self._lost(error, attempt)
+                except OutboxSchemaError as error:  # somebody may be about to migrate
+                    attempt += 1
+                    self._lost(error, attempt + 3)
+        finally:
+            self._end()
+
+    def _is_finished(self) -> bool:
+        if not self._stopping:
+            return False
+        self.flight.drop_unsent()
+        return len(self.flight) == 0 or time.monotonic() >= self._stop_by
+
+    def _turn(self) -> None:
+        claim = self._the_claim()
+        self._collect()
+        self._failing.apply_done(time.monotonic())  # before anything is read: what is gone must not be read again
+        now = time.monotonic()
+        if now >= self._next_housekeeping and not self._stopping:
+            self._keep_house(claim, now)
+        self._send(claim)
+        found = self._read(claim)
+        if found:
+            self._pace.found(time.monotonic())
+            self._send(claim)
+        else:
+            self._rest(claim)
+
+    def _collect(self) -> None:
+        verdicts = self._outflow.collect()
+        if not verdicts:
+            return
+        now = time.monotonic()
+        if verdicts.confirmed:
+            self._failed_sends = 0
+            self.counters.confirmed += len(verdicts.confirmed)
+            self._failing.confirmed(verdicts.confirmed, now)
+        for failure in verdicts.failed:
+            self._failing.failed(failure, now, random.random())
+        if verdicts.again:
+            self.counters.sent_again += len(verdicts.again)
+            self.flight.send_again(row.id for row in verdicts.again)
+            self._failed_sends += 1
+            self._say(f"messages have no outcome, and are sent again: {verdicts.trouble}")
+            self._send_from = now + self.options.reconnect_backoff.delay(self._failed_sends, random.random())
+        elif verdicts.confirmed:
+            self._say("")
+
+    def _send(self, claim: Claim) -> None:
+        if self._stopping or time.monotonic() < self._send_from or not self.flight.waiting:
+            return
+        if time.monotonic() >= claim.lease_end:
+            claim.renew()  # this process was stopped for a while: whose are the lanes?
+        while rows := self.flight.next_to_send(self.options.batch_size):
+            self._outflow.send(rows, claim.lease_end)
+
+    def _read(self, claim: Claim) -> bool:
+        room = self.flight.room
+        if self._stopping or self._giving_up or not room or time.monotonic() < self._send_from:
+            claim.renew()
+            return False
+        limit = min(self.options.batch_size, room)
+        rows = claim.fetch(limit, len(self.flight))
+        self.counters.fetches += 1
+        found = self._take(rows)
+        return self._failing.read_due(claim, limit, time.monotonic()) or found
+
+    def _take(self, rows: list[Row]) -> bool:
+        before = len(self.flight)
+        self._failing.hold(self.flight.take(rows, self.stalls.names))
+        self.counters.read += len(self.flight) - before
+        return len(self.flight) > before
+
+    def _keep_house(self, claim: Claim, now: float) -> None:
+        """Count the relays, take lanes or give some up, look below the floor."""
+        self.relays = claim.count_relays()
+        strict = self.options.order == "strict"
+        share = LANES if strict else fair_share(self.relays)
+        self._giving_up = not strict and len(claim.owned) > share
+        too_old = now - self._begun_at > _OLDEST_TRANSACTION and not len(self.flight)
+        if (self._giving_up or too_old) and not len(self.flight):
+            given_up = lanes_to_give_up(claim.owned, self.relays) if self._giving_up else []
+            self._begin_anew(claim, claim.owned.difference(given_up), now)
+        elif len(claim.owned) < share:
+            new = claim.take_lanes(share)
+            if new:
+                _LOGGER.info("%s owns %d lanes of %d", self.options.name, len(claim.owned), LANES)
+        self.stalls.learn(claim.stalls(claim.owned), now)
+        if now >= self._next_sweep and not self._giving_up:
+            self._sweep(claim)
+        soon = self._giving_up or not claim.owned
+        self._next_housekeeping = now + (_WITHOUT_LANES if soon else _HOUSEKEEPING_EVERY)
+
+    def _begin_anew(self, claim: Claim, keep: set[int], now: float) -> None:
+        claim.begin_anew(keep)
+        self.stalls.forget()
+        self._begun_at = now
+        self._giving_up = False
+
+    def _sweep(self, claim: Claim) -> None:
+        started = time.monotonic()
+        late = self.flight.unknown(claim.sweep(len(self.flight) + self.options.batch_size))
+        rows = claim.fetch_ids(late[: self.flight.room])
+        self.counters.swept += len(rows)
+        if self._take(rows):
+            self._pace.found(started)
+        took = time.monotonic() - started
+        self._next_sweep = started + max(self.options.sweep_every, took * _SWEEP_SHARE)
+
+    def _rest(self, claim: Claim) -> None:
+        """Wait for an outcome, a ring, the next poll, or something to stop for."""
+        now = time.monotonic()
+        wait = self._pace.next_wait(now)
+        bell = self._bell
+        if bell is not None:
+            if self.relays > 1 or not self._pace.is_awake(now):
+                if bell.is_silent:
+                    bell.listen()
+                    return  # and look once more
+            elif claim.owns_all:
+                bell.silence()
+        if self.flight.on_their_way:
+            wait = min(wait, 0.02)
+        next_due = self.stalls.next_due()
+        if next_due is not None:
+            wait = min(wait, max(0.0, next_due - now))
+        readable = [self._wake_out.fileno()] if bell is None else [self._wake_out.fileno(), bell.fileno()]
+        ready = select.select(readable, (), (), wait)[0]
+        if self._wake_out.fileno() in ready:
+            self._wake_out.recv(4096)
+        if bell is not None and bell.fileno() in ready:
+            bell.has_rung()
+
+    # Its connections
+
+    def _open(self) -> None:
+        options = self.options
+        connection = RelayConnection(options.database, f"{options.name} lanes", autocommit=False, client_side=True)
+        try:
+            check_version(connection.raw, options.tables)
+            connection.raw.commit()
+            self.claim = Claim(connection, self._statements, strict=options.order == "strict")
+        except BaseException:
+            connection.close()
+            raise
+        self._begun_at = time.monotonic()
+        self._next_housekeeping = self._next_sweep = 0.0
+        self._giving_up = False
+        if options.doorbell and not options.pgbouncer:
+            self._bell = Doorbell(
+                RelayConnection(options.database, f"{options.name} doorbell", autocommit=True), self._statements
+            )
+        self._say("")
+
+    def _connect_settling(self) -> RelayConnection:
+        settings = None if self.options.pgbouncer else _SETTINGS
+        return RelayConnection(
+            self.options.database, f"{self.options.name} settling", autocommit=True, settings=settings
+        )
+
+    def _lost(self, error: Exception, attempt: int) -> None:
+        """The lanes are gone: what was not sent is somebody else's; what was sent is settled as it comes."""
+        self._close()
+        self._say(f"no work with Postgres: {str(error).strip()}")
+        until = time.monotonic() + max(0.05, self.options.reconnect_backoff.delay(attempt, random.random()))
+        while not self._stopping and (remaining := until - time.monotonic()) > 0:
+            select.select([self._wake_out.fileno()], (), (), remaining)
+            self._drain_wake()
+            self._collect()
+            self._failing.apply_done(time.monotonic())
+
+    def _drain_wake(self) -> None:
+        try:
+            self._wake_out.recv(4096)
+        except BlockingIOError:
+            return
+
+    def _close(self) -> None:
+        claim, self.claim = self.claim, None
+        bell, self._bell = self._bell, None
+        if claim is not None:
+            claim.close()
+        if bell is not None:
+            bell.close()
+        self.flight.drop_unsent()
+        self.stalls.forget()
+        self._failing.forget()
+
+    def _end(self) -> None:
+        self._settle_what_is_on_its_way()
+        self._close()
+        self._settling.end()
+        self._settling.join(max(0.5, self._stop_by - time.monotonic()))
+        self._wake_in.close()
+        self._wake_out.close()
+
+    def _settle_what_is_on_its_way(self) -> None:
+        """Stopped while Postgres was away: outcomes still come, and their deletes may still succeed."""
+        self.flight.drop_unsent()
+        while len(self.flight) and time.monotonic() < self._stop_by:
+            self._collect()
+            self.flight.drop_unsent()
+            self._failing.apply_done(time.monotonic())
+            select.select([self._wake_out.fileno()], (), (), 0.02)
+            self._drain_wake()
+
+    def _the_claim(self) -> Claim:
+        if self.claim is None:
+            raise AssertionError("a turn is taken with a claim only")
+        return self.claim
+
+    def _say(self, trouble: str) -> None:
+        if trouble and trouble != self.trouble:
+            _LOGGER.warning("%s: %s", self.options.name, trouble)
+        elif self.trouble and not trouble:
+            _LOGGER.info("%s works again", self.options.name)
+        self.trouble = trouble

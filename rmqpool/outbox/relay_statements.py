@@ -1,0 +1,125 @@
+"""The SQL of a relay. What runs on the lane connection is bound by the client: a parameter of the extended protocol leaves
+a portal open, and with it a snapshot that holds vacuum back for as long as the transaction is idle.
+
+``%s`` are psycopg's placeholders; names of tables are escaped for it.
+"""
+
+from __future__ import annotations
+
+from rmqpool.outbox.statements import DOORBELL, lock_class
+from rmqpool.outbox.tables import Tables, quote_literal
+
+__all__ = ["ALIVE", "LEADER", "RelayStatements"]
+
+ALIVE = -2
+"""The second key of the lock that every relay holds shared: relays count each other by it."""
+
+LEADER = -3
+"""The second key of the lock of the one relay that publishes in strict order."""
+
+_COLUMNS = "id, lane, key, exchange, routing_key, message_id, properties, headers, body, created_at"
+_READ = (
+    "o.id, o.lane, o.key, o.exchange, o.routing_key, o.message_id::text, o.properties::text, o.headers::text, o.body"
+)
+
+
+class RelayStatements:
+    """All statements for tables of these names, as bytes for psycopg. Immutable."""
+
+    def __init__(self, tables: Tables) -> None:
+        names = {
+            name: getattr(tables, name).replace("%", "%%")
+            for name in ("outbox", "held", "stalled", "dead", "scheduled")
+        }
+        names |= {
+            "lock_class": lock_class(tables.outbox).replace("%", "%%"),
+            "table": quote_literal(tables.outbox).replace("%", "%%"),
+            "channel": tables.channel.replace("%", "%%"),
+            "columns": _COLUMNS,
+            "read": _READ,
+            "alive": str(ALIVE),
+            "alive_unsigned": str(ALIVE % 2**32),
+            "leader": str(LEADER),
+            "doorbell": str(DOORBELL),
+        }
+
+        def sql(text: str) -> bytes:
+            return text.format_map(names).encode()
+
+        # The lane transaction
+        self.announce = sql("SELECT pg_advisory_xact_lock_shared({lock_class}, {alive})")
+        self.lead = sql("SELECT pg_try_advisory_xact_lock({lock_class}, {leader})")
+        self.lock_lanes = sql(
+            "SELECT lane FROM unnest(CAST(%s AS int[])) AS lane WHERE pg_try_advisory_xact_lock({lock_class}, lane)"
+        )
+        self.count_alive = sql(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            " AND classid = CAST({table} AS regclass) AND objid = {alive_unsigned}"
+        )
+        self.fetch_all = sql("SELECT {read} FROM {outbox} AS o WHERE o.id > %s ORDER BY o.id LIMIT %s")
+        self.fetch_up_to = sql("SELECT {read} FROM {outbox} AS o WHERE o.id > %s AND o.id <= %s ORDER BY o.id LIMIT %s")
+        self.fetch_lanes = sql(
+            "SELECT r.* FROM unnest(CAST(%s AS smallint[]), CAST(%s AS bigint[])) AS l (lane, floor)"
+            " CROSS JOIN LATERAL (SELECT {read} FROM {outbox} AS o WHERE o.lane = l.lane AND o.id > l.floor"
+            " ORDER BY o.id LIMIT %s) AS r"
+        )
+        self.sweep_all = sql("SELECT o.id FROM {outbox} AS o WHERE o.id <= %s ORDER BY o.id LIMIT %s")
+        self.sweep_lanes = sql(
+            "SELECT r.id FROM unnest(CAST(%s AS smallint[]), CAST(%s AS bigint[])) AS l (lane, floor)"
+            " CROSS JOIN LATERAL (SELECT o.id FROM {outbox} AS o WHERE o.lane = l.lane AND o.id <= l.floor"
+            " ORDER BY o.id LIMIT %s) AS r"
+        )
+        self.fetch_ids = sql("SELECT {read} FROM {outbox} AS o WHERE o.id = ANY(CAST(%s AS bigint[])) ORDER BY o.id")
+        self.stalls_of_lanes = sql(
+            "SELECT stall, lane, attempts, greatest(0, extract(epoch FROM next_at - clock_timestamp()))::float8"
+            " FROM {stalled} WHERE lane = ANY(CAST(%s AS smallint[]))"
+        )
+        self.fetch_held = sql("SELECT {read} FROM {held} AS o WHERE o.stall = %s ORDER BY o.id LIMIT %s")
+        self.sequence = sql("SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence({table}, 'id')), 0)")
+        self.writers = sql(
+            "SELECT DISTINCT virtualtransaction FROM pg_locks WHERE locktype = 'relation'"
+            " AND relation = CAST({table} AS regclass) AND mode = 'RowExclusiveLock' AND granted"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        # The settling connection, in autocommit
+        self.delete_hot = sql("DELETE FROM {outbox} WHERE id = ANY(%s)")
+        self.delete_held = sql("DELETE FROM {held} WHERE id = ANY(%s)")
+        self.stall = sql(
+            "INSERT INTO {stalled} AS s (stall, lane, attempts, next_at, reason, error)"
+            " VALUES (%s, %s, %s, clock_timestamp() + %s * interval '1 second', %s, %s)"
+            " ON CONFLICT (stall) DO UPDATE SET attempts = excluded.attempts, next_at = excluded.next_at,"
+            " reason = excluded.reason, error = excluded.error"
+        )
+        self.hold = sql(
+            "WITH moved AS (DELETE FROM {outbox} WHERE id = ANY(%s) RETURNING {columns},"
+            " CASE WHEN key IS NULL THEN 'row:' || id ELSE 'key:' || key END AS stall), known AS ("
+            " INSERT INTO {stalled} (stall, lane, attempts, next_at, reason, error)"
+            " SELECT DISTINCT ON (stall) stall, lane, 0, clock_timestamp(), 'held', '' FROM moved"
+            " ON CONFLICT DO NOTHING)"
+            " INSERT INTO {held} (stall, {columns}) SELECT stall, {columns} FROM moved"
+        )
+        self.bury_hot = sql(
+            "WITH moved AS (DELETE FROM {outbox} WHERE id = %s RETURNING {columns})"
+            " INSERT INTO {dead} ({columns}, attempts, reason, error) SELECT {columns}, %s, %s, %s FROM moved"
+        )
+        self.bury_held = sql(
+            "WITH moved AS (DELETE FROM {held} WHERE id = %s RETURNING {columns})"
+            " INSERT INTO {dead} ({columns}, attempts, reason, error) SELECT {columns}, %s, %s, %s FROM moved"
+        )
+        self.unstall = sql(
+            "DELETE FROM {stalled} AS s WHERE s.stall = %s"
+            " AND NOT EXISTS (SELECT FROM {held} AS h WHERE h.stall = s.stall)"
+        )
+        # The ids are given in the order of the due times; who else moves rows at the same time takes others.
+        self.release_due = sql(
+            "WITH due AS (DELETE FROM {scheduled} WHERE id IN (SELECT id FROM {scheduled}"
+            " WHERE due_at <= clock_timestamp() ORDER BY due_at, id LIMIT %s FOR UPDATE SKIP LOCKED)"
+            " RETURNING *), added AS (INSERT INTO {outbox} (lane, key, exchange, routing_key, message_id, properties,"
+            " headers, body, created_at) SELECT lane, key, exchange, routing_key, message_id, properties, headers, body,"
+            " created_at FROM due ORDER BY due_at, due.id RETURNING 1) SELECT count(*) FROM added"
+        )
+        # The bell's connection, in autocommit
+        self.listen = sql("LISTEN {channel}")
+        self.stay_awake = sql("SELECT pg_try_advisory_lock({lock_class}, {doorbell})")
+        self.fall_asleep = sql("SELECT pg_advisory_unlock({lock_class}, {doorbell})")
