@@ -17,6 +17,7 @@ __all__ = ["PREFIX", "Source", "UnknownVariableWarning", "read_sources"]
 
 PREFIX = "RMQPOOL_"
 _TEST_PREFIX = "RMQPOOL_TEST_"  # those of the project's own tests
+_NO_SETTINGS = frozenset({"RMQPOOL_WIRE"})  # read where it counts: rmqpool/amqp/wire_support.py
 _FILE = "_FILE"
 
 logger = logging.getLogger("rmqpool.config")
@@ -46,6 +47,8 @@ def _from_environment(known: frozenset[str], environment: Mapping[str, str]) -> 
     files: dict[str, str] = {}
     for variable, text in environment.items():
         if not variable.startswith(PREFIX) or variable.startswith(_TEST_PREFIX) or not text:
+            continue
+        if variable in _NO_SETTINGS:
             continue
         name = variable.removeprefix(PREFIX).lower()
         if name in known:

@@ -46,6 +46,9 @@ class Canceller(Protocol):
 
     @property
     def on_io_thread(self) -> bool: ...
+    @property
+    def is_inherited(self) -> bool: ...
+    def end_inherited(self, future: PublishFuture) -> None: ...
 
 
 class PublishFuture:
@@ -101,6 +104,7 @@ class PublishFuture:
 
     def cancel(self) -> bool:
         """Withdraw the message if nothing of it was ever written; False if it was, and then nothing changes."""
+        self._end_if_inherited()
         owner = self._owner
         return self.cancelled_by_user or (owner is not None and not self.done() and owner.withdraw(self))
 
@@ -143,7 +147,8 @@ class PublishFuture:
         return self._await(timeout)
 
     def add_done_callback(self, callback: Callable[[PublishFuture], object]) -> None:
-        """Call ``callback(self)`` once when done: at once if it is done, otherwise on the connection's I/O thread.
+        """Call ``callback(self)`` once when done: at once if it is done, otherwise on the connection's I/O thread, or on
+        the thread that cancels it.
 
         It must not block there; what it raises is logged and goes no further.
         """
@@ -223,7 +228,14 @@ class PublishFuture:
             except BaseException:  # SystemExit too: it must not end the I/O thread
                 _LOGGER.exception("a done callback of %r failed", self)
 
+    def _end_if_inherited(self) -> None:
+        """In a forked child nobody works on it: it ends here, wherever the parent's I/O thread had it in hand."""
+        owner = self._owner
+        if owner is not None and owner.is_inherited:
+            owner.end_inherited(self)
+
     def _await(self, timeout: float | None) -> Confirmation | PublishError:
+        self._end_if_inherited()
         if not self.done():
             self._wait(timeout)
         if self.cancelled_by_user:
@@ -246,11 +258,13 @@ class PublishFuture:
             self._outcome = outcome
         return outcome
 
-    def _overdue(self) -> PublishError:
+    def _overdue(self) -> Confirmation | PublishError:
         """The I/O thread itself is stuck (something holds the GIL, or stopped it): say what is known without it."""
         what = f"message {self.message.message_id}: its deadline passed and the connection's I/O thread did not answer"
         if self.cancel():
             return NotSentError(f"{what}; nothing was written, so publishing it again is safe", **self.names())
+        if (outcome := self._known()) is not None:  # it spoke in this moment
+            return outcome
         return UnknownOutcomeError(f"{what}; publish it again only with the same message_id", **self.names())
 
     def names(self) -> MessageNames:
@@ -275,7 +289,7 @@ class PublishFuture:
                 f"waiting for message {self.message.message_id} inside a callback would wait for the thread that runs the "
                 "callback: use submit() and another callback there, or hand over to a thread of your own"
             )
-        own_deadline = max(0.0, self.deadline - time.monotonic()) + GRACE
+        own_deadline = max(0.0, self.deadline + GRACE - time.monotonic())  # counted once, however often one waits
         seconds = own_deadline if timeout is None else max(0.0, timeout)
         sleeper = Sleeper()
         with _WAITERS:
@@ -325,6 +339,10 @@ class _Nobody:
     """Owns the place-holder."""
 
     on_io_thread = False
+    is_inherited = False
+
+    def end_inherited(self, future: PublishFuture) -> None:
+        """It is nobody's."""
 
     def wake(self) -> None:
         """There is nobody to wake."""

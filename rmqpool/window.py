@@ -14,17 +14,19 @@ from collections.abc import Callable, Iterator
 __all__ = ["Place", "Window"]
 
 _LOOK_PAST = 100  # places too large for the room there is, before those behind them are not asked either
+_MOST_PASSED = 1000  # messages that may pass one that is too large for the room there is; then all wait for it
 
 
 class Place:
     """One place in the line: ``size`` bytes, and how to call who waits. The window's own; give it back to the window."""
 
-    __slots__ = ("let_in", "size", "wake")
+    __slots__ = ("let_in", "passed", "size", "wake")
 
     def __init__(self, size: int, wake: Callable[[], bool]) -> None:
         self.size = size
         self.wake = wake
         self.let_in = False
+        self.passed = 0  # by how many that came later
 
 
 class Window:
@@ -54,7 +56,7 @@ class Window:
     def try_enter(self, size: int) -> bool:
         """Take ``size`` bytes in if there is room now."""
         with self._lock:
-            return self._enter_if_fits(size)
+            return self._enter_past_the_line(size)
 
     def enter(self, size: int, deadline: float) -> bool:
         """Take ``size`` bytes in, waiting for room until ``deadline`` (monotonic); False if there was none by then."""
@@ -86,7 +88,7 @@ class Window:
         """
         place = Place(size, wake)
         with self._lock:
-            place.let_in = self._enter_if_fits(size)
+            place.let_in = self._enter_past_the_line(size)
             if not place.let_in and not self.closed:
                 self._line[place] = None
                 return place
@@ -99,7 +101,9 @@ class Window:
         with self._lock:
             self._line.pop(place, None)
             let_in, place.let_in = place.let_in, False
-            return let_in
+            called = [] if let_in or place.passed < _MOST_PASSED else self._let_in()
+        self._call(called)  # those who waited for the one that gives up
+        return let_in
 
     def give_up(self, place: Place) -> None:
         """End the wait of one who does not want to enter any more; the next one has the room."""
@@ -112,11 +116,20 @@ class Window:
             with self._lock:
                 self._messages -= messages
                 self._bytes -= size
-                called = self._let_in() if self._line else ()
+                called = self._let_in() if self._line else []
                 if self._waiting_for_end and not self._messages:
                     self._changed.notify_all()
-            gone = [place for place in called if not place.wake() and self.claim(place)]
-            messages, size = len(gone), sum(place.size for place in gone)
+            messages, size = self._gone_of(called)
+
+    def _call(self, called: list[Place]) -> None:
+        messages, size = self._gone_of(called)
+        if messages:
+            self.leave(messages, size)
+
+    def _gone_of(self, called: list[Place]) -> tuple[int, int]:
+        """Wake those who were let in; how many of them, and bytes, are not there any longer."""
+        gone = [place for place in called if not place.wake() and self.claim(place)]
+        return len(gone), sum(place.size for place in gone)
 
     def _let_in(self) -> list[Place]:
         """Those who fit into the room there is, longest waiting first."""
@@ -131,9 +144,10 @@ class Window:
         for place in self._line:
             if self._enter_if_fits(place.size):
                 yield place
-            elif self._messages >= self._max_messages or too_large == _LOOK_PAST:
+            elif self._messages >= self._max_messages or too_large == _LOOK_PAST or place.passed >= _MOST_PASSED:
                 return
             else:
+                place.passed += 1
                 too_large += 1
 
     def wait_empty(self, deadline: float) -> bool:
@@ -178,6 +192,15 @@ class Window:
                 self._changed.wait(remaining)
             finally:
                 self._waiting_for_end -= 1
+        return True
+
+    def _enter_past_the_line(self, size: int) -> bool:
+        """A newcomer takes room that nobody in the line can use, unless somebody there was passed too often."""
+        first = next(iter(self._line)) if self._line else None
+        if (first is not None and first.passed >= _MOST_PASSED) or not self._enter_if_fits(size):
+            return False
+        if first is not None:
+            first.passed += 1
         return True
 
     def _enter_if_fits(self, size: int) -> bool:

@@ -28,12 +28,11 @@ class Bell:
         """Ring in this loop from here on; whatever was rung before is heard there."""
         with self._lock:
             self._loop = loop
-            if self._file < 0 and hasattr(os, "eventfd"):
+            if self._file < 0 and isinstance(loop, EpollLoop):
                 self._file = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         if self._file >= 0:
-            # Edge-triggered where the loop can: a ring need not be read away before the next one is heard.
-            edge = loop.EDGE if isinstance(loop, EpollLoop) else 0
-            loop.add_handler(self._file, self._hear_edge if edge else self._hear_level, loop.READ | edge)
+            # Edge-triggered: a ring need not be read away before the next one is heard.
+            loop.add_handler(self._file, lambda _file, _events: self._on_ring(), loop.READ | loop.EDGE)
         self.ring()
 
     def ring(self) -> None:
@@ -51,10 +50,3 @@ class Bell:
             if self._file >= 0:
                 os.close(self._file)
                 self._file = -1
-
-    def _hear_edge(self, _file: int, _events: int) -> None:
-        self._on_ring()
-
-    def _hear_level(self, _file: int, _events: int) -> None:
-        os.eventfd_read(self._file)
-        self._on_ring()

@@ -116,7 +116,9 @@ class ConfirmChannel:
         self._contained(lambda: self._listener.answered(answers))
 
     def _take_returns(self, contents: list[wire.Content]) -> None:
-        for _, arguments, properties, _ in contents:
+        for number, arguments, properties, _ in contents:
+            if number != wire.RETURN:
+                raise ValueError(f"a confirm channel got method {number:#x}, which is no basic.return")
             code, text, exchange, routing_key = wire.parse_return(arguments)
             message_id = wire.decode_properties(properties).message_id
             self._listener.returned(message_id, exchange, routing_key, Returned(code, text))

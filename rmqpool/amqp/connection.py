@@ -15,9 +15,10 @@ from pika.adapters.utils import io_services_utils
 from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
 
 from rmqpool.amqp.epoll_loop import EpollLoop
+from rmqpool.amqp.frame_guard import FrameGuard
 from rmqpool.amqp.frame_reader import ChannelListener, FrameReader, MalformedFrameError
 from rmqpool.amqp.wire import FRAME_OVERHEAD
-from rmqpool.amqp.wire_support import may_use_fast_path
+from rmqpool.amqp.wire_support import may_use_fast_path, usable_transport
 from rmqpool.errors import ConnectionLostError
 from rmqpool.settings import ConnectionSettings
 from rmqpool.version import __version__
@@ -26,7 +27,7 @@ __all__ = ["Connection", "pika_parameters"]
 
 _READ_SIZE = 256 * 1024  # bytes
 _LARGEST_FRAME = 131072  # bytes: RabbitMQ's own frame_max, if none was agreed on
-_PLAIN: Any = getattr(io_services_utils, "_AsyncPlaintextTransport", None)
+_PLAIN: Any = usable_transport(getattr(io_services_utils, "_AsyncPlaintextTransport", None))
 
 
 class Connection(pika.SelectConnection):  # type: ignore[misc]  # pika is not typed
@@ -45,6 +46,7 @@ class Connection(pika.SelectConnection):  # type: ignore[misc]  # pika is not ty
         self.tls_alert = False
         self.fast = may_use_fast_path(pika.SelectConnection)
         self._reader = FrameReader(self._process_frame) if self.fast else None
+        self._guard = FrameGuard(_LARGEST_FRAME)
         super().__init__(
             parameters,
             on_open_error_callback=lambda *_: None,
@@ -75,9 +77,10 @@ class Connection(pika.SelectConnection):  # type: ignore[misc]  # pika is not ty
         Plain TCP reads once a turn of the loop (what is still unread wakes the level-triggered poller again); TLS reads
         on until nothing is left or a limit is met, because it may keep whole records in a buffer of its own, unseen.
         """
+        self._guard.frame_max = int(self.params.frame_max or _LARGEST_FRAME)
         if self._reader is None:
             return
-        self._reader.frame_max = int(self.params.frame_max or _LARGEST_FRAME)
+        self._reader.frame_max = self._guard.frame_max
         if self._transport is not None:
             self._transport._MAX_RECV_BYTES = _READ_SIZE
             self._transport._MAX_CONSUME_BYTES = 1 if self._is_plain else _READ_SIZE
@@ -116,9 +119,15 @@ class Connection(pika.SelectConnection):  # type: ignore[misc]  # pika is not ty
         if not self.is_closed and self._transport is not None:
             self._terminate_stream(error)
 
+    def drop_socket(self) -> None:
+        """Close the socket under pika's feet: its loop has ended with an error, and what it would do there never runs."""
+        sock = getattr(self._transport, "_sock", None)
+        if sock is not None:
+            sock.close()
+
     @property
     def _is_plain(self) -> bool:
-        return _PLAIN is not None and type(self._transport) is _PLAIN
+        return _PLAIN is not None and type(self._transport) is _PLAIN and hasattr(self._transport, "_sock")
 
     def _read(self) -> None:
         """The socket is readable: what pika's transport does, without its layers."""
@@ -142,12 +151,13 @@ class Connection(pika.SelectConnection):  # type: ignore[misc]  # pika is not ty
 
     def _on_data_available(self, data: bytes) -> None:
         self.last_byte_at = time.monotonic()
-        if self._reader is None:
-            super()._on_data_available(data)
-            return
-        self.bytes_received += len(data)  # pika's heartbeat checker looks at it
         try:
-            self._reader.feed(data)
+            if self._reader is not None:
+                self.bytes_received += len(data)  # pika's heartbeat checker looks at it
+                self._reader.feed(data)
+            else:
+                self._guard.feed(data)
+                super()._on_data_available(data)
         except MalformedFrameError as error:
             self.abort(
                 ConnectionLostError(

@@ -120,7 +120,11 @@ class ConsumeSession:
         self._contained(lambda: self._deliver(receive(contents, self._origin, self)))
 
     def on_answers(self, answers: list[Answer]) -> None:
-        """The broker acknowledges nothing on a channel without confirms."""
+        """basic.ack and basic.nack, which no broker sends on a channel without confirms."""
+        self._contained(lambda: self._refuse(answers))
+
+    def _refuse(self, answers: list[Answer]) -> None:
+        raise ValueError(f"a consuming channel got {len(answers)} confirms, and it asked for none")
 
     def on_message(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
         """One message, from pika: where the connection does not read frames itself."""

@@ -173,9 +173,11 @@ class Consuming:
         channel.basic_qos(prefetch_count=self.spec.prefetch, callback=contained(lambda _: self._consume(channel)))
 
     def _consume(self, channel: Any) -> None:
-        if channel is not self._channel or self._cancelling:
+        if self._cancelling:
             self._finish_cancel()
             return
+        if channel is not self._channel:
+            return  # closed, or lost, while the prefetch was being set
         session = self._session
         if self._connection is None or session is None:
             return
@@ -189,6 +191,8 @@ class Consuming:
         )
 
     def _on_subscribed(self) -> None:
+        if self._cancelling:
+            return  # basic.cancel follows basic.consume: it was never ready
         self._first = False
         self._failures = 0
         self._subscriptions += 1

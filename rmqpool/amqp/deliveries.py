@@ -88,9 +88,16 @@ class ReceivedDelivery(Delivery):
             properties = wire.decode_properties(self._encoded)
         except ValueError as error:
             raise self._unreadable("properties", error) from error
+        self._fill("headers", _headers_of(properties))
         for one in _PROPERTIES:
-            setattr(self, one, getattr(properties, one))
-        self.headers = _headers_of(properties)
+            self._fill(one, getattr(properties, one))
+
+    def _fill(self, name: str, value: Any) -> None:
+        """What somebody has set, or changed, stays."""
+        try:
+            object.__getattribute__(self, name)
+        except AttributeError:
+            setattr(self, name, value)
 
     def _read_names(self) -> None:
         try:

@@ -65,11 +65,8 @@ class EpollLoop(AbstractSelectorIOLoop):  # type: ignore[misc]  # pika is not ty
         """Run until :meth:`stop`."""
         self._stopping = False
         while not self._stopping:
-            wait = self._wait()
             self._before_sleep()
-            if self._callbacks:
-                wait = 0.0
-            self._dispatch(self._epoll.poll(wait))
+            self._dispatch(self._epoll.poll(self._wait()))  # after that call, which may set timers
             if self._callbacks:
                 self._run_callbacks()
             if self._timeouts and self._timeouts[0][0] <= time.monotonic():

@@ -16,16 +16,24 @@ from pika import frame
 
 from rmqpool.amqp.wire import ACK, BASIC_CLASS, CONTENT_METHODS, FRAME_END, FRAME_OVERHEAD, NACK, Content
 
-__all__ = ["Answer", "ChannelListener", "FrameReader", "MalformedFrameError"]
+__all__ = [
+    "FRAME_HEAD",
+    "KINDS",
+    "PROTOCOL_HEADER",
+    "Answer",
+    "ChannelListener",
+    "FrameReader",
+    "MalformedFrameError",
+]
 
 Answer = tuple[int, bool, bool]
 """basic.ack or basic.nack: delivery tag, multiple, and whether it is an ack."""
 
-_FRAME_HEAD = struct.Struct(">BHI")  # type, channel, payload size
+FRAME_HEAD = struct.Struct(">BHI")  # type, channel, payload size
 _HEADER_HEAD = struct.Struct(">BHIHHQ")  # the same; class, weight, body size
 _METHOD, _HEADER, _BODY, _HEARTBEAT = 1, 2, 3, 8
-_PROTOCOL_HEADER = b"AMQP"
-_KINDS = (_METHOD, _HEADER, _BODY, _HEARTBEAT)
+PROTOCOL_HEADER = b"AMQP"
+KINDS = (_METHOD, _HEADER, _BODY, _HEARTBEAT)
 _HEADER_SIZE = 14  # bytes of a header frame's payload at least: class, weight, body size, property flags
 _ANSWER_SIZE = 13  # bytes of the payload of basic.ack and basic.nack: method, delivery tag, bits
 _FIRST_FRAMES = 131072  # bytes: until a limit was agreed on
@@ -140,7 +148,7 @@ class FrameReader:
     def _keep(self, rest: bytes) -> None:
         self._parts.append(rest)
         self._have = len(rest)
-        self._need = FRAME_OVERHEAD + (_FRAME_HEAD.unpack_from(rest)[2] if self._have >= FRAME_OVERHEAD else 0)
+        self._need = FRAME_OVERHEAD + (FRAME_HEAD.unpack_from(rest)[2] if self._have >= FRAME_OVERHEAD else 0)
 
     def _flush(self) -> None:
         for channel in tuple(self._channels.values()):
@@ -149,12 +157,12 @@ class FrameReader:
     def _walk(self, data: bytes) -> int:
         """Handle every whole frame; returns where the first incomplete one begins."""
         length, position, largest = len(data), 0, self._largest
-        channels, head = self._channels, _FRAME_HEAD.unpack_from
+        channels, head = self._channels, FRAME_HEAD.unpack_from
         while length - position >= FRAME_OVERHEAD and not self._stopped:
             kind, number, size = head(data, position)
             end = position + 7 + size
-            if end >= length or data[end] != FRAME_END or kind not in _KINDS or size > largest:
-                if kind == _PROTOCOL_HEADER[0] and data.startswith(_PROTOCOL_HEADER, position):
+            if end >= length or data[end] != FRAME_END or kind not in KINDS or size > largest:
+                if kind == PROTOCOL_HEADER[0] and data.startswith(PROTOCOL_HEADER, position):
                     self._to_pika(data[position : position + FRAME_OVERHEAD])
                     position += FRAME_OVERHEAD
                     continue
@@ -188,7 +196,7 @@ class FrameReader:
             whole = kind == _HEADER and header_number == number and class_id == BASIC_CLASS
             whole = whole and _HEADER_SIZE <= size <= self._largest
             if whole and len(data) - body_at >= FRAME_OVERHEAD:
-                kind, body_number, size = _FRAME_HEAD.unpack_from(data, body_at)
+                kind, body_number, size = FRAME_HEAD.unpack_from(data, body_at)
                 body_end = body_at + 7 + size
                 if (
                     kind == _BODY
@@ -250,7 +258,7 @@ class FrameReader:
 
     def _check(self, kind: int, size: int, data: bytes, end: int) -> None:
         """The frame cannot be taken as it is: is it incomplete, or no frame at all?"""
-        if kind not in _KINDS:
+        if kind not in KINDS:
             raise MalformedFrameError(f"a frame has the unknown type {kind}")
         if size > self._largest:
             raise MalformedFrameError(f"a frame claims {size} bytes; frame_max is {self.frame_max}")

@@ -351,6 +351,7 @@ class Link:
             connection.abort(error)
         except Exception:
             _LOGGER.warning("the broken connection %s could not be ended cleanly", self.name, exc_info=True)
+            connection.drop_socket()  # or the broker keeps it, and what it delivered there, until the heartbeat fails
 
     # On the I/O thread: the end
 

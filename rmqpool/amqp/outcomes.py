@@ -1,4 +1,6 @@
-"""From what happened to a message to its outcome, in words. The only place that resolves publish futures (I/O thread)."""
+"""From what happened to a message to its outcome, in words. Publish futures get them here, on the I/O
+thread; those that their users withdraw, and what is left when the thread has ended, excepted.
+"""
 
 from __future__ import annotations
 

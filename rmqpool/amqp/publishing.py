@@ -72,14 +72,12 @@ class Publishing:
         self._pause: Timer | None = None
         self._patience = Patience(link, link.settings.blocked_timeout, self._end_unwritten)
         self._closed = False
+        self.is_inherited = False  # this process is a fork of the one that made it
 
     # From any thread
 
     def submit(self, message: Message, header: bytes, deadline: float, retry: bool, wake: bool = True) -> PublishFuture:
-        """Take a message over; the caller has entered the window with ``len(body) + len(header)`` bytes before.
-
-        ``wake`` False: the caller calls :meth:`wake` himself, as the last thing before he waits.
-        """
+        """Take a message over that has entered the window; ``wake`` False: the caller calls :meth:`wake` himself."""
         future = PublishFuture(message, header, deadline, retry, self)
         self._unsent.append(future)
         if wake:
@@ -143,8 +141,14 @@ class Publishing:
 
     def abandon_after_fork(self) -> None:
         """In a forked child: these messages belong to the parent; whoever waits for them here is told so."""
+        self.is_inherited = True
+        self._unsent.after_fork_in_child()
         for future in (*self._written.entries(), *self._unsent.everything()):
             self._outcomes.inherited(future)
+
+    def end_inherited(self, future: PublishFuture) -> None:
+        """In a forked child: one that the I/O thread had in hand at the fork."""
+        self._outcomes.inherited(future)
 
     @property
     def on_io_thread(self) -> bool:

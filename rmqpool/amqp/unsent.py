@@ -55,6 +55,10 @@ class Unsent:
         self._gone = 0  # withdrawn since the last cleaning
         self._seen = 0  # how many at the head of the backlog were given out by unseen()
 
+    def after_fork_in_child(self) -> None:
+        """A thread that is not here may have held the lock."""
+        self.lock._at_fork_reinit()  # type: ignore[attr-defined]
+
     def __bool__(self) -> bool:
         """Something could be written now."""
         return bool(self._again or self._backlog or self._incoming)
@@ -68,8 +72,9 @@ class Unsent:
 
     def _take_in(self) -> None:
         """What was appended so far joins the backlog, which is the I/O thread's alone."""
-        for _ in range(len(self._incoming)):
-            self._backlog.append(self._incoming.popleft())
+        with self.lock:  # users' threads come here too, once the I/O thread has ended
+            for _ in range(len(self._incoming)):
+                self._backlog.append(self._incoming.popleft())
 
     def withdraw(self, future: PublishFuture) -> bool:
         """Take a message back if nothing of it was ever written; from any thread. The caller finishes the future."""

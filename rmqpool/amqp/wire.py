@@ -31,7 +31,6 @@ __all__ = [
     "PropertiesError",
     "around_message_id",
     "decode_properties",
-    "delivery_tag_of",
     "encode_properties",
     "header_room",
     "marshal",
@@ -245,12 +244,6 @@ def marshal_reject(channel_number: int, delivery_tag: int, requeue: bool) -> byt
 def marshal_get(channel_number: int, queue: str, auto_ack: bool) -> bytes:
     """A basic.get frame."""
     return bytes(frame.Method(channel_number, spec.Basic.Get(queue=queue, no_ack=auto_ack)).marshal())
-
-
-def delivery_tag_of(arguments: bytes) -> tuple[int, bool]:
-    """Delivery tag and redelivered flag of a basic.deliver, without its names. Raises IndexError if it is cut short."""
-    at = 1 + arguments[0]
-    return int.from_bytes(arguments[at : at + 8], "big"), bool(arguments[at + 8] & 1)
 
 
 def parse_deliver(arguments: bytes) -> tuple[str, int, bool, str, str]:

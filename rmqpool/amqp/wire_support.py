@@ -13,11 +13,13 @@ from typing import Any
 
 import pika
 
-__all__ = ["PRIVATE_NAMES", "TESTED_VERSIONS", "may_use_fast_path", "refusal"]
+__all__ = ["PRIVATE_NAMES", "TESTED_VERSIONS", "TRANSPORT_NAMES", "may_use_fast_path", "refusal", "usable_transport"]
 
 _LOGGER = logging.getLogger("rmqpool")
+_ASKED_FOR = "RMQPOOL_WIRE=pika asks for it"
 TESTED_VERSIONS = ("1.4.1", "1.4.2", "1.4.4")
 PRIVATE_NAMES = ("_adapter_emit_data", "_on_data_available", "_process_frame")
+TRANSPORT_NAMES = ("_on_socket_readable", "get_write_buffer_size")  # for reading and writing past pika's transport
 
 
 def refusal(version: str, chosen: str, connection: Any) -> str:
@@ -26,7 +28,7 @@ def refusal(version: str, chosen: str, connection: Any) -> str:
     ``chosen`` is the value of RMQPOOL_WIRE: ``pika``, or empty.
     """
     if chosen.strip().lower() == "pika":
-        return "RMQPOOL_WIRE=pika asks for it"
+        return _ASKED_FOR
     if version not in TESTED_VERSIONS:
         return f"the fast path was tested with pika {', '.join(TESTED_VERSIONS)}, and this is {version}"
     gone = [name for name in PRIVATE_NAMES if not callable(getattr(connection, name, None))]
@@ -41,6 +43,12 @@ def may_use_fast_path(connection: Any) -> bool:
     return not reason
 
 
+def usable_transport(transport: Any) -> Any:
+    """pika's class of plain transports, if its socket can be read and written past it; else None: it is gone through."""
+    return transport if all(callable(getattr(transport, name, None)) for name in TRANSPORT_NAMES) else None
+
+
 @functools.cache
 def _say_once(reason: str) -> None:
-    _LOGGER.warning("messages go through pika's own, slower path: %s", reason)
+    level = logging.INFO if reason == _ASKED_FOR else logging.WARNING
+    _LOGGER.log(level, "messages go through pika's own, slower path: %s", reason)

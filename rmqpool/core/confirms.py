@@ -131,7 +131,12 @@ class ConfirmWindow(Generic[Entry]):
         return settled
 
     def hollow(self, is_over: Callable[[Entry], bool], placeholder: Entry) -> None:
-        """Put ``placeholder`` in the place of entries that are over for everybody but the broker: their tags still count."""
+        """Put ``placeholder`` in the place of entries that are over for everybody but the broker: their tags still count.
+
+        So do their names: a return may still come for one of them, and must not find a later message of the same name.
+        """
+        if self._by_name is None:
+            self._by_name = self._index()
         self._slots = deque(placeholder if entry is not None and is_over(entry) else entry for entry in self._slots)
 
     def lose(self) -> tuple[list[Entry], list[tuple[Entry, Returned]]]:

@@ -198,6 +198,17 @@ def test_cancelling_stops_deliveries_and_keeps_what_was_delivered(
     assert consumer.cancel()
 
 
+def test_a_consumer_that_is_cancelled_while_it_starts_is_never_ready(
+    pool: ConnectionPool, publisher: Publisher, inbox: Inbox, queue: Queue
+) -> None:
+    """The broker's consume-ok may come after the cancel: it does not make it ready again."""
+    publisher.publish(queue.name, b"x")  # the queue is there, and the connection open
+    for _ in range(50):
+        with Consumer(pool, queue, inbox.deliveries.put) as consumer:
+            assert consumer.cancel()
+            assert not consumer.is_ready
+
+
 def test_closing_gives_back_what_was_not_settled(
     consumer: Consumer, publisher: Publisher, pool: ConnectionPool, inbox: Inbox, queue: Queue
 ) -> None:

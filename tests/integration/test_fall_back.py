@@ -37,7 +37,7 @@ def test_the_path_is_pikas_and_the_log_says_so_once() -> None:
     """Two connections in one process, one line."""
     program = (
         "import logging, pika\n"
-        "logging.basicConfig(format='%(message)s')\n"
+        "logging.basicConfig(format='%(message)s', level='INFO')\n"
         "from rmqpool.amqp.wire_support import may_use_fast_path\n"
         "print([may_use_fast_path(pika.SelectConnection) for _ in range(2)])\n"
     )

@@ -209,3 +209,11 @@ def test_the_settings_themselves_do_not_load_pydantic():
     """config is for programs; the library's values stand without it."""
     code = "import sys, rmqpool.settings, rmqpool.urls; sys.exit('pydantic' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_the_choice_of_the_wires_path_is_no_unknown_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is documented, and read elsewhere: nobody is warned of it."""
+    monkeypatch.setenv("RMQPOOL_WIRE", "pika")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_settings()

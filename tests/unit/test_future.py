@@ -29,6 +29,10 @@ class Owner:
     def __init__(self, on_io_thread: bool = False) -> None:
         self.lock = threading.Lock()
         self.on_io_thread = on_io_thread
+        self.is_inherited = False
+
+    def end_inherited(self, future: PublishFuture) -> None:
+        future.resolve(UnknownOutcomeError("the parent's"))
 
     def withdraw(self, future: PublishFuture) -> bool:
         with self.lock:
@@ -133,6 +137,28 @@ def test_a_silent_engine_ends_as_unknown_if_it_was_written(monkeypatch: pytest.M
     with pytest.raises(UnknownOutcomeError, match="I/O thread did not answer") as caught:
         future.result()
     assert caught.value.attempts == 1
+
+
+def test_the_grace_is_given_once_however_many_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """publish_many asks one after the other: a stuck I/O thread must not cost each of them the grace again."""
+    monkeypatch.setattr("rmqpool.future.GRACE", 0.3)
+    owner = Owner()
+    futures = [make(seconds=0.01, owner=owner) for _ in range(20)]
+    for future in futures:
+        owner.write(future)
+    started = time.monotonic()
+    assert all(isinstance(future.outcome(), UnknownOutcomeError) for future in futures)
+    assert time.monotonic() - started < 2.0  # 20 times the grace would be 6 s
+
+
+def test_in_a_forked_child_a_future_ends_at_once_wherever_it_was() -> None:
+    """It may have been in the hands of the parent's I/O thread, in no list, with a lock held: nobody waits for that."""
+    owner = Owner()
+    future = make(seconds=30, owner=owner)
+    owner.is_inherited = True
+    owner.lock.acquire()  # by a thread that is not here
+    assert not future.cancel()
+    assert isinstance(future.outcome(timeout=5), UnknownOutcomeError)
 
 
 def test_the_io_thread_never_waits_for_itself() -> None:

@@ -277,3 +277,38 @@ def test_threads_never_exceed_the_bound_and_all_get_through() -> None:
     assert len(highest) == 3200
     assert max(highest) <= 3
     assert window.messages == 0
+
+
+def test_one_that_is_too_large_gets_in_although_others_never_stop() -> None:
+    """It is passed by as many as do not harm; then everybody waits for it."""
+    window = Window(10_000, 1000)
+    assert window.try_enter(10)
+    called: list[str] = []
+    large = window.line_up(2000, lambda: called.append("large") or True)
+    passed = 0
+    while window.try_enter(10):
+        window.leave(1, 10)
+        passed += 1
+        assert passed < 5000, "it never got in"
+    small = window.line_up(10, lambda: called.append("small") or True)
+    window.leave(1, 10)  # the last one that was on its way
+    assert called == ["large"]
+    assert window.claim(large)
+    window.leave(1, 2000)
+    assert called == ["large", "small"]
+    assert window.claim(small)
+
+
+def test_who_waited_for_a_large_one_that_gives_up_is_let_in() -> None:
+    """Nobody is left in the line without a reason."""
+    window = Window(10_000, 1000)
+    assert window.try_enter(10)
+    large = window.line_up(2000, lambda: True)
+    while window.try_enter(10):
+        window.leave(1, 10)
+    called: list[str] = []
+    small = window.line_up(10, lambda: called.append("small") or True)
+    window.give_up(large)
+    assert called == ["small"]
+    assert window.claim(small)
+    assert window.messages == 2

@@ -188,3 +188,21 @@ def test_integers_of_headers_are_plain_ones() -> None:
     delivery = received(encoded(headers={"count": 2**40, "nested": {"list": [2**40]}}))
     assert repr(dict(delivery.headers)) == "{'count': 1099511627776, 'nested': {'list': [1099511627776]}}"
     assert type(delivery) is ReceivedDelivery
+
+
+def test_what_was_changed_stays_when_another_property_is_read() -> None:
+    """Decoding fills what nobody has looked at, and nothing else."""
+    delivery = received(encoded(content_type="text/plain", headers={"a": 1}, message_id="id-1"))
+    delivery.headers["mine"] = 1  # type: ignore[index]
+    delivery.content_type = "application/json"
+    assert delivery.message_id == "id-1"
+    assert delivery.headers == {"a": 1, "mine": 1}
+    assert delivery.content_type == "application/json"
+
+
+def test_headers_of_a_message_without_any_stay_what_they_were_made() -> None:
+    """An empty dict that somebody fills is not replaced by another one."""
+    delivery = received(encoded(message_id="id-1"))
+    delivery.headers["mine"] = 1  # type: ignore[index]
+    assert delivery.message_id == "id-1"
+    assert delivery.headers == {"mine": 1}

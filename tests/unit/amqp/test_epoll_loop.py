@@ -214,6 +214,22 @@ def test_before_each_sleep_the_hook_is_called_once(loop: EpollLoop) -> None:
     assert calls[:2] == ["hook", "callback"]
 
 
+def test_a_timer_that_the_hook_sets_is_not_slept_over(loop: EpollLoop) -> None:
+    """The hook runs users' callbacks, which may set the shortest timer of all."""
+    fired: list[float] = []
+
+    def hook() -> None:
+        if not fired:
+            fired.append(0.0)
+            loop.call_later(0.05, loop.stop)
+
+    loop.call_later(20.0, loop.stop)
+    loop.before_sleep(hook)
+    started = time.monotonic()
+    run(loop, seconds=10.0)
+    assert time.monotonic() - started < 5.0
+
+
 def test_an_error_in_a_callback_ends_the_loop_with_it(loop: EpollLoop) -> None:
     """As pika's own does: whoever runs the loop decides."""
     loop.add_callback(lambda: 1 / 0)

@@ -14,6 +14,10 @@ class Owner:
     """Withdraws as the engine does."""
 
     on_io_thread = False
+    is_inherited = False
+
+    def end_inherited(self, future: PublishFuture) -> None:
+        raise AssertionError("nothing was forked")
 
     def __init__(self, unsent: Unsent) -> None:
         self.unsent = unsent

@@ -205,3 +205,15 @@ def test_hollowed_entries_keep_their_tags() -> None:
     assert window.entries() == ["a", "-", "c"]
     assert window.ack(2).acked == ["-"]
     assert window.ack(3, multiple=True).acked == ["a", "c"]
+
+
+def test_a_return_for_a_hollowed_message_does_not_find_a_later_one_of_its_name() -> None:
+    """Published again with the same id after its deadline: the late return is the first one's, and the second is acked."""
+    names = {"-": ""}
+    window: ConfirmWindow[str] = ConfirmWindow(lambda entry: names.get(entry, entry))
+    window.add("x")
+    window.hollow(lambda entry: entry == "x", "-")
+    window.add("x")
+    assert window.give_back("x", NO_ROUTE)
+    assert [entry for entry, _ in window.ack(1).returned] == ["-"]
+    assert window.ack(2).acked == ["x"]
