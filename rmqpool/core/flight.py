@@ -62,6 +62,11 @@ class Flight(Generic[R]):
         return max(0, self._capacity - len(self._rows))
 
     @property
+    def ids(self) -> Collection[int]:
+        """The ids of the rows in hand."""
+        return self._rows.keys()
+
+    @property
     def on_their_way(self) -> int:
         """Rows that were sent and have no outcome."""
         return len(self._sent)

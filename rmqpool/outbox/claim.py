@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from rmqpool.core.floors import Floors
 from rmqpool.core.lanes import LANES
+from rmqpool.core.reach import Reach
 from rmqpool.core.watermark import Watermark
 from rmqpool.outbox.relay_connection import RelayConnection
 from rmqpool.outbox.relay_statements import RelayStatements
@@ -23,7 +23,7 @@ __all__ = ["LEASE", "Claim"]
 
 LEASE: Final = 5.0  # seconds: idle_in_transaction_session_timeout
 _MARGIN: Final = 1.0  # seconds: a send that began before the lease's end is over by then
-_LAG: Final = 0.1  # seconds: transactions of usual length commit within it, and need no sweep to be found
+_MARK_EVERY: Final = 0.1  # seconds
 _ALL: Final = -1  # the part of the table that is read when every lane is owned
 _FEWEST_OF_A_LANE: Final = 32
 
@@ -38,7 +38,8 @@ class Claim:
         self.connection = connection
         self.owned: set[int] = set()
         self._statements = statements
-        self._floors: Floors[int] = Floors(_LAG)
+        self._reach: Reach[int] = Reach()
+        self._next_mark = 0.0
         self._strict = strict
         self._watermark = Watermark()
         self._leads = False
@@ -75,7 +76,8 @@ class Claim:
         new = {lane for (lane,) in self._rows(self._statements.lock_lanes, [wanted])}
         self.owned |= new
         if new:
-            self._floors.reset()  # from the start: what lies there was read by somebody else
+            self._watermark = Watermark()
+            self._reach.reset()  # from the start: what lies there was read by somebody else
         return new
 
     def begin_anew(self, keep: Collection[int]) -> set[int]:
@@ -85,47 +87,39 @@ class Claim:
         """
         self.connection.raw.commit()
         self.owned, self._leads = set(), False
-        self._floors.reset()
+        self._reach.reset()
         self._watermark = Watermark()
         self._begin()
         if keep and not self._strict:
             self.owned = {lane for (lane,) in self._rows(self._statements.lock_lanes, [sorted(keep)])}
         return self.owned
 
-    def fetch(self, limit: int, in_hand: int) -> list[Row]:
+    def fetch(self, limit: int, in_hand: Iterable[int]) -> list[Row]:
         """The next rows, in the order of their ids within each lane; the claim query.
 
-        Some of them may be ``in_hand`` already: reading begins a moment below the floor while few rows are.
+        ``in_hand`` are the ids of rows that are not to be read again, although they are still there.
         """
         if not self.owned:
             return []
-        now = time.monotonic()
-        self._floors.tick(now)
         if self._strict:
             return self._fetch_strict(limit)
-        if in_hand > limit:
-            floor_of = self._floors.highest  # a backlog: what commits late is found by the sweep
-        else:
-            limit += in_hand
-            floor_of = lambda part: self._floors.trailing(part, now)  # noqa: E731
-        if self.owns_all:
-            rows = self._read(self._statements.fetch_all, [floor_of(_ALL), limit])
-            if rows:
-                self._floors.advance(_ALL, rows[-1].id)
-            return rows
-        return self._fetch_lanes(limit, [(lane, floor_of(lane)) for lane in sorted(self.owned)])
+        upper = self._settled_upper()
+        parts = {"low": self._reach.low, "in_hand": [row_id for row_id in in_hand if row_id > self._reach.low]}
+        rows = self._fetch_all(limit, parts) if self.owns_all else self._fetch_lanes(limit, parts)
+        if upper is not None:
+            self._reach.settle(upper, (_ALL,) if self.owns_all else self.owned)
+            self._watermark.used_up()
+        return rows
 
     def sweep(self, limit: int) -> list[int]:
-        """The ids of the first rows below the floors: those in hand, and those that committed late."""
+        """The first ids in each lane below what is read: those in hand, and what nobody can have put there.
+
+        Unless it was put there by hand, or with a sequence that gives ids out in advance: a floor is never trusted.
+        """
         if not self.owned or self._strict:
             return []
-        if self.owns_all:
-            ids = self._rows(self._statements.sweep_all, [self._floors.highest(_ALL), limit])
-        else:
-            lanes = sorted(self.owned)
-            floors = [self._floors.highest(lane) for lane in lanes]
-            ids = self._rows(self._statements.sweep_lanes, [lanes, floors, limit])
-        return [row_id for (row_id,) in ids]
+        parameters = {"lanes": sorted(self.owned), "low": self._reach.low, "limit": limit}
+        return [row_id for (row_id,) in self._rows(self._statements.sweep, parameters)]
 
     def fetch_ids(self, ids: Sequence[int]) -> list[Row]:
         """These rows, in the order of their ids; without those that are gone."""
@@ -157,45 +151,82 @@ class Claim:
         execute(b"SET LOCAL lock_timeout = '5s'")
         self._rows(self._statements.announce)
 
+    def _settled_upper(self) -> int | None:
+        """An id up to which nobody can add a row any more, for a reading that begins now; None: not known yet.
+
+        Found out in steps, ten times a second at most.
+        """
+        now = time.monotonic()
+        if not self._watermark.is_clear and now >= self._next_mark:
+            self._next_mark = now + _MARK_EVERY
+            self._look_for_writers()
+        return self._watermark.upper if self._watermark.is_clear else None
+
+    def _look_for_writers(self) -> None:
+        if self._watermark.needs_mark:
+            # First the sequence, then who writes: whoever was given an id up to that one holds the lock by now.
+            self._watermark.mark(self._value(self._statements.sequence), self._writers())
+        else:
+            self._watermark.still_there(self._writers())
+
     def _fetch_strict(self, limit: int) -> list[Row]:
         """In one order for all rows: only up to an id below which nobody writes any more."""
         if not self.owns_all:
             return []
-        if self._watermark.needs_mark:
-            # First the sequence, then who writes: whoever was given an id up to that one holds the lock by now.
-            self._watermark.mark(self._value(self._statements.sequence), self._writers())
-        elif not self._watermark.is_clear:
-            self._watermark.still_there(self._writers())
+        if not self._watermark.is_clear:
+            self._look_for_writers()
         if not self._watermark.is_clear:
             return []
-        floor = self._floors.highest(_ALL)
-        rows = self._read(self._statements.fetch_up_to, [floor, self._watermark.upper, limit])
+        parameters = [self._reach.floor(_ALL), self._watermark.upper, limit]
+        rows = [Row._make(row) for row in self._rows(self._statements.fetch_up_to, parameters)]
         if rows:
-            self._floors.advance(_ALL, rows[-1].id)
+            self._reach.was_read(_ALL, rows[-1].id, to_the_end=False)
         if len(rows) < limit:
             self._watermark.used_up()
+        return rows
+
+    def _fetch_all(self, limit: int, parts: dict[str, Any]) -> list[Row]:
+        floor = self._reach.floor(_ALL)
+        found = self._rows(self._statements.fetch_all, {**parts, "floor": floor, "limit": limit})
+        late = [Row._make(row[:-1]) for row in found if row[-1]]
+        if len(late) == limit:
+            return late  # there may be more of them, and what is new has to wait for those
+        rows = [Row._make(row[:-1]) for row in found if not row[-1]] if late else [Row._make(row[:-1]) for row in found]
+        self._reach.was_read(_ALL, rows[-1].id if rows else floor, to_the_end=len(rows) < limit)
+        return late + rows
+
+    def _fetch_lanes(self, limit: int, parts: dict[str, Any]) -> list[Row]:
+        lanes = sorted(self.owned)
+        of_a_lane = max(_FEWEST_OF_A_LANE, limit // len(lanes), self._of_a_lane)
+        floors = [self._reach.floor(lane) for lane in lanes]
+        found = self._rows(
+            self._statements.fetch_lanes, {**parts, "lanes": lanes, "floors": floors, "limit": of_a_lane}
+        )
+        late: dict[int, list[Row]] = {lane: [] for lane in lanes}
+        new: dict[int, list[Row]] = {lane: [] for lane in lanes}
+        for row in found:
+            (late if row[-1] else new)[row[1]].append(Row._make(row[:-1]))
+        rows: list[Row] = []
+        for lane, floor in zip(lanes, floors, strict=True):
+            rows += late[lane]
+            if len(late[lane]) == of_a_lane:
+                self._reach.was_read(lane, floor, to_the_end=False)
+                continue
+            rows += new[lane]
+            last = new[lane][-1].id if new[lane] else floor
+            self._reach.was_read(lane, last, to_the_end=len(new[lane]) < of_a_lane)
+        # All in few lanes: more of each next time.
+        crowded = max(map(len, new.values())) >= of_a_lane and len(rows) < limit
+        self._of_a_lane = min(limit, of_a_lane * 2) if crowded else _FEWEST_OF_A_LANE
         return rows
 
     def _writers(self) -> set[str]:
         return {writer for (writer,) in self._rows(self._statements.writers)}
 
-    def _fetch_lanes(self, limit: int, floors: list[tuple[int, int]]) -> list[Row]:
-        of_a_lane = max(_FEWEST_OF_A_LANE, limit // len(floors), self._of_a_lane)
-        lanes, starts = (list(column) for column in zip(*floors, strict=True))
-        rows = self._read(self._statements.fetch_lanes, [lanes, starts, of_a_lane])
-        counts = dict.fromkeys(lanes, 0)
-        for row in rows:
-            counts[row.lane] += 1
-            self._floors.advance(row.lane, row.id)
-        # All in few lanes: more of each next time.
-        crowded = max(counts.values()) >= of_a_lane and len(rows) < limit
-        self._of_a_lane = min(limit, of_a_lane * 2) if crowded else _FEWEST_OF_A_LANE
-        return rows
-
     def _read(self, sql: bytes, parameters: Sequence[Any]) -> list[Row]:
         return [Row._make(row) for row in self._rows(sql, parameters)]
 
-    def _rows(self, sql: bytes, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+    def _rows(self, sql: bytes, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         started = time.monotonic()
         rows = self.connection.rows(sql, parameters)
         self._renewed = started  # the server's clock began not before this

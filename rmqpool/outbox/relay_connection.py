@@ -60,15 +60,15 @@ class RelayConnection:
         """The backend's process id, as pg_locks names it."""
         return self.raw.info.backend_pid
 
-    def execute(self, sql: bytes, parameters: Sequence[Any] | None = None) -> psycopg.Cursor[Any]:
+    def execute(self, sql: bytes, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> psycopg.Cursor[Any]:
         """Run one statement. Raises psycopg.Error."""
         return self._cursor.execute(sql, parameters)
 
-    def rows(self, sql: bytes, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+    def rows(self, sql: bytes, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows."""
         return self._cursor.execute(sql, parameters).fetchall()
 
-    def value(self, sql: bytes, parameters: Sequence[Any] | None = None) -> Any:
+    def value(self, sql: bytes, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> Any:
         """Run one statement and return the first column of its first row."""
         row = self._cursor.execute(sql, parameters).fetchone()
         return None if row is None else row[0]

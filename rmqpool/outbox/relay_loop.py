@@ -168,7 +168,7 @@ class RelayLoop:
             claim.renew()
             return False
         limit = min(self.options.batch_size, room)
-        rows = claim.fetch(limit, len(self.flight))
+        rows = claim.fetch(limit, self.flight.ids)
         self.counters.fetches += 1
         found = self._take(rows)
         return self._failing.read_due(claim, limit, time.monotonic()) or found
@@ -207,8 +207,8 @@ class RelayLoop:
 
     def _sweep(self, claim: Claim) -> None:
         started = time.monotonic()
-        late = self.flight.unknown(claim.sweep(len(self.flight) + self.options.batch_size))
-        rows = claim.fetch_ids(late[: self.flight.room])
+        strays = self.flight.unknown(claim.sweep(len(self.flight) + self.options.batch_size))
+        rows = claim.fetch_ids(strays[: self.flight.room])
         self.counters.swept += len(rows)
         if self._take(rows):
             self._pace.found(started)
@@ -318,7 +318,7 @@ class RelayLoop:
         return self.claim
 
     def _say(self, trouble: str) -> None:
-        if trouble and trouble != self.trouble:
+        if trouble and not self.trouble:  # once, not for each message
             _LOGGER.warning("%s: %s", self.options.name, trouble)
         elif self.trouble and not trouble:
             _LOGGER.info("%s works again", self.options.name)

@@ -57,18 +57,26 @@ class RelayStatements:
             " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
             " AND classid = CAST({table} AS regclass) AND objid = {alive_unsigned}"
         )
-        self.fetch_all = sql("SELECT {read} FROM {outbox} AS o WHERE o.id > %s ORDER BY o.id LIMIT %s")
+        # First what appeared late between low and floor, past what is in hand; then what is new. One snapshot for both:
+        # a row that is seen in the second part has all earlier ones of its key in the first.
+        self.fetch_all = sql(
+            "(SELECT {read}, true FROM {outbox} AS o WHERE o.id > %(low)s AND o.id <= %(floor)s"
+            " AND o.id NOT IN (SELECT unnest(CAST(%(in_hand)s AS bigint[]))) ORDER BY o.id LIMIT %(limit)s)"
+            " UNION ALL (SELECT {read}, false FROM {outbox} AS o WHERE o.id > %(floor)s ORDER BY o.id LIMIT %(limit)s)"
+        )
         self.fetch_up_to = sql("SELECT {read} FROM {outbox} AS o WHERE o.id > %s AND o.id <= %s ORDER BY o.id LIMIT %s")
         self.fetch_lanes = sql(
-            "SELECT r.* FROM unnest(CAST(%s AS smallint[]), CAST(%s AS bigint[])) AS l (lane, floor)"
-            " CROSS JOIN LATERAL (SELECT {read} FROM {outbox} AS o WHERE o.lane = l.lane AND o.id > l.floor"
-            " ORDER BY o.id LIMIT %s) AS r"
+            "SELECT r.* FROM unnest(CAST(%(lanes)s AS smallint[]), CAST(%(floors)s AS bigint[])) AS l (lane, floor)"
+            " CROSS JOIN LATERAL ("
+            "(SELECT {read}, true FROM {outbox} AS o WHERE o.lane = l.lane AND o.id > %(low)s AND o.id <= l.floor"
+            " AND o.id NOT IN (SELECT unnest(CAST(%(in_hand)s AS bigint[]))) ORDER BY o.id LIMIT %(limit)s)"
+            " UNION ALL (SELECT {read}, false FROM {outbox} AS o WHERE o.lane = l.lane AND o.id > l.floor"
+            " ORDER BY o.id LIMIT %(limit)s)) AS r"
         )
-        self.sweep_all = sql("SELECT o.id FROM {outbox} AS o WHERE o.id <= %s ORDER BY o.id LIMIT %s")
-        self.sweep_lanes = sql(
-            "SELECT r.id FROM unnest(CAST(%s AS smallint[]), CAST(%s AS bigint[])) AS l (lane, floor)"
-            " CROSS JOIN LATERAL (SELECT o.id FROM {outbox} AS o WHERE o.lane = l.lane AND o.id <= l.floor"
-            " ORDER BY o.id LIMIT %s) AS r"
+        self.sweep = sql(
+            "SELECT r.id FROM unnest(CAST(%(lanes)s AS smallint[])) AS l (lane)"
+            " CROSS JOIN LATERAL (SELECT o.id FROM {outbox} AS o WHERE o.lane = l.lane AND o.id <= %(low)s"
+            " ORDER BY o.id LIMIT %(limit)s) AS r"
         )
         self.fetch_ids = sql("SELECT {read} FROM {outbox} AS o WHERE o.id = ANY(CAST(%s AS bigint[])) ORDER BY o.id")
         self.stalls_of_lanes = sql(

@@ -55,8 +55,9 @@ class Counters:
 class RelayStats:
     """A relay at one moment. Counts are rows since it was made.
 
-    ``sent_again`` counts outcomes that were unknown or not sent; ``swept`` rows that committed late; ``in_hand`` what was
-    read and is not removed yet. ``trouble`` is what keeps it from working now, empty if nothing does.
+    ``sent_again`` counts outcomes that were unknown or not sent; ``swept`` rows that lay where nobody but a hand can
+    have put them; ``in_hand`` what was read and is not removed yet. ``trouble`` is what keeps it from working now, empty
+    if nothing does.
     """
 
     state: Literal["new", "running", "stopping", "stopped"]
