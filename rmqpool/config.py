@@ -41,7 +41,8 @@ class Settings(BaseSettings):
 
     ``password`` replaces the URL's. ``heartbeat`` and ``blocked_timeout`` None leave it to the URL's options and
     ConnectionSettings' defaults. ``channels_per_connection`` is how many channels are leased at most on a connection.
-    ``max_waiting`` 0 is no limit. ``concurrency`` and ``prefetch`` None leave it to each consumer.
+    ``max_waiting`` 0 is no limit. ``concurrency`` and ``prefetch`` None leave it to each consumer. ``postgres_url`` is
+    the outbox's database.
     """
 
     model_config = SettingsConfigDict(
@@ -63,6 +64,7 @@ class Settings(BaseSettings):
     prefetch: Annotated[int, Field(ge=1, le=2000)] | None = None  # quorum queues take at most 2,000
     grace: Seconds = 30.0
     log_format: Literal["text", "json"] = "text"
+    postgres_url: SecretText | None = None
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 

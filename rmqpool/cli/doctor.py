@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rmqpool.cli.diagnosis.finding import Finding
     from rmqpool.topology import Queue
 
-__all__ = ["register"]
+__all__ = ["Told", "register"]
 
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red", "skipped": "dim"}
 
@@ -54,7 +54,7 @@ def doctor(
     from rmqpool.cli.diagnosis.finding import exit_state, problem, well
     from rmqpool.errors import ConfigurationError
 
-    told = _Told(as_json)
+    told = Told(as_json)
     broker = ""
     queues = _wanted(module, queue or ())
     try:
@@ -85,12 +85,13 @@ def _wanted(module: str | None, names: list[str] | tuple[()]) -> list[Queue]:
     return [value for value in expand(values) if isinstance(value, Queue)]
 
 
-class _Told:
-    """Findings as they come: printed at once for people, kept for machines."""
+class Told:
+    """Findings as they come: printed at once for people, kept for machines. ``what`` was looked at: broker, server."""
 
-    def __init__(self, as_json: bool) -> None:
+    def __init__(self, as_json: bool, what: str = "broker") -> None:
         self.findings: list[Finding] = []
         self._as_json = as_json
+        self._what = what
         self._symbols = supports(sys.stdout, "✓✗→·")
 
     def tell(self, finding: Finding) -> None:
@@ -105,10 +106,10 @@ class _Told:
         for line in lines[1:]:
             print_line(f"{' ' * (len(mark) + len(stage) + 2)}{line}")
 
-    def end(self, well_enough: bool, broker: str) -> None:
+    def end(self, well_enough: bool, version: str) -> None:
         if self._as_json:
             print_json(
-                {"ok": well_enough, "broker": broker, "findings": [finding.as_json() for finding in self.findings]}
+                {"ok": well_enough, self._what: version, "findings": [finding.as_json() for finding in self.findings]}
             )
             return
         count = {state: sum(finding.state == state for finding in self.findings) for state in ("warning", "problem")}

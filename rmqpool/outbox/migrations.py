@@ -8,16 +8,27 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from rmqpool.errors import OutboxSchemaError
+from rmqpool.errors import OutboxError, OutboxSchemaError
 from rmqpool.outbox.tables import Tables, quote_identifier, quote_literal
 
 if TYPE_CHECKING:
     import psycopg
 
-__all__ = ["LATEST", "Migration", "applied_versions", "check_version", "migrate", "migration_sql", "migrations"]
+__all__ = [
+    "LATEST",
+    "Migration",
+    "applied_versions",
+    "check_version",
+    "migrate",
+    "migration_sql",
+    "migrations",
+    "pending_migrations",
+]
 
 _FILE = re.compile(r"(\d{4})_(\w+)\.sql")
-_LOCK_TIMEOUT = "10s"  # DDL queues behind writers, and everybody else behind the DDL
+_LOCK_TIMEOUT = 10.0  # seconds: DDL queues behind writers, and everybody else behind the DDL
+_TURN_TIMEOUT = 60.0  # seconds to wait for another one that migrates
+_LOCK_NOT_AVAILABLE = "55P03"
 _MIGRATION_LOCK = "rmqpool outbox migrate"
 
 
@@ -64,7 +75,8 @@ def migration_sql(tables: Tables, *, after: int = 0, up_to: int = LATEST) -> str
 
     It has no BEGIN and no COMMIT: the tool that runs it has its own transaction.
     """
-    parts = [_create_versions(tables)]
+    parts = [_create_schema(tables)] if tables.schema is not None and after == 0 else []
+    parts.append(_create_versions(tables))
     for migration in migrations(tables):
         if after < migration.version <= up_to:
             header = f"-- {migration.version:04} {migration.name}"
@@ -72,27 +84,72 @@ def migration_sql(tables: Tables, *, after: int = 0, up_to: int = LATEST) -> str
     return "\n\n".join(parts) + "\n"
 
 
-def migrate(connection: psycopg.Connection[Any], tables: Tables, *, up_to: int = LATEST) -> list[Migration]:
+def migrate(
+    connection: psycopg.Connection[Any], tables: Tables, *, up_to: int = LATEST, lock_timeout: float = _LOCK_TIMEOUT
+) -> list[Migration]:
     """Apply what is missing, in one transaction; returns what was applied.
 
-    Two that migrate at once wait for each other, and the second finds nothing to do. Raises OutboxSchemaError if the
-    tables are of a newer release, and psycopg's own errors for what Postgres refuses; nothing is half-done then. The
-    connection must be in no transaction.
+    Two that migrate at once wait for each other, and the second finds nothing to do. A table that others use is waited
+    for ``lock_timeout`` seconds (at least a millisecond): who writes queues behind that wait. Raises OutboxSchemaError
+    if the tables are of a newer release, OutboxError if the connection is in a transaction or a lock was not to be had
+    in time, and psycopg's own errors for what Postgres refuses; nothing is half-done then.
     """
-    with connection.transaction(), connection.cursor() as cursor:
+    from psycopg import Error
+    from psycopg.pq import TransactionStatus
+
+    if connection.info.transaction_status is not TransactionStatus.IDLE:
+        raise OutboxError("nothing was migrated: the connection is in a transaction; end it, or use another connection")
+    try:
+        with connection.transaction():
+            return _migrate(connection, tables, up_to, lock_timeout)
+    except Error as error:
+        if error.sqlstate != _LOCK_NOT_AVAILABLE:
+            raise
+        raise OutboxError(
+            f"nothing was migrated: somebody else held a lock on the tables of {tables.outbox} for too long (another "
+            "migration, or a transaction that writes and does not end). rmqpool outbox doctor names old transactions; "
+            "then try again"
+        ) from error
+
+
+def pending_migrations(connection: psycopg.Connection[Any], tables: Tables, *, up_to: int = LATEST) -> list[Migration]:
+    """What :func:`migrate` would apply now. Raises OutboxSchemaError if the tables are of a newer release."""
+    applied = set(applied_versions(connection, tables))
+    _refuse_newer(applied, tables)
+    return [one for one in migrations(tables) if one.version not in applied and one.version <= up_to]
+
+
+def _migrate(connection: psycopg.Connection[Any], tables: Tables, up_to: int, lock_timeout: float) -> list[Migration]:
+    with connection.cursor() as cursor:
+        # Under Repeatable Read the second of two would not see what the first one did.
+        cursor.execute(b"SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        cursor.execute(_set_lock_timeout(_TURN_TIMEOUT))
         lock = quote_literal(f"{_MIGRATION_LOCK} {tables.outbox}").encode()
         cursor.execute(b"SELECT pg_advisory_xact_lock(hashtextextended(" + lock + b", 0))")
-        cursor.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'".encode())
-        if tables.schema is not None:
-            cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(tables.schema)}".encode())
-        cursor.execute(_create_versions(tables).encode())
-        applied = set(applied_versions(connection, tables))
-        _refuse_newer(applied, tables)
-        missing = [one for one in migrations(tables) if one.version not in applied and one.version <= up_to]
+        cursor.execute(_set_lock_timeout(lock_timeout))
+        missing = pending_migrations(connection, tables, up_to=up_to)
+        # Asked for first: IF NOT EXISTS wants the right to create even where there is nothing to do.
+        if (
+            missing
+            and tables.schema is not None
+            and not _is_there(cursor, "to_regnamespace", quote_identifier(tables.schema))
+        ):
+            cursor.execute(_create_schema(tables).encode())
+        if missing and not _is_there(cursor, "to_regclass", tables.migrations):
+            cursor.execute(_create_versions(tables).encode())
         for migration in missing:
             cursor.execute(migration.sql.encode())
             cursor.execute(_record(tables, migration).encode())
     return missing
+
+
+def _is_there(cursor: psycopg.Cursor[Any], function: str, quoted: str) -> bool:
+    row = cursor.execute(f"SELECT {function}({quote_literal(quoted)}) IS NOT NULL".encode()).fetchone()
+    return row == (True,)
+
+
+def _set_lock_timeout(seconds: float) -> bytes:
+    return f"SET LOCAL lock_timeout = '{max(1, round(seconds * 1000))}ms'".encode()
 
 
 def applied_versions(connection: psycopg.Connection[Any], tables: Tables) -> list[int]:
@@ -133,6 +190,10 @@ def _refuse_newer(applied: set[int], tables: Tables) -> None:
 def _record(tables: Tables, migration: Migration) -> str:
     name = quote_literal(migration.name)
     return f"INSERT INTO {tables.migrations} (version, name) VALUES ({migration.version}, {name});"
+
+
+def _create_schema(tables: Tables) -> str:
+    return f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(tables.schema or '')};"
 
 
 def _create_versions(tables: Tables) -> str:

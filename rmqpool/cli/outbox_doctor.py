@@ -1,0 +1,93 @@
+"""``rmqpool outbox doctor``: what is wrong with an outbox and its database, and what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from rmqpool.cli.doctor import Told
+from rmqpool.cli.exits import ExitCode
+from rmqpool.cli.options import JsonOption
+from rmqpool.cli.outbox_session import (
+    DatabaseOption,
+    PrefixOption,
+    SchemaOption,
+    database_of,
+    require_driver,
+    tables_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rmqpool.cli.diagnosis.finding import Finding
+    from rmqpool.outbox.tables import Tables
+
+__all__ = ["register"]
+
+
+def register(group: typer.Typer) -> None:
+    """Add the command to ``group``."""
+    group.command("doctor")(doctor)
+
+
+def doctor(
+    url: DatabaseOption = None,
+    schema: SchemaOption = None,
+    prefix: PrefixOption = "rmqpool",
+    as_json: JsonOption = False,
+) -> None:
+    """Look at the database, the tables, vacuum, and the relays, and say what is wrong and what to do.
+
+    Who holds back vacuum is named: the pid, its query and age, the prepared transaction, or the replication slot.
+    Nothing is changed. Ends with 0 if there is no problem (warnings do not count), with 1 if there is one.
+
+    \b
+    Example:
+      rmqpool outbox doctor --url postgresql://user:password@localhost/shop
+    """
+    from rmqpool.cli.diagnosis.finding import exit_state
+
+    tables = tables_of(schema, prefix)
+    database = database_of(url)
+    require_driver()
+    told = Told(as_json, "server")
+    server = _examine(database, tables, told.tell)
+    well_enough = exit_state(told.findings)
+    told.end(well_enough, server)
+    raise typer.Exit(ExitCode.OK if well_enough else ExitCode.PROBLEMS)
+
+
+def _examine(database: str, tables: Tables, tell: Callable[[Finding], None]) -> str:
+    from contextlib import closing
+
+    from rmqpool.cli.diagnosis.finding import problem, skipped, well
+    from rmqpool.cli.diagnosis.outbox import health_findings, status_findings
+    from rmqpool.errors import ConfigurationError, ConnectionFailedError, OutboxSchemaError, RmqpoolError
+    from rmqpool.outbox.inspection import status
+    from rmqpool.outbox.inspection_connection import connect, explained
+    from rmqpool.outbox.inspection_health import health
+    from rmqpool.outbox.migrations import LATEST, check_version
+
+    server = ""
+    try:
+        with closing(connect(database, name="rmqpool outbox doctor")) as connection:
+            try:
+                with explained():
+                    check_version(connection, tables)
+            except OutboxSchemaError as error:
+                tell(problem("schema", str(error), "rmqpool outbox migrate"))
+                tell(skipped("tables", "not looked at: they must be there, of this release's version"))
+                return server
+            tell(well("schema", f"{tables.outbox} is of version {LATEST}", version=LATEST))
+            found = health(connection, tables)
+            server = f"PostgreSQL {found.server}"
+            tell(well("server", server))
+            for finding in [*health_findings(found), *status_findings(status(connection, tables))]:
+                tell(finding)
+    except (ConfigurationError, ConnectionFailedError) as error:
+        tell(problem("connect", str(error), "rmqpool config show tells where the URL comes from"))
+    except RmqpoolError as error:
+        tell(problem("look", str(error)))
+    return server

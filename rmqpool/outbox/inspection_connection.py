@@ -1,0 +1,132 @@
+"""A connection for looking at an outbox and repairing it: bounded waits, and errors that never repeat a password."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg
+
+from rmqpool.errors import (
+    ConfigurationError,
+    ConnectionFailedError,
+    ConnectionLostError,
+    OutboxError,
+    OutboxSchemaError,
+)
+from rmqpool.outbox.tables import Tables
+from rmqpool.secret import MASK, Secret
+
+__all__ = ["connect", "explained", "names_of", "password_of", "rows_of", "transaction"]
+
+_OPTIONS: dict[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,  # milliseconds
+    "client_encoding": "utf8",  # statements are sent as bytes
+}
+# postgresql.org/docs/current/errcodes-appendix.html
+_SCHEMA_REASONS = {
+    "42P01": "a table of the outbox is not there; create it with: rmqpool outbox migrate",
+    "3F000": "the schema of the outbox is not there; create it, and its tables, with: rmqpool outbox migrate",
+    "42703": "a column of the outbox is not there: its tables are of another version; run: rmqpool outbox migrate",
+    "42501": "the role may not do that; use a role that may, or grant it what is missing",
+}
+_REASONS = {
+    "25006": "the server is read-only: a standby, or default_transaction_read_only; use the primary",
+    "55P03": "somebody else held a lock for too long; rmqpool outbox doctor names old transactions. Then try again",
+    "57014": "the statement took too long and was given up",
+    "40P01": "it met another transaction in a deadlock; try again",
+}
+_LOST = ("08", "57P")  # connection exceptions, and a server that is told to stop
+
+
+def connect(database: str | Secret, *, name: str = "rmqpool outbox") -> psycopg.Connection[Any]:
+    """A connection in autocommit. ``database`` is a URL or libpq's key=value pairs; ``name`` its application_name.
+
+    Raises ConfigurationError for a text that cannot be read, ConnectionFailedError if there is no connection.
+    """
+    given = _read(database.reveal() if isinstance(database, Secret) else database)
+    try:
+        # No prepared statements: PgBouncer before 1.21 knows none in transaction mode.
+        options = {**_OPTIONS, "application_name": name, **given, "prepare_threshold": None}
+        return psycopg.Connection.connect(**options, autocommit=True)
+    except psycopg.Error as error:
+        told = _masked(str(error).strip(), str(given.get("password") or ""))
+        host, port = str(given.get("host") or ""), str(given.get("port") or "")
+    raise ConnectionFailedError(
+        f"no connection to Postgres, check its URL and that it runs: {told}",
+        host=host,
+        port=int(port) if port.isdigit() else 0,
+    )
+
+
+def password_of(database: str) -> str:
+    """The password in a URL or key=value pairs, for who masks it; empty if there is none. Raises ConfigurationError."""
+    return str(_read(database).get("password") or "")
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Turns what Postgres refuses into errors of ours: OutboxSchemaError, ConnectionLostError or OutboxError."""
+    try:
+        yield
+    except psycopg.Error as error:
+        state = error.sqlstate or ""
+        # The first line only: the details of a violated constraint would show the row.
+        said = f"(Postgres said: {error.diag.message_primary or str(error).strip() or type(error).__name__})"
+        if state in _SCHEMA_REASONS:
+            raise OutboxSchemaError(f"the outbox cannot be used: {_SCHEMA_REASONS[state]} {said}") from error
+        if state.startswith(_LOST) or (not state and isinstance(error, psycopg.OperationalError)):
+            raise ConnectionLostError(f"the connection to Postgres was lost; try again {said}") from error
+        raise OutboxError(f"nothing was changed by the last step: {_REASONS.get(state, 'it failed')} {said}") from error
+
+
+@contextlib.contextmanager
+def transaction(
+    connection: psycopg.Connection[Any], *, timeout: float, read_only: bool = False
+) -> Iterator[psycopg.Cursor[Any]]:
+    """One transaction. ``timeout`` bounds each statement, in seconds; locks are waited for 10 seconds at most."""
+    with explained(), connection.transaction(), connection.cursor() as cursor:
+        access = b", READ ONLY" if read_only else b""
+        cursor.execute(b"SET TRANSACTION ISOLATION LEVEL READ COMMITTED" + access)
+        cursor.execute(f"SET LOCAL statement_timeout = '{max(1, round(timeout * 1000))}ms'".encode())
+        cursor.execute(b"SET LOCAL lock_timeout = '10s'")
+        yield cursor
+
+
+def names_of(tables: Tables) -> dict[str, str]:
+    """The tables by their short names, escaped for a statement with ``%s``."""
+    names = ("outbox", "held", "stalled", "dead", "scheduled", "inbox")
+    return {name: getattr(tables, name).replace("%", "%%") for name in names}
+
+
+def rows_of(cursor: psycopg.Cursor[Any], sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    """Run one statement with ``%s`` and return its rows."""
+    values: Sequence[Any] = parameters
+    return cursor.execute(sql.encode(), values).fetchall()
+
+
+def _read(text: str) -> dict[str, Any]:
+    wrong = ConfigurationError(
+        "the database's URL cannot be read: write postgresql://user:password@host:5432/database, with ':', '/', '@', '?', "
+        "'#' and '%' of a password as %3A, %2F, %40, %3F, %23 and %25"
+    )
+    if not text.strip():
+        raise wrong
+    try:
+        given = psycopg.conninfo.conninfo_to_dict(text)
+    except psycopg.Error:
+        given = {}
+    # libpq repeats host and port in its errors; what should be a password may have landed there.
+    hosts, ports = str(given.get("host") or ""), str(given.get("port") or "")
+    if not given or "@" in hosts or not all(port.isdigit() for port in ports.split(",") if port):
+        raise wrong
+    return given
+
+
+def _masked(text: str, password: str) -> str:
+    return text.replace(password, MASK) if len(password) >= 4 else text
