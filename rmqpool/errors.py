@@ -26,6 +26,8 @@ RmqpoolError
 │   └── MessageTooLargeError              body or headers larger than the broker takes
 ├── DecodeError                           a received body cannot be turned into what the handler asks for
 ├── OutboxError                           the outbox in Postgres
+│   ├── CommitUnknownError                the answer to a COMMIT was lost: committed or not
+│   ├── InboxUnavailableError             the database of an inbox cannot be reached now
 │   ├── NotInTransactionError             written outside a transaction, or in one that failed already
 │   ├── OutboxSchemaError                 tables that are not there, of another version, or not allowed
 │   └── UnsupportedConnectionError        no connection that the outbox knows (also a TypeError)
@@ -49,12 +51,14 @@ __all__ = [
     "CallTimeoutError",
     "ChannelClosedError",
     "ChannelLimitError",
+    "CommitUnknownError",
     "ConfigurationError",
     "ConnectionFailedError",
     "ConnectionLostError",
     "DecodeError",
     "EncodeError",
     "ExchangeNotFoundError",
+    "InboxUnavailableError",
     "LeaseReleasedError",
     "MessageError",
     "MessageTooLargeError",
@@ -220,6 +224,17 @@ class DecodeError(RmqpoolError):
 
 class OutboxError(RmqpoolError):
     """The root of what the outbox says of itself."""
+
+
+class CommitUnknownError(OutboxError):
+    """The connection was lost while a COMMIT was under way: the transaction was committed, or it was not.
+
+    Look for its effects before doing it again; an inbox, or a key of the application's own, makes that unnecessary.
+    """
+
+
+class InboxUnavailableError(OutboxError):
+    """The database in which an inbox keeps what was handled cannot be reached, or took too long. Nothing was done."""
 
 
 class NotInTransactionError(OutboxError):

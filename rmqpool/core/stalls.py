@@ -85,7 +85,7 @@ class Stalls:
             if stall is None:
                 self._stalls[name] = Stall(name, lane, attempts, now + seconds)
             elif not stall.busy and now + seconds < stall.next_at:
-                stall.next_at = now + seconds
+                stall.next_at, stall.attempts = now + seconds, attempts
 
     def forget(self, lanes: Collection[int] | None = None) -> None:
         """The lanes are somebody else's now; None: all of them."""

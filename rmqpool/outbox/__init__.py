@@ -11,20 +11,40 @@ from typing import TYPE_CHECKING
 from rmqpool.late_imports import IMPORTING
 
 if TYPE_CHECKING:
+    from rmqpool.outbox.async_pool import AsyncOutboxPool
     from rmqpool.outbox.async_writing import AsyncOutbox
+    from rmqpool.outbox.pool import OutboxPool
+    from rmqpool.outbox.pool_parts import OutboxPoolStats
     from rmqpool.outbox.relay import Relay
     from rmqpool.outbox.relay_values import RelayStats
     from rmqpool.outbox.tables import Tables
+    from rmqpool.outbox.transaction import AsyncTransaction, Transaction
     from rmqpool.outbox.writing import Outbox
 
-__all__ = ["AsyncOutbox", "Outbox", "Relay", "RelayStats", "Tables"]
+__all__ = [
+    "AsyncOutbox",
+    "AsyncOutboxPool",
+    "AsyncTransaction",
+    "Outbox",
+    "OutboxPool",
+    "OutboxPoolStats",
+    "Relay",
+    "RelayStats",
+    "Tables",
+    "Transaction",
+]
 
 _HOME = {
     "AsyncOutbox": "async_writing",
+    "AsyncOutboxPool": "async_pool",
+    "AsyncTransaction": "transaction",
     "Outbox": "writing",
+    "OutboxPool": "pool",
+    "OutboxPoolStats": "pool_parts",
     "Relay": "relay",
     "RelayStats": "relay_values",
     "Tables": "tables",
+    "Transaction": "transaction",
 }
 
 

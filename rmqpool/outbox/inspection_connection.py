@@ -9,14 +9,14 @@ from typing import Any
 import psycopg
 
 from rmqpool.errors import (
-    ConfigurationError,
     ConnectionFailedError,
     ConnectionLostError,
     OutboxError,
     OutboxSchemaError,
 )
+from rmqpool.outbox.conninfo import masked, read_conninfo
 from rmqpool.outbox.tables import Tables
-from rmqpool.secret import MASK, Secret
+from rmqpool.secret import Secret
 
 __all__ = ["connect", "explained", "names_of", "password_of", "rows_of", "transaction"]
 
@@ -49,13 +49,13 @@ def connect(database: str | Secret, *, name: str = "rmqpool outbox") -> psycopg.
 
     Raises ConfigurationError for a text that cannot be read, ConnectionFailedError if there is no connection.
     """
-    given = _read(database.reveal() if isinstance(database, Secret) else database)
+    given = read_conninfo(database)
     try:
         # No prepared statements: PgBouncer before 1.21 knows none in transaction mode.
         options = {**_OPTIONS, "application_name": name, **given, "prepare_threshold": None}
         return psycopg.Connection.connect(**options, autocommit=True)
     except psycopg.Error as error:
-        told = _masked(str(error).strip(), str(given.get("password") or ""))
+        told = masked(str(error).strip(), given)
         host, port = str(given.get("host") or ""), str(given.get("port") or "")
     raise ConnectionFailedError(
         f"no connection to Postgres, check its URL and that it runs: {told}",
@@ -66,7 +66,7 @@ def connect(database: str | Secret, *, name: str = "rmqpool outbox") -> psycopg.
 
 def password_of(database: str) -> str:
     """The password in a URL or key=value pairs, for who masks it; empty if there is none. Raises ConfigurationError."""
-    return str(_read(database).get("password") or "")
+    return str(read_conninfo(database).get("password") or "")
 
 
 @contextlib.contextmanager
@@ -108,25 +108,3 @@ def rows_of(cursor: psycopg.Cursor[Any], sql: str, *parameters: Any) -> list[tup
     """Run one statement with ``%s`` and return its rows."""
     values: Sequence[Any] = parameters
     return cursor.execute(sql.encode(), values).fetchall()
-
-
-def _read(text: str) -> dict[str, Any]:
-    wrong = ConfigurationError(
-        "the database's URL cannot be read: write postgresql://user:password@host:5432/database, with ':', '/', '@', '?', "
-        "'#' and '%' of a password as %3A, %2F, %40, %3F, %23 and %25"
-    )
-    if not text.strip():
-        raise wrong
-    try:
-        given = psycopg.conninfo.conninfo_to_dict(text)
-    except psycopg.Error:
-        given = {}
-    # libpq repeats host and port in its errors; what should be a password may have landed there.
-    hosts, ports = str(given.get("host") or ""), str(given.get("port") or "")
-    if not given or "@" in hosts or not all(port.isdigit() for port in ports.split(",") if port):
-        raise wrong
-    return given
-
-
-def _masked(text: str, password: str) -> str:
-    return text.replace(password, MASK) if len(password) >= 4 else text

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from rmqpool.core.lanes import LANES
 from rmqpool.errors import ConfigurationError, PoolClosedError
+from rmqpool.outbox.conninfo import read_conninfo
 from rmqpool.outbox.relay_loop import RelayLoop
 from rmqpool.outbox.relay_values import Order, RelayOptions, RelayStats
 from rmqpool.outbox.tables import Tables
@@ -66,6 +67,7 @@ class Relay:
         ):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigurationError(f"{field} is {value!r}; it must be a whole number of at least 1")
+        read_conninfo(database)  # a mistake shows here, not in the log of a thread
         self.name = name or f"rmqpool-relay-{os.getpid()}"
         self._options = RelayOptions(
             database=database,

@@ -10,7 +10,8 @@ from typing import Any
 
 import psycopg
 
-from rmqpool.errors import ConfigurationError, ConnectionFailedError
+from rmqpool.errors import ConnectionFailedError
+from rmqpool.outbox.conninfo import masked, read_conninfo
 
 __all__ = ["RelayConnection"]
 
@@ -40,19 +41,16 @@ class RelayConnection:
         client_side: bool = False,
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        try:
-            options = {**_OPTIONS, "application_name": name, **psycopg.conninfo.conninfo_to_dict(database)}
-        except psycopg.ProgrammingError:
-            raise ConfigurationError(
-                "the database URL cannot be read; it must be postgresql://user:password@host/database, or key=value pairs"
-            ) from None  # psycopg's words may quote the password
+        given = read_conninfo(database)
+        options = {**_OPTIONS, **given, "application_name": name}
         if settings:
-            given = " ".join(f"-c {name}={value}" for name, value in settings.items())
-            options["options"] = f"{options.get('options', '')} {given}".strip()
+            sent = " ".join(f"-c {setting}={value}" for setting, value in settings.items())
+            options["options"] = f"{options.get('options', '')} {sent}".strip()
         try:
             self.raw = psycopg.Connection.connect(**options, autocommit=autocommit, prepare_threshold=None)
         except psycopg.OperationalError as error:
-            raise ConnectionFailedError(f"no connection to Postgres: {str(error).strip()}", stage="tcp") from error
+            told = masked(str(error).strip(), given)
+            raise ConnectionFailedError(f"no connection to Postgres: {told}", stage="tcp") from None
         self._cursor: psycopg.Cursor[Any] = psycopg.ClientCursor(self.raw) if client_side else psycopg.Cursor(self.raw)
 
     @property

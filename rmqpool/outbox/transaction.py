@@ -1,0 +1,166 @@
+"""What a pool's ``transaction()`` hands out: the application's statements and its messages, committed together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Unpack
+
+import psycopg
+
+from rmqpool.errors import NotInTransactionError
+from rmqpool.outbox.async_writing import AsyncOutbox
+from rmqpool.outbox.rows import OutboxOptions
+from rmqpool.outbox.writing import Outbox
+
+__all__ = ["AsyncTransaction", "Transaction"]
+
+Parameters = Sequence[Any] | Mapping[str, Any] | None
+
+
+class _Held:
+    """A connection for as long as the transaction lasts."""
+
+    def __init__(self) -> None:
+        self.over = False
+
+    def check(self) -> None:
+        if self.over:
+            raise NotInTransactionError(
+                "this transaction is over: its connection belongs to the pool again. Keep statements and messages "
+                "inside the block, or take a new transaction"
+            )
+
+
+class Transaction(_Held):
+    """One open transaction. Belongs to one thread, and to its block: afterwards everything raises NotInTransactionError."""
+
+    def __init__(self, connection: psycopg.Connection[Any], outbox: Outbox) -> None:
+        super().__init__()
+        self._connection = connection
+        self._outbox = outbox
+
+    @property
+    def connection(self) -> psycopg.Connection[Any]:
+        """psycopg's connection, for all that it can. Committing or closing it is the block's business."""
+        self.check()
+        return self._connection
+
+    def execute(self, sql: str, parameters: Parameters = None) -> psycopg.Cursor[Any]:
+        """Run a statement with psycopg's placeholders; returns the cursor. Raises psycopg.Error."""
+        return self.connection.execute(sql.encode(), parameters)
+
+    def publish(
+        self,
+        queue: str,
+        body: object,
+        *,
+        key: str | None = None,
+        at: datetime | None = None,
+        delay: float | timedelta | None = None,
+        **options: Unpack[OutboxOptions],
+    ) -> str:
+        """As :meth:`rmqpool.outbox.Outbox.publish`, in this transaction."""
+        return self._outbox.publish(self.connection, queue, body, key=key, at=at, delay=delay, **options)
+
+    def publish_to(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: object,
+        *,
+        key: str | None = None,
+        at: datetime | None = None,
+        delay: float | timedelta | None = None,
+        **options: Unpack[OutboxOptions],
+    ) -> str:
+        """As :meth:`rmqpool.outbox.Outbox.publish_to`, in this transaction."""
+        return self._outbox.publish_to(
+            self.connection, exchange, routing_key, body, key=key, at=at, delay=delay, **options
+        )
+
+    def publish_many(
+        self,
+        queue: str,
+        bodies: Iterable[object],
+        *,
+        exchange: str = "",
+        key: str | Callable[[Any], str | None] | None = None,
+        at: datetime | None = None,
+        delay: float | timedelta | None = None,
+        **options: Unpack[OutboxOptions],
+    ) -> list[str]:
+        """As :meth:`rmqpool.outbox.Outbox.publish_many`, in this transaction."""
+        return self._outbox.publish_many(
+            self.connection, queue, bodies, exchange=exchange, key=key, at=at, delay=delay, **options
+        )
+
+    def __repr__(self) -> str:
+        return f"<Transaction {'over' if self.over else 'open'}>"
+
+
+class AsyncTransaction(_Held):
+    """As :class:`Transaction`, awaited. Belongs to one task."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any], outbox: AsyncOutbox) -> None:
+        super().__init__()
+        self._connection = connection
+        self._outbox = outbox
+
+    @property
+    def connection(self) -> psycopg.AsyncConnection[Any]:
+        """psycopg's connection, for all that it can."""
+        self.check()
+        return self._connection
+
+    async def execute(self, sql: str, parameters: Parameters = None) -> psycopg.AsyncCursor[Any]:
+        """Run a statement with psycopg's placeholders; returns the cursor. Raises psycopg.Error."""
+        return await self.connection.execute(sql.encode(), parameters)
+
+    async def publish(
+        self,
+        queue: str,
+        body: object,
+        *,
+        key: str | None = None,
+        at: datetime | None = None,
+        delay: float | timedelta | None = None,
+        **options: Unpack[OutboxOptions],
+    ) -> str:
+        """As :meth:`rmqpool.outbox.AsyncOutbox.publish`, in this transaction."""
+        return await self._outbox.publish(self.connection, queue, body, key=key, at=at, delay=delay, **options)
+
+    async def publish_to(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: object,
+        *,
+        key: str | None = None,
+        at: datetime | None = None,
+        delay: float | timedelta | None = None,
+        **options: Unpack[OutboxOptions],
+    ) -> str:
+        """As :meth:`rmqpool.outbox.AsyncOutbox.publish_to`, in this transaction."""
+        return await self._outbox.publish_to(
+            self.connection, exchange, routing_key, body, key=key, at=at, delay=delay, **options
+        )
+
+    async def publish_many(
+        self,
+        queue: str,
+        bodies: Iterable[object],
+        *,
+        exchange: str = "",
+        key: str | Callable[[Any], str | None] | None = None,
+        at: datetime | None = None,
+        delay: float | timedelta | None = None,
+        **options: Unpack[OutboxOptions],
+    ) -> list[str]:
+        """As :meth:`rmqpool.outbox.AsyncOutbox.publish_many`, in this transaction."""
+        return await self._outbox.publish_many(
+            self.connection, queue, bodies, exchange=exchange, key=key, at=at, delay=delay, **options
+        )
+
+    def __repr__(self) -> str:
+        return f"<AsyncTransaction {'over' if self.over else 'open'}>"
