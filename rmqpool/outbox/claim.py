@@ -69,11 +69,12 @@ class Claim:
                 self._leads = bool(self._value(self._statements.lead))
             if not self._leads:
                 return set()
-        free = [lane for lane in range(LANES) if lane not in self.owned]
-        wanted = random.sample(free, min(len(free), max(0, at_most - len(self.owned))))
-        if not wanted:
+        others = [lane for lane in range(LANES) if lane not in self.owned]
+        wanted = min(len(others), at_most - len(self.owned))
+        if wanted <= 0:
             return set()
-        new = {lane for (lane,) in self._rows(self._statements.lock_lanes, [wanted])}
+        random.shuffle(others)  # relays that look at once do not all try the same ones
+        new = {lane for (lane,) in self._rows(self._statements.lock_lanes, [others, wanted])}
         self.owned |= new
         if new:
             self._watermark = Watermark()
@@ -91,7 +92,7 @@ class Claim:
         self._watermark = Watermark()
         self._begin()
         if keep and not self._strict:
-            self.owned = {lane for (lane,) in self._rows(self._statements.lock_lanes, [sorted(keep)])}
+            self.owned = {lane for (lane,) in self._rows(self._statements.lock_lanes, [sorted(keep), len(keep)])}
         return self.owned
 
     def fetch(self, limit: int, in_hand: Iterable[int]) -> list[Row]:

@@ -16,7 +16,7 @@ class Doorbell:
     """
 
     def __init__(self, connection: RelayConnection, statements: RelayStatements) -> None:
-        self._connection = connection
+        self.connection = connection
         self._statements = statements
         self._rang = False
         self.is_silent = False  # the lock is held
@@ -25,22 +25,22 @@ class Doorbell:
 
     def fileno(self) -> int:
         """The socket, to wait on."""
-        return self._connection.raw.fileno()
+        return self.connection.raw.fileno()
 
     def silence(self) -> None:
         """The relay is awake: nobody needs to ring."""
         if not self.is_silent:
-            self.is_silent = bool(self._connection.value(self._statements.stay_awake))
+            self.is_silent = bool(self.connection.value(self._statements.stay_awake))
 
     def listen(self) -> None:
         """The relay is about to sleep: ring from now on. It looks once more after this call."""
         if self.is_silent:
-            self._connection.value(self._statements.fall_asleep)
+            self.connection.value(self._statements.fall_asleep)
             self.is_silent = False
 
     def has_rung(self) -> bool:
         """Whether somebody rang since the last time. Never waits."""
-        connection = self._connection.raw.pgconn
+        connection = self.connection.raw.pgconn
         connection.consume_input()
         while connection.notifies() is not None:
             self._rang = True
@@ -49,7 +49,7 @@ class Doorbell:
 
     def close(self) -> None:
         """Close the connection, which frees the lock."""
-        self._connection.close()
+        self.connection.close()
 
     def _ring(self) -> None:
         self._rang = True

@@ -163,7 +163,7 @@ class Relay:
         """What it has done, and does now."""
         loop = self._loop
         if loop is None:
-            return RelayStats(self._state, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "")
+            return RelayStats(self._state)
         counters, claim = loop.counters, loop.claim
         return RelayStats(
             state=self._state,
@@ -179,6 +179,7 @@ class Relay:
             buried=counters.buried,
             swept=counters.swept,
             fetches=counters.fetches,
+            statements=loop.statements,
             trouble=loop.trouble,
         )
 

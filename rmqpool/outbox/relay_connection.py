@@ -51,6 +51,7 @@ class RelayConnection:
         except psycopg.OperationalError as error:
             told = masked(str(error).strip(), given)
             raise ConnectionFailedError(f"no connection to Postgres: {told}", stage="tcp") from None
+        self.statements = 0
         self._cursor: psycopg.Cursor[Any] = psycopg.ClientCursor(self.raw) if client_side else psycopg.Cursor(self.raw)
 
     @property
@@ -60,15 +61,18 @@ class RelayConnection:
 
     def execute(self, sql: bytes, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> psycopg.Cursor[Any]:
         """Run one statement. Raises psycopg.Error."""
+        self.statements += 1
+        if parameters is None and b"%%" in sql:
+            parameters = ()  # psycopg reads %% as % only where there could be a placeholder
         return self._cursor.execute(sql, parameters)
 
     def rows(self, sql: bytes, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows."""
-        return self._cursor.execute(sql, parameters).fetchall()
+        return self.execute(sql, parameters).fetchall()
 
     def value(self, sql: bytes, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> Any:
         """Run one statement and return the first column of its first row."""
-        row = self._cursor.execute(sql, parameters).fetchone()
+        row = self.execute(sql, parameters).fetchone()
         return None if row is None else row[0]
 
     def abort(self) -> None:

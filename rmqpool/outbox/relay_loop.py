@@ -91,6 +91,12 @@ class RelayLoop:
         if claim is not None:
             claim.connection.abort()
 
+    @property
+    def statements(self) -> int:
+        """Statements on the connections that are open now."""
+        open_now = [one.connection.statements for one in (self.claim, self._bell) if one is not None]
+        return self._settling.statements + sum(open_now)
+
     # On the relay's thread
 
     def run(self) -> None:

@@ -51,6 +51,7 @@ class RelayStatements:
         self.lead = sql("SELECT pg_try_advisory_xact_lock({lock_class}, {leader})")
         self.lock_lanes = sql(
             "SELECT lane FROM unnest(CAST(%s AS int[])) AS lane WHERE pg_try_advisory_xact_lock({lock_class}, lane)"
+            " LIMIT %s"
         )
         self.count_alive = sql(
             "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted"

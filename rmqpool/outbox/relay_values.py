@@ -48,29 +48,29 @@ class Counters:
     buried: int = 0
     swept: int = 0
     fetches: int = 0
-    statements: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class RelayStats:
-    """A relay at one moment. Counts are rows since it was made.
+    """A relay at one moment. Counts are since it was made, and of rows unless said otherwise.
 
     ``sent_again`` counts outcomes that were unknown or not sent; ``swept`` rows that lay where nobody but a hand can
-    have put them; ``in_hand`` what was read and is not removed yet. ``trouble`` is what keeps it from working now, empty
-    if nothing does.
+    have put them; ``in_hand`` what was read and is not removed yet. ``fetches`` are readings, ``statements`` all that
+    Postgres was asked on the connections that are open. ``trouble`` is what keeps it from working now, or empty.
     """
 
     state: Literal["new", "running", "stopping", "stopped"]
-    lanes: int
-    relays: int
-    in_hand: int
-    stalled_keys: int
-    read: int
-    confirmed: int
-    failed: int
-    sent_again: int
-    removed: int
-    buried: int
-    swept: int
-    fetches: int
-    trouble: str
+    lanes: int = 0
+    relays: int = 0
+    in_hand: int = 0
+    stalled_keys: int = 0
+    read: int = 0
+    confirmed: int = 0
+    failed: int = 0
+    sent_again: int = 0
+    removed: int = 0
+    buried: int = 0
+    swept: int = 0
+    fetches: int = 0
+    statements: int = 0
+    trouble: str = ""

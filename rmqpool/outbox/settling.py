@@ -54,6 +54,12 @@ class Settling:
         self.failure = ""
         self._thread = threading.Thread(target=self._run, name=f"{name}-settling", daemon=True)
 
+    @property
+    def statements(self) -> int:
+        """Statements on the connection that is open now."""
+        connection = self._connection
+        return 0 if connection is None else connection.statements
+
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
