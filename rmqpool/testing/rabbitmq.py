@@ -12,6 +12,8 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+import tenacity
+
 from rmqpool.testing.erlang import program, shared_epmd
 from rmqpool.testing.errors import ServicesError
 from rmqpool.testing.passwords import new_password
@@ -143,14 +145,20 @@ class LocalRabbitMQ(RabbitMQNode):
         address = f"localhost:{self._places.distribution_port}"
         command = [program("erl_call"), "-address", address, "-r", "-timeout", str(max(1, round(timeout))), "-e"]
         # erl_call finds the cookie in HOME: it does not appear in the list of processes.
-        return run_command(
-            command,
-            environment=self._environment,
-            timeout=timeout + 1,
-            user=self._user,
-            stdin=expression + "\n",
-            cwd=self.folder,
-        )
+
+        def call() -> str:
+            return run_command(
+                command,
+                environment=self._environment,
+                timeout=timeout + 1,
+                user=self._user,
+                stdin=expression + "\n",
+                cwd=self.folder,
+            )
+
+        # A busy machine lets the handshake between two Erlang nodes fail; nothing was evaluated then.
+        not_begun = tenacity.retry_if_exception_message(match=r"(?s).*failed to connect to node")
+        return tenacity.Retrying(retry=not_begun, stop=tenacity.stop_after_attempt(3), reraise=True)(call)
 
     def _give_back(self) -> None:
         self._folder.remove()
