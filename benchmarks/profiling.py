@@ -22,13 +22,16 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.clients.gathering import on_uvloop
 from rmqpool import AsyncPublisher, ConnectionPool, Publisher, Queue, Worker
+from rmqpool.amqp.io_thread import IOThread
 from rmqpool.testing.services import private_rabbitmq
 
 QUEUE = Queue("profiled", dead_letter=None)
 BODY = b"x" * 256
 _LARGEST = 8  # entries shown of each thread
-_CALLER, _IO, _OTHERS = "the caller's thread", "the I/O thread", "publishing or handling threads"
+_CALLER, _IO, _PUBLISHERS = "the caller's thread", "the I/O thread", "publishing threads"
+_HANDLERS, _LOOP, _SUPERVISOR = "handler thread", "event loop", "the worker's supervisor"
 
 
 class Profiles:
@@ -44,7 +47,7 @@ class Profiles:
 
         def profiled(thread: threading.Thread) -> None:
             profile = cProfile.Profile(time.thread_time)
-            self._profiles[_IO if thread.name.startswith("rmqpool ") else _OTHERS].append(profile)
+            self._profiles[_role_of(thread)].append(profile)
             profile.runcall(run, thread)
 
         threading.Thread.run = profiled  # type: ignore[method-assign]
@@ -71,8 +74,19 @@ class Profiles:
                 yield thread, _where(file, line, name), own / total, calls
 
 
+def _role_of(thread: threading.Thread) -> str:
+    if isinstance(getattr(getattr(thread, "_target", None), "__self__", None), IOThread):
+        return _IO
+    if not thread.name.startswith("rmqpool "):
+        return _PUBLISHERS
+    for ending, role in ((" loop", _LOOP), (" supervisor", _SUPERVISOR), (" background", _SUPERVISOR)):
+        if thread.name.endswith(ending):
+            return role
+    return _HANDLERS
+
+
 def _where(file: str, line: int, name: str) -> str:
-    return f"{name} ({Path(file).parent.name}/{Path(file).name}:{line})" if line else name
+    return f"{name} ({Path(file).parent.name}/{Path(file).name})" if line else name.replace(" objects>", ">")
 
 
 def publish_many(url: str, profiles: Profiles) -> int:
@@ -124,14 +138,12 @@ def publish_async(url: str, profiles: Profiles) -> int:
                 for _ in range(20):
                     await asyncio.gather(*(publisher.publish(QUEUE.name, BODY) for _ in range(1_000)))
 
-    asyncio.run(run())
+    on_uvloop(run())
     return 20_000
 
 
 def _work(url: str, concurrency: int, handler: Callable[[threading.Event], Any]) -> int:
     count, done = 30_000, threading.Event()
-    with Publisher(url) as publisher:
-        publisher.publish_many(QUEUE.name, [BODY] * count).raise_for_failures()
     worker = Worker("profiled", url)
     worker.consumer(QUEUE, concurrency=concurrency, prefetch=500)(handler(done))
     worker.start()
@@ -171,11 +183,15 @@ def work_async(url: str, profiles: Profiles) -> int:
     return _work(url, 500, make)
 
 
+_CONSUMING = (work, work_async)
 PATHS = {path.__name__: path for path in (publish_many, publish_one, publish_threads, publish_async, work, work_async)}
 
 
 def main(names: list[str]) -> None:
     """Profile the paths named, all if none is."""
+    unknown = sorted(set(names) - set(PATHS))
+    if unknown:
+        raise SystemExit(f"{', '.join(unknown)}: known are {', '.join(PATHS)}")
     console = Console(width=120)
     with private_rabbitmq() as broker:
         url = broker.amqp_url()
@@ -183,6 +199,8 @@ def main(names: list[str]) -> None:
             with ConnectionPool(url) as pool, pool.channel() as channel:
                 channel.queue_declare(QUEUE)
                 channel.queue_purge(QUEUE.name)
+                if PATHS[name] in _CONSUMING:  # outside of what is profiled
+                    Publisher(pool).publish_many(QUEUE.name, [BODY] * 30_000).raise_for_failures()
             profiles = Profiles()
             with profiles.watching():
                 count = PATHS[name](url, profiles)

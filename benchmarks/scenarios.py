@@ -47,7 +47,7 @@ MANY = Scenario(
     "Publishing with many messages in flight",
     "publish",
     (
-        Entry("rmqpool publish_many", "rmqpool_publish", "publish_many", 50_000, window=5000),
+        Entry("rmqpool publish_many", "rmqpool_publish", "publish_many", 50_000, note="2,000 unconfirmed"),
         Entry("rmqpool submit", "rmqpool_publish", "submit", 50_000, note="2,000 futures"),
         Entry("rmqpool AsyncPublisher", "rmqpool_async", "publish", 30_000, window=_GATHER, note="gather of 1,000"),
         Entry("C librabbitmq", C_CLIENT, "publish", 50_000, note="2,000 unconfirmed"),

@@ -37,7 +37,10 @@ def refusal(version: str, chosen: str, connection: Any) -> str:
 
 def may_use_fast_path(connection: Any) -> bool:
     """Whether ``connection`` (pika's class) may be read and written by our own code; says once in the log if not."""
-    reason = refusal(pika.__version__, os.environ.get("RMQPOOL_WIRE", ""), connection)
+    chosen = os.environ.get("RMQPOOL_WIRE", "")
+    if chosen.strip().lower() not in ("", "pika"):
+        _warn_once(chosen)
+    reason = refusal(pika.__version__, chosen, connection)
     if reason:
         _say_once(reason)
     return not reason
@@ -46,6 +49,13 @@ def may_use_fast_path(connection: Any) -> bool:
 def usable_transport(transport: Any) -> Any:
     """pika's class of plain transports, if its socket can be read and written past it; else None: it is gone through."""
     return transport if all(callable(getattr(transport, name, None)) for name in TRANSPORT_NAMES) else None
+
+
+@functools.cache
+def _warn_once(chosen: str) -> None:
+    _LOGGER.warning(
+        "RMQPOOL_WIRE is %r, which means nothing: it may be pika, or not set; the fast path is used", chosen
+    )
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from rmqpool.amqp.wire_support import PRIVATE_NAMES, TESTED_VERSIONS, may_use_fa
 def nothing_said_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a new process, whatever path this one was told to take."""
     wire_support._say_once.cache_clear()
+    wire_support._warn_once.cache_clear()
     monkeypatch.delenv("RMQPOOL_WIRE", raising=False)
 
 
@@ -44,6 +45,17 @@ def test_a_name_that_is_gone_is_named(name: str) -> None:
 def test_the_environment_chooses_pikas_path(value: str) -> None:
     """To find out whether the fast one is to blame."""
     assert refusal(TESTED_VERSIONS[-1], value, pika.SelectConnection) == "RMQPOOL_WIRE=pika asks for it"
+
+
+def test_a_value_that_means_nothing_is_told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A misspelt switch that does nothing would mislead whoever looks for a fault."""
+    monkeypatch.setenv("RMQPOOL_WIRE", "pikaa")
+    with caplog.at_level(logging.WARNING, "rmqpool"):
+        assert may_use_fast_path(pika.SelectConnection)
+        assert may_use_fast_path(pika.SelectConnection)
+    assert [record.getMessage() for record in caplog.records] == [
+        "RMQPOOL_WIRE is 'pikaa', which means nothing: it may be pika, or not set; the fast path is used"
+    ]
 
 
 def test_the_reason_is_said_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
