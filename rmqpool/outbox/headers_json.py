@@ -24,7 +24,10 @@ def headers_to_json(headers: Mapping[str, Any]) -> str:
 
 def headers_from_json(text: str) -> dict[str, Any]:
     """The headers again. Raises ValueError for a text that :func:`headers_to_json` did not write."""
-    headers = _from_plain(json.loads(text))
+    try:
+        headers = _from_plain(json.loads(text))
+    except (TypeError, ArithmeticError, OSError, RecursionError) as error:  # a mark with something else in it
+        raise ValueError(f"headers in JSON hold what nobody of us writes: {error!r:.200}") from error
     if not isinstance(headers, dict):
         raise ValueError(f"headers are an object in JSON, not {type(headers).__name__}")
     return headers

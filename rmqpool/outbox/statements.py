@@ -20,13 +20,15 @@ Style = Literal["dollar", "pyformat", "colon"]
 DOORBELL = -1
 """The second key of the advisory lock that a relay holds while it is awake; lanes are 0 to 63."""
 
+# Texts are cast twice: a driver that is told jsonb would pass them through the codec that the application has set for it.
 _ROWS = """\
     INSERT INTO {table} ({due_column}lane, key, exchange, routing_key, message_id, properties, headers, body)
     SELECT {due_value}given.lane, given.key, given.exchange, given.routing_key, given.message_id, given.properties,
         given.headers, given.body
     FROM unnest(
         CAST({p1} AS smallint[]), CAST({p2} AS text[]), CAST({p3} AS text[]), CAST({p4} AS text[]),
-        CAST({p5} AS uuid[]), CAST({p6} AS jsonb[]), CAST({p7} AS jsonb[]), CAST({p8} AS bytea[])
+        CAST(CAST({p5} AS text[]) AS uuid[]), CAST(CAST({p6} AS text[]) AS jsonb[]),
+        CAST(CAST({p7} AS text[]) AS jsonb[]), CAST({p8} AS bytea[])
     ) WITH ORDINALITY
         AS given (lane, key, exchange, routing_key, message_id, properties, headers, body, position)
     ORDER BY given.position"""
@@ -51,7 +53,7 @@ class _Rendering:
 _STYLES: dict[Style, _Rendering] = {
     "dollar": _Rendering(lambda number: f"${number}", lambda name: name),
     "pyformat": _Rendering(lambda number: f"%(p{number})s", lambda name: name.replace("%", "%%")),
-    "colon": _Rendering(lambda number: f":p{number}", lambda name: name.replace("\\", "\\\\").replace(":", "\\:")),
+    "colon": _Rendering(lambda number: f":p{number}", lambda name: name.replace(":", "\\:")),
 }
 
 

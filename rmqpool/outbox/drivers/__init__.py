@@ -17,10 +17,23 @@ __all__ = ["AsyncDriver", "SyncDriver", "async_driver_of", "sync_driver_of"]
 # The first module of a class's path and its name -> our module with a `driver`.
 _SYNC = {
     ("psycopg", "Connection"): "psycopg3",
+    ("psycopg2", "connection"): "psycopg2",
+    ("sqlalchemy", "Connection"): "sqlalchemy",
+    ("sqlalchemy", "Session"): "sqlalchemy",
+    ("sqlalchemy", "scoped_session"): "sqlalchemy",
+    ("django", "BaseDatabaseWrapper"): "django",
+    ("django", "ConnectionProxy"): "django",
 }
 _ASYNC = {
     ("psycopg", "AsyncConnection"): "async_psycopg3",
+    ("asyncpg", "Connection"): "asyncpg",
+    ("asyncpg", "PoolConnectionProxy"): "asyncpg",
+    ("sqlalchemy", "AsyncConnection"): "async_sqlalchemy",
+    ("sqlalchemy", "AsyncSession"): "async_sqlalchemy",
+    ("sqlalchemy", "async_scoped_session"): "async_sqlalchemy",
 }
+# What makes connections, and is easily taken for one.
+_MAKERS = ("Pool", "Engine", "sessionmaker")
 _found: dict[tuple[type, bool], Any] = {}
 
 
@@ -62,6 +75,11 @@ def _unsupported(kind: type, asynchronous: bool) -> UnsupportedConnectionError:
     if _module_of(kind, _SYNC if asynchronous else _ASYNC) is not None:
         other = "Outbox" if asynchronous else "AsyncOutbox"
         return UnsupportedConnectionError(f"{name} is a connection for {other}: use that one with it")
+    if any(base.__name__.endswith(_MAKERS) for base in kind.__mro__):
+        return UnsupportedConnectionError(
+            f"{name} makes connections and is in no transaction itself: take a connection or session from it, begin a "
+            "transaction on that, and pass that one"
+        )
     known = sorted({module for module, _ in (*_SYNC, *_ASYNC)})
     return UnsupportedConnectionError(
         f"{name} is no connection that the outbox knows; give it the connection or session of your own transaction, "

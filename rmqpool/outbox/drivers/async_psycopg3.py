@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import psycopg
 
-from rmqpool.outbox.drivers.protocol import AsyncDriver, explain
-from rmqpool.outbox.drivers.psycopg3 import check_status, named
+from rmqpool.outbox.drivers.protocol import AsyncDriver, explain, named
+from rmqpool.outbox.drivers.psycopg3 import check_status
 from rmqpool.outbox.statements import Style
 
 __all__ = ["driver"]

@@ -8,7 +8,11 @@ from typing import Any, Protocol
 from rmqpool.errors import NotInTransactionError, OutboxError, OutboxSchemaError
 from rmqpool.outbox.statements import Style
 
-__all__ = ["AsyncDriver", "SyncDriver", "aborted", "autocommit", "explain"]
+__all__ = ["FAILED", "AsyncDriver", "SyncDriver", "aborted", "autocommit", "explain", "is_failed", "named"]
+
+FAILED = "25P02"
+"""in_failed_sql_transaction: where a library does not tell the state beforehand, the server tells it."""
+_INERROR = 3  # PQTRANS_INERROR: the same number in psycopg and psycopg 2
 
 
 class SyncDriver(Protocol):
@@ -61,11 +65,16 @@ def explain(error: BaseException, sqlstate: str | None) -> OutboxError | None:
     return OutboxSchemaError(f"nothing was written to the outbox: {reason} (Postgres said: {str(error).strip()})")
 
 
-def autocommit(what: str) -> NotInTransactionError:
+def is_failed(raw: Any) -> bool:
+    """Whether the transaction on a connection of psycopg or psycopg 2 failed; False for what does not tell."""
+    return getattr(getattr(raw, "info", None), "transaction_status", None) == _INERROR
+
+
+def autocommit(what: str, way_out: str = "Begin a transaction around both") -> NotInTransactionError:
     """The connection would commit each statement by itself."""
     return NotInTransactionError(
         f"nothing was written: {what} is in autocommit and in no transaction, so the message would be sent even if "
-        "what belongs to it fails. Begin a transaction around both"
+        f"what belongs to it fails. {way_out}"
     )
 
 
@@ -74,3 +83,8 @@ def aborted(what: str) -> NotInTransactionError:
     return NotInTransactionError(
         f"nothing was written: an earlier statement failed in the transaction of {what}, which can only be rolled back"
     )
+
+
+def named(parameters: Sequence[Any]) -> dict[str, Any]:
+    """The parameters by the names that the style gives them."""
+    return {f"p{number}": value for number, value in enumerate(parameters, 1)}

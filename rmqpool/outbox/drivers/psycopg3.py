@@ -8,10 +8,10 @@ from typing import Any, Final
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from rmqpool.outbox.drivers.protocol import SyncDriver, aborted, autocommit, explain
+from rmqpool.outbox.drivers.protocol import SyncDriver, aborted, autocommit, explain, named
 from rmqpool.outbox.statements import Style
 
-__all__ = ["driver"]
+__all__ = ["check_status", "driver"]
 
 _WHAT = "the psycopg connection"
 
@@ -40,11 +40,6 @@ def check_status(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[A
         raise autocommit(_WHAT)
     if status is TransactionStatus.INERROR:
         raise aborted(_WHAT)
-
-
-def named(parameters: Sequence[Any]) -> dict[str, Any]:
-    """The parameters by the names that the style gives them."""
-    return {f"p{number}": value for number, value in enumerate(parameters, 1)}
 
 
 driver: SyncDriver = _Driver()
