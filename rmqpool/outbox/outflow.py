@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from rmqpool.errors import (
-    MessageError,
     NackedError,
     PoolClosedError,
     PublishError,
@@ -80,11 +79,11 @@ class Outflow:
                 continue
             try:
                 future = self._publisher.submit_message(message_of(row), timeout=remaining, retry=False)
-            except (MessageError, ValueError) as error:
-                self._at_once.failed.append(Failure(row, "unsendable", _words(error), hopeless=True))
             except (PublishError, PoolClosedError) as error:
                 self._at_once.again.append(row)
                 self._at_once.trouble = _words(error)
+            except Exception as error:  # noqa: BLE001 - written by hand, it may break anything; the relay must live
+                self._at_once.failed.append(Failure(row, "unsendable", _words(error), hopeless=True))
             else:
                 batch.rows.append(row)
                 batch.futures.append(future)

@@ -215,16 +215,19 @@ def test_a_missing_exchange_stalls_its_key_only(bench: Bench, start: MakeRelay) 
     assert bench.connection.execute("SELECT reason FROM rmqpool_stalled").fetchall() == [("nacked:404",)]
 
 
-def test_a_row_that_nobody_of_us_wrote_is_given_up_at_once(bench: Bench, start: MakeRelay) -> None:
-    """No later attempt would end in another way."""
+@pytest.mark.parametrize("properties", ['{"no_such": 1}', '{"priority": "x"}', '{"expiration": [1]}', "[]", "7"])
+def test_a_row_that_nobody_of_us_wrote_is_given_up_at_once(bench: Bench, start: MakeRelay, properties: str) -> None:
+    """No later attempt would end in another way, and the relay lives on."""
     start()
     bench.connection.execute(
         "INSERT INTO rmqpool_outbox (lane, key, exchange, routing_key, message_id, properties, body)"
-        " VALUES (1, 'k', '', %s, gen_random_uuid(), '{\"no_such\": 1}', 'x')",
-        [bench.queue],
+        " VALUES (1, 'k', '', %s, gen_random_uuid(), %s, 'x')",
+        [bench.queue, properties],
     )
     wait_until(lambda: bench.count("dead") == 1, "the row to be given up", timeout=10)
     bench.wait_empty()
+    bench.write(1, key="k")
+    assert bench.bodies(1) == [1]
 
 
 def test_events_without_a_subscriber_are_confirmed(bench: Bench, start: MakeRelay) -> None:
