@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rmqpool.testing.pgbouncer import PgBouncer
 from rmqpool.testing.postgres import PostgresServer
 from rmqpool.testing.rabbitmq import RabbitMQNode
 from rmqpool.testing.services import named_amqp_url, named_postgres_url, private_postgres, private_rabbitmq
@@ -111,6 +112,19 @@ def postgres_url(request: pytest.FixtureRequest) -> str:
         return named
     server: PostgresServer = request.getfixturevalue("postgres")
     return server.create_database(f"test_{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture(scope="session")
+def _private_pgbouncer(_private_postgres: PostgresServer) -> Iterator[PgBouncer]:
+    with PgBouncer(_private_postgres) as bouncer:
+        yield bouncer
+
+
+@pytest.fixture
+def pgbouncer(postgres: PostgresServer, _private_pgbouncer: PgBouncer) -> PgBouncer:
+    """A PgBouncer in transaction mode in front of `postgres`. It is started again before each test that needs it."""
+    _private_pgbouncer.start()
+    return _private_pgbouncer
 
 
 @pytest.fixture(autouse=True)

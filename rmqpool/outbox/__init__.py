@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from rmqpool.late_imports import IMPORTING
 
 if TYPE_CHECKING:
+    from rmqpool.outbox.async_inbox import AsyncInbox
     from rmqpool.outbox.async_pool import AsyncOutboxPool
     from rmqpool.outbox.async_writing import AsyncOutbox
+    from rmqpool.outbox.inbox import Inbox
     from rmqpool.outbox.pool import OutboxPool
     from rmqpool.outbox.pool_parts import OutboxPoolStats
     from rmqpool.outbox.relay import Relay
@@ -22,9 +24,11 @@ if TYPE_CHECKING:
     from rmqpool.outbox.writing import Outbox
 
 __all__ = [
+    "AsyncInbox",
     "AsyncOutbox",
     "AsyncOutboxPool",
     "AsyncTransaction",
+    "Inbox",
     "Outbox",
     "OutboxPool",
     "OutboxPoolStats",
@@ -35,9 +39,11 @@ __all__ = [
 ]
 
 _HOME = {
+    "AsyncInbox": "async_inbox",
     "AsyncOutbox": "async_writing",
     "AsyncOutboxPool": "async_pool",
     "AsyncTransaction": "transaction",
+    "Inbox": "inbox",
     "Outbox": "writing",
     "OutboxPool": "pool",
     "OutboxPoolStats": "pool_parts",

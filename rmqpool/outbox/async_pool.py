@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -11,29 +14,38 @@ import psycopg
 import psycopg_pool
 import tenacity
 
-from rmqpool.errors import PoolTimeoutError
+from rmqpool.errors import PoolClosedError
 from rmqpool.outbox.async_writing import AsyncOutbox
+from rmqpool.outbox.pool_alive import answers_async, is_lost
+from rmqpool.outbox.pool_connections import AsyncPooledConnection, Database, new_async_pool
+from rmqpool.outbox.pool_manners import Manners, adopt_async, restore_async
 from rmqpool.outbox.pool_parts import (
-    IdleTimes,
+    Figures,
     OutboxPoolStats,
+    check_before_commit,
+    check_sizes,
     commit_failed,
-    connection_options,
     not_given,
     retrying,
     stats_of,
+    what_is_left,
 )
 from rmqpool.outbox.tables import Tables
 from rmqpool.outbox.transaction import AsyncTransaction
+from rmqpool.pool_options import seconds
 from rmqpool.secret import Secret
 
 __all__ = ["AsyncOutboxPool"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+_Connection = psycopg.AsyncConnection[Any]
+_CLOSED = "the pool of Postgres connections is closed: make a new one"
+_FORKED = "the pool is of the process that forked this one: make one in each process, in its own event loop"
 
 
 class AsyncOutboxPool:
-    """As :class:`rmqpool.outbox.OutboxPool`, awaited. Belongs to one event loop; open it there."""
+    """As :class:`rmqpool.outbox.OutboxPool`, awaited. Belongs to one event loop, and not to a forked child."""
 
     def __init__(
         self,
@@ -52,26 +64,18 @@ class AsyncOutboxPool:
         outbox: AsyncOutbox | None = None,
         name: str = "rmqpool",
     ) -> None:
-        self._idle = IdleTimes(check_after)
-        self._isolation_level = isolation_level
-        self._owned = True
-        self._timeout = timeout
-        self.outbox = outbox or AsyncOutbox(tables)
-        self._pool: psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[Any]] = psycopg_pool.AsyncConnectionPool(
-            "",
-            kwargs=connection_options(database, name, pgbouncer=pgbouncer),
-            min_size=min_size,
-            max_size=max_size,
-            open=False,
-            configure=self._configure,
-            check=self._check,
-            reset=self._reset,
-            name=name,
-            timeout=timeout,
-            max_waiting=max_waiting,
-            max_lifetime=max_lifetime,
-            max_idle=max_idle,
-        )
+        sizes = {
+            "min_size": min_size,
+            "max_size": max_size,
+            "timeout": timeout,
+            "max_lifetime": max_lifetime,
+            "max_idle": max_idle,
+        }
+        check_sizes(**sizes)  # type: ignore[arg-type]
+        owned = Database(database, name)
+        pool = new_async_pool(owned, pgbouncer=pgbouncer, name=name, max_waiting=max_waiting, **sizes)
+        self._check_after = check_after
+        self._set_up(pool, owned, timeout, isolation_level, outbox or AsyncOutbox(tables))
 
     @classmethod
     def of(
@@ -83,50 +87,61 @@ class AsyncOutboxPool:
     ) -> Self:
         """Transactions on the application's own pool, which stays its own."""
         one = cls.__new__(cls)
-        one._idle = IdleTimes(float("inf"))
-        one._isolation_level = None
-        one._owned = False
-        one._timeout = pool.timeout
-        one._pool = pool
-        one.outbox = outbox or AsyncOutbox(tables)
+        one._check_after = float("inf")
+        one._set_up(pool, None, pool.timeout, None, outbox or AsyncOutbox(tables))
         return one
+
+    def _set_up(
+        self,
+        pool: psycopg_pool.AsyncConnectionPool[Any],
+        database: Database | None,
+        timeout: float,
+        isolation_level: psycopg.IsolationLevel | None,
+        outbox: AsyncOutbox,
+    ) -> None:
+        self._pool, self._database = pool, database
+        self._timeout, self._isolation_level, self.outbox = timeout, isolation_level, outbox
+        self._figures = Figures()
+        self._process = os.getpid()
+        self._closed = False
+        self._going_back: set[asyncio.Task[None]] = set()
 
     async def open(self, wait: bool = True, timeout: float = 10.0) -> None:
         """As :meth:`rmqpool.outbox.OutboxPool.open`."""
-        if self._owned:
-            await self._pool.open()
+        await self._open()
         if wait:
-            try:
-                await self._pool.wait(timeout)
-            except psycopg_pool.PoolTimeout as error:
-                await self._pool.close(0)
-                raise PoolTimeoutError(
-                    f"no connection to Postgres within {timeout:g} s: is the server up, and the URL right?"
-                ) from error
+            await self._finish(self._give_back(await self._take(timeout)))
 
     @asynccontextmanager
     async def transaction(self, timeout: float | None = None) -> AsyncIterator[AsyncTransaction]:
-        """As :meth:`rmqpool.outbox.OutboxPool.transaction`; a cancelled task rolls back and gives its connection back."""
+        """As :meth:`rmqpool.outbox.OutboxPool.transaction`; a cancelled task rolls back and gives its connection back.
+
+        Cancelled while it commits, nobody knows whether it was done.
+        """
         connection = await self._take(self._timeout if timeout is None else timeout)
-        transaction = AsyncTransaction(connection, self.outbox)
+        transaction, before = AsyncTransaction(connection, self.outbox), None
+        began, outcome = time.monotonic(), "rolled_back"
         try:
-            try:
-                yield transaction
-            finally:
-                transaction.over = True
+            before = await adopt_async(connection, self._isolation_level)
+            yield transaction
+            transaction.check()
+            check_before_commit(connection)
+            outcome = "unknown"
             try:
                 await connection.commit()
             except psycopg.Error as error:
                 unknown = commit_failed(error)
                 if unknown is None:
+                    outcome = "rolled_back"
                     raise
                 raise unknown from error
-        except BaseException:
-            with suppress(psycopg.Error):
-                await connection.rollback()
-            raise
+            outcome = "committed"
         finally:
-            await self._pool.putconn(connection)
+            transaction.over = True
+            if not transaction.is_inherited:
+                self._figures.count(outcome)
+                self._figures.count("used_ms", round(1000 * (time.monotonic() - began)))
+                await self._finish(self._end(connection, before, commit_was_done=outcome == "committed"))
 
     async def run(
         self,
@@ -140,28 +155,34 @@ class AsyncOutboxPool:
 
     def retrying(self, attempts: int = 5, deadline: float = 10.0) -> Callable[..., Awaitable[Any]]:
         """As :meth:`rmqpool.outbox.OutboxPool.retrying`."""
-
-        async def once(function: Callable[..., Awaitable[Any]], arguments: tuple[Any, ...], named: Any) -> Any:
-            async with self.transaction() as transaction:
-                return await function(transaction, *arguments, **named)
+        options = retrying(attempts, deadline)
 
         async def call(function: Callable[..., Awaitable[Any]], *arguments: Any, **named: Any) -> Any:
-            return await tenacity.AsyncRetrying(**retrying(attempts, deadline))(once, function, arguments, named)
+            until = time.monotonic() + deadline
+
+            async def once() -> Any:
+                async with self.transaction(what_is_left(until, self._timeout)) as transaction:
+                    return await function(transaction, *arguments, **named)
+
+            return await tenacity.AsyncRetrying(**options)(once)
 
         return call
 
     def stats(self) -> OutboxPoolStats:
         """The figures of this moment."""
-        return stats_of(self._pool)
+        return stats_of(self._pool, self._figures)
 
-    async def close(self, timeout: float = 5.0) -> None:
+    async def close(self, timeout: float = 5.0) -> bool:
         """As :meth:`rmqpool.outbox.OutboxPool.close`."""
-        if self._owned:
-            await self._pool.close(timeout)
+        deadline = time.monotonic() + timeout
+        self._closed = True
+        ended = await asyncio.to_thread(self._figures.wait_for_nobody, timeout)
+        if self._database is not None:
+            await self._pool.close(max(0.1, deadline - time.monotonic()))
+        return ended
 
     async def __aenter__(self) -> Self:
-        if self._owned:
-            await self._pool.open()
+        await self._open()
         return self
 
     async def __aexit__(
@@ -171,26 +192,85 @@ class AsyncOutboxPool:
 
     def __repr__(self) -> str:
         stats = self.stats()
-        state = "closed" if self._pool.closed else f"{stats.size} of {stats.max_size} connections, {stats.idle} idle"
+        state = "closed" if self._closed else f"{stats.size} of {stats.max_size} connections, {stats.idle} idle"
         return f"<AsyncOutboxPool {stats.name}: {state}>"
 
-    async def _take(self, timeout: float) -> psycopg.AsyncConnection[Any]:
-        if self._owned and self._pool.closed:
-            with suppress(psycopg.OperationalError):  # closed for good: getconn says so
+    def _check_open(self) -> None:
+        if os.getpid() != self._process:
+            raise PoolClosedError(_FORKED)
+        if self._closed:
+            raise PoolClosedError(_CLOSED)
+
+    async def _open(self) -> None:
+        self._check_open()
+        if self._database is not None and self._pool.closed:
+            try:
                 await self._pool.open()
+            except psycopg_pool.PoolClosed:
+                raise PoolClosedError(_CLOSED) from None
+
+    async def _take(self, timeout: float) -> _Connection:
+        deadline = time.monotonic() + seconds("timeout", timeout)
+        await self._open()
+        while True:
+            connection = await self._next(deadline, timeout)
+            self._figures.count("leased")
+            try:
+                self._check_open()
+                if await self._is_alive(connection, deadline):
+                    return connection
+                self._figures.count("found_lost")
+            except PoolClosedError:
+                await self._finish(self._give_back(connection))
+                raise
+            except BaseException:
+                connection.pgconn.finish()  # a question may be under way
+                await self._finish(self._give_back(connection))
+                raise
+            connection.pgconn.finish()
+            await self._finish(self._give_back(connection))
+
+    async def _next(self, deadline: float, timeout: float) -> _Connection:
         try:
-            return await self._pool.getconn(timeout)
+            connection: _Connection = await self._pool.getconn(max(0.0, deadline - time.monotonic()))
+            return connection
         except (psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests, psycopg_pool.PoolClosed) as error:
-            raise not_given(error, self._pool, timeout) from error
+            if isinstance(error, psycopg_pool.PoolTimeout):
+                self._figures.count("timeouts")
+            said = self._database.last_error if self._database is not None else None
+            raise not_given(error, self.stats(), timeout, said) from None
 
-    async def _configure(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        if self._isolation_level is not None:
-            await connection.set_isolation_level(self._isolation_level)
-        self._idle.returned(connection)
+    async def _is_alive(self, connection: _Connection, deadline: float) -> bool:
+        if is_lost(connection):
+            return False
+        if not isinstance(connection, AsyncPooledConnection):
+            return True
+        idle_for = time.monotonic() - connection.idle_since
+        return idle_for <= self._check_after or await answers_async(connection, deadline)
 
-    async def _reset(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        self._idle.returned(connection)
+    async def _end(self, connection: _Connection, before: Manners | None, *, commit_was_done: bool) -> None:
+        try:
+            if not commit_was_done and not connection.closed:
+                try:
+                    await connection.rollback()
+                except psycopg.Error:
+                    await connection.close()
+            if before is not None:
+                await restore_async(connection, before)
+        finally:
+            await self._give_back(connection)
 
-    async def _check(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        if self._idle.needs_check(connection):
-            await psycopg_pool.AsyncConnectionPool.check_connection(connection)
+    async def _give_back(self, connection: _Connection) -> None:
+        if isinstance(connection, AsyncPooledConnection):
+            connection.idle_since = time.monotonic()
+        try:
+            await self._pool.putconn(connection)
+        finally:
+            self._figures.count("leased", -1)
+
+    async def _finish(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait for it; it goes on to its end even if whoever waits is cancelled, or a connection would be lost."""
+        task = asyncio.ensure_future(work)
+        self._going_back.add(task)
+        task.add_done_callback(self._going_back.discard)
+        await asyncio.shield(task)

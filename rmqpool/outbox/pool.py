@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import time
+import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -11,36 +14,48 @@ import psycopg
 import psycopg_pool
 import tenacity
 
-from rmqpool.errors import PoolTimeoutError
+from rmqpool.errors import PoolClosedError
+from rmqpool.outbox.pool_alive import answers, is_lost
+from rmqpool.outbox.pool_connections import Database, PooledConnection, new_pool
+from rmqpool.outbox.pool_manners import adopt, restore
 from rmqpool.outbox.pool_parts import (
-    IdleTimes,
+    Figures,
     OutboxPoolStats,
+    check_before_commit,
+    check_sizes,
     commit_failed,
-    connection_options,
     not_given,
     retrying,
     stats_of,
+    what_is_left,
 )
 from rmqpool.outbox.tables import Tables
 from rmqpool.outbox.transaction import Transaction
 from rmqpool.outbox.writing import Outbox
+from rmqpool.pool_options import seconds
 from rmqpool.secret import Secret
 
 __all__ = ["OutboxPool"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+_Connection = psycopg.Connection[Any]
+_CLOSED = "the pool of Postgres connections is closed: make a new one"
+_FORKED = "the application's pool is of the process that forked this one: make one in each process"
 
 
 class OutboxPool:
     """Hands out transactions. psycopg_pool is underneath; :meth:`of` takes the application's own pool instead.
 
     ``database`` is a URL. ``min_size`` to ``max_size`` connections; times are seconds: ``timeout`` to wait for one,
-    ``max_lifetime`` and ``max_idle`` of one, ``check_after`` of idleness before one is looked at before it is used.
+    connecting and looking at it included; ``max_lifetime`` and ``max_idle`` of one; ``check_after`` of idleness before
+    the server is asked for an answer before use. A connection whose end the server has announced is never handed out.
     ``pgbouncer`` True leaves prepared statements out. ``outbox`` writes the messages (default: ``Outbox(tables)``).
 
-    Opened by :meth:`open`, by the first transaction, or as a context manager. Thread-safe; not for a forked child, which
-    makes one of its own. Raises ConfigurationError for a URL that cannot be read.
+    Opened by :meth:`open`, by the first transaction, or as a context manager. Thread-safe. A forked child gets connections
+    of its own; a transaction that was open at the fork is the parent's. A statement has no deadline here: give it one with
+    ``?options=-c statement_timeout=…`` in the URL, or in the role. Raises ConfigurationError for a URL that cannot be
+    read, and for sizes that make no sense.
     """
 
     def __init__(
@@ -60,26 +75,21 @@ class OutboxPool:
         outbox: Outbox | None = None,
         name: str = "rmqpool",
     ) -> None:
-        self._idle = IdleTimes(check_after)
-        self._isolation_level = isolation_level
-        self._owned = True
-        self._timeout = timeout
-        self.outbox = outbox or Outbox(tables)
-        self._pool: psycopg_pool.ConnectionPool[psycopg.Connection[Any]] = psycopg_pool.ConnectionPool(
-            "",
-            kwargs=connection_options(database, name, pgbouncer=pgbouncer),
-            min_size=min_size,
-            max_size=max_size,
-            open=False,
-            configure=self._configure,
-            check=self._check,
-            reset=self._reset,
-            name=name,
-            timeout=timeout,
-            max_waiting=max_waiting,
-            max_lifetime=max_lifetime,
-            max_idle=max_idle,
-        )
+        sizes = {
+            "min_size": min_size,
+            "max_size": max_size,
+            "timeout": timeout,
+            "max_lifetime": max_lifetime,
+            "max_idle": max_idle,
+        }
+        check_sizes(**sizes)  # type: ignore[arg-type]
+        owned = Database(database, name)
+
+        def make() -> psycopg_pool.ConnectionPool[Any]:
+            return new_pool(owned, pgbouncer=pgbouncer, name=name, max_waiting=max_waiting, **sizes)
+
+        self._check_after = check_after
+        self._set_up(make(), make, owned, timeout, isolation_level, outbox or Outbox(tables))
 
     @classmethod
     def of(
@@ -87,54 +97,73 @@ class OutboxPool:
     ) -> Self:
         """Transactions on the application's own pool, which stays its own: it is neither opened nor closed here."""
         one = cls.__new__(cls)
-        one._idle = IdleTimes(float("inf"))
-        one._isolation_level = None
-        one._owned = False
-        one._timeout = pool.timeout
-        one._pool = pool
-        one.outbox = outbox or Outbox(tables)
+        one._check_after = float("inf")
+        one._set_up(pool, None, None, pool.timeout, None, outbox or Outbox(tables))
         return one
 
+    def _set_up(
+        self,
+        pool: psycopg_pool.ConnectionPool[Any],
+        make: Callable[[], psycopg_pool.ConnectionPool[Any]] | None,
+        database: Database | None,
+        timeout: float,
+        isolation_level: psycopg.IsolationLevel | None,
+        outbox: Outbox,
+    ) -> None:
+        self._pool, self._make, self._database = pool, make, database
+        self._timeout, self._isolation_level, self.outbox = timeout, isolation_level, outbox
+        self._figures = Figures()
+        self._closed: str | None = None
+        _POOLS.add(self)
+
     def open(self, wait: bool = True, timeout: float = 10.0) -> None:
-        """Connect. With ``wait``: until ``min_size`` connections are there; PoolTimeoutError after ``timeout`` seconds."""
-        if self._owned:
-            self._pool.open()
+        """Connect. With ``wait``: until a connection is there; after ``timeout`` seconds PoolTimeoutError with what the
+        last attempt said. The pool goes on trying."""
+        self._open()
         if wait:
-            try:
-                self._pool.wait(timeout)
-            except psycopg_pool.PoolTimeout as error:
-                self._pool.close(0)
-                raise PoolTimeoutError(
-                    f"no connection to Postgres within {timeout:g} s: is the server up, and the URL right?"
-                ) from error
+            self._give_back(self._take(timeout))
 
     @contextmanager
     def transaction(self, timeout: float | None = None) -> Iterator[Transaction]:
         """A transaction: committed at the end of the block, rolled back if the block raises anything.
 
         ``timeout`` seconds bound the wait for a connection (PoolTimeoutError, TooManyWaitingError, PoolClosedError). At the
-        end psycopg's errors are passed on, or CommitUnknownError if the answer to the COMMIT was lost.
+        end psycopg's errors are passed on if the server refuses the COMMIT; NotInTransactionError if a statement failed
+        and the block hid its error, ConnectionLostError if the connection was lost before the COMMIT: nothing is committed
+        then. CommitUnknownError if the answer to the COMMIT was lost.
         """
         connection = self._take(self._timeout if timeout is None else timeout)
-        transaction = Transaction(connection, self.outbox)
+        transaction, before = Transaction(connection, self.outbox), None
+        began, outcome = time.monotonic(), "rolled_back"
         try:
-            try:
-                yield transaction
-            finally:
-                transaction.over = True
+            before = adopt(connection, self._isolation_level)
+            yield transaction
+            transaction.check()
+            check_before_commit(connection)
+            outcome = "unknown"
             try:
                 connection.commit()
             except psycopg.Error as error:
                 unknown = commit_failed(error)
                 if unknown is None:
+                    outcome = "rolled_back"
                     raise
                 raise unknown from error
+            outcome = "committed"
         except BaseException:
-            with suppress(psycopg.Error):  # it is broken, and the pool finds out
-                connection.rollback()
+            if not transaction.is_inherited:
+                _roll_back(connection)
             raise
         finally:
-            self._pool.putconn(connection)
+            transaction.over = True
+            if not transaction.is_inherited:
+                self._figures.count(outcome)
+                self._figures.count("used_ms", round(1000 * (time.monotonic() - began)))
+                try:
+                    if before is not None:
+                        restore(connection, before)
+                finally:
+                    self._give_back(connection)
 
     def run(
         self,
@@ -153,28 +182,38 @@ class OutboxPool:
 
     def retrying(self, attempts: int = 5, deadline: float = 10.0) -> Callable[..., Any]:
         """As :meth:`run`, with so many attempts within ``deadline`` seconds: ``pool.retrying(9)(function, …)``."""
-
-        def once(function: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-            with self.transaction() as transaction:
-                return function(transaction, *arguments, **named)
+        options = retrying(attempts, deadline)
 
         def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-            return tenacity.Retrying(**retrying(attempts, deadline))(once, function, arguments, named)
+            until = time.monotonic() + deadline
+
+            def once() -> Any:
+                with self.transaction(what_is_left(until, self._timeout)) as transaction:
+                    return function(transaction, *arguments, **named)
+
+            return tenacity.Retrying(**options)(once)
 
         return call
 
     def stats(self) -> OutboxPoolStats:
         """The figures of this moment."""
-        return stats_of(self._pool)
+        return stats_of(self._pool, self._figures)
 
-    def close(self, timeout: float = 5.0) -> None:
-        """Close the connections; those in use when they come back. The application's own pool is left as it is."""
-        if self._owned:
-            self._pool.close(timeout)
+    def close(self, timeout: float = 5.0) -> bool:
+        """Begin no more transactions, wait at most ``timeout`` seconds for open ones, and close the connections.
+
+        True if none is open any more; one that is may go on to its end, and its connection is closed then. Whoever waits
+        for a connection gets PoolClosedError. The application's own pool is left as it is. May be called twice.
+        """
+        deadline = time.monotonic() + timeout
+        self._closed = self._closed or _CLOSED
+        ended = self._figures.wait_for_nobody(timeout)
+        if self._make is not None:
+            self._pool.close(max(0.1, deadline - time.monotonic()))
+        return ended
 
     def __enter__(self) -> Self:
-        if self._owned:
-            self._pool.open()
+        self._open()
         return self
 
     def __exit__(
@@ -184,26 +223,92 @@ class OutboxPool:
 
     def __repr__(self) -> str:
         stats = self.stats()
-        state = "closed" if self._pool.closed else f"{stats.size} of {stats.max_size} connections, {stats.idle} idle"
+        state = "closed" if self._closed else f"{stats.size} of {stats.max_size} connections, {stats.idle} idle"
         return f"<OutboxPool {stats.name}: {state}>"
 
-    def _take(self, timeout: float) -> psycopg.Connection[Any]:
-        if self._owned and self._pool.closed:
-            with suppress(psycopg.OperationalError):  # closed for good: getconn says so
+    def _open(self) -> None:
+        if self._closed is not None:
+            raise PoolClosedError(self._closed)
+        if self._make is not None and self._pool.closed:
+            try:
                 self._pool.open()
+            except psycopg_pool.PoolClosed:  # by another thread, just now
+                raise PoolClosedError(_CLOSED) from None
+
+    def _take(self, timeout: float) -> _Connection:
+        """A connection that is not known to be dead, before ``timeout`` seconds have gone by. Give it back."""
+        deadline = time.monotonic() + seconds("timeout", timeout)
+        self._open()
+        while True:
+            connection = self._next(deadline, timeout)
+            self._figures.count("leased")
+            try:
+                if self._closed is not None:
+                    raise PoolClosedError(self._closed)
+                if self._is_alive(connection, deadline):
+                    return connection
+                self._figures.count("found_lost")
+            except PoolClosedError:
+                self._give_back(connection)
+                raise
+            except BaseException:
+                connection.close()  # a question may be under way
+                self._give_back(connection)
+                raise
+            connection.close()
+            self._give_back(connection)
+
+    def _next(self, deadline: float, timeout: float) -> _Connection:
         try:
-            return self._pool.getconn(timeout)
+            connection: _Connection = self._pool.getconn(max(0.0, deadline - time.monotonic()))
+            return connection
         except (psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests, psycopg_pool.PoolClosed) as error:
-            raise not_given(error, self._pool, timeout) from error
+            if isinstance(error, psycopg_pool.PoolTimeout):
+                self._figures.count("timeouts")
+            said = self._database.last_error if self._database is not None else None
+            raise not_given(error, self.stats(), timeout, said) from None
 
-    def _configure(self, connection: psycopg.Connection[Any]) -> None:
-        if self._isolation_level is not None:
-            connection.isolation_level = self._isolation_level
-        self._idle.returned(connection)
+    def _is_alive(self, connection: _Connection, deadline: float) -> bool:
+        # Not in psycopg_pool's check=: it has no deadline there, and each dead connection is a pause of a second or more.
+        if is_lost(connection):
+            return False
+        if not isinstance(connection, PooledConnection):
+            return True
+        return time.monotonic() - connection.idle_since <= self._check_after or answers(connection, deadline)
 
-    def _reset(self, connection: psycopg.Connection[Any]) -> None:
-        self._idle.returned(connection)
+    def _give_back(self, connection: _Connection) -> None:
+        if isinstance(connection, PooledConnection):
+            connection.idle_since = time.monotonic()
+        try:
+            self._pool.putconn(connection)
+        finally:
+            self._figures.count("leased", -1)
 
-    def _check(self, connection: psycopg.Connection[Any]) -> None:
-        if self._idle.needs_check(connection):
-            psycopg_pool.ConnectionPool.check_connection(connection)
+    def _forget_parents(self) -> None:
+        """In a forked child: the sockets and threads are the parent's, and a lock that was held is never let go."""
+        _OF_PARENTS.append(self._pool)  # never collected: nothing of it is closed here
+        self._figures = Figures()
+        if self._make is None:
+            self._closed = _FORKED
+            return
+        self._pool._closed = True  # or its __del__ would wait for threads that are not here
+        self._pool = self._make()
+
+
+def _roll_back(connection: _Connection) -> None:
+    """Roll back; or close the connection if that fails, and the server rolls back."""
+    if not connection.closed:
+        try:
+            connection.rollback()
+        except psycopg.Error:
+            connection.close()
+
+
+def _after_fork_in_child() -> None:
+    for pool in list(_POOLS):
+        pool._forget_parents()
+
+
+_POOLS: weakref.WeakSet[OutboxPool] = weakref.WeakSet()
+_OF_PARENTS: list[object] = []
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -90,6 +90,11 @@ class Relay:
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
 
+    @property
+    def failure(self) -> BaseException | None:
+        """An error of its own that it died of; None while it lives, and after it was stopped."""
+        return self._failure
+
     def start(self) -> None:
         """Start a thread that relays until :meth:`stop`. Raises PoolClosedError if it was started before."""
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Unpack
@@ -23,8 +24,19 @@ class _Held:
 
     def __init__(self) -> None:
         self.over = False
+        self._process = os.getpid()
+
+    @property
+    def is_inherited(self) -> bool:
+        """This is a forked child, and the transaction its parent's."""
+        return os.getpid() != self._process
 
     def check(self) -> None:
+        if self.is_inherited:
+            raise NotInTransactionError(
+                "this transaction was begun by the process that forked this one: two on one connection would break it. "
+                "Take a new transaction"
+            )
         if self.over:
             raise NotInTransactionError(
                 "this transaction is over: its connection belongs to the pool again. Keep statements and messages "
@@ -45,6 +57,11 @@ class Transaction(_Held):
         """psycopg's connection, for all that it can. Committing or closing it is the block's business."""
         self.check()
         return self._connection
+
+    @property
+    def is_broken(self) -> bool:
+        """The connection is lost; nothing of the transaction is left. Also when it is over."""
+        return self._connection.closed
 
     def execute(self, sql: str, parameters: Parameters = None) -> psycopg.Cursor[Any]:
         """Run a statement with psycopg's placeholders; returns the cursor. Raises psycopg.Error."""
@@ -112,6 +129,11 @@ class AsyncTransaction(_Held):
         """psycopg's connection, for all that it can."""
         self.check()
         return self._connection
+
+    @property
+    def is_broken(self) -> bool:
+        """The connection is lost; nothing of the transaction is left. Also when it is over."""
+        return self._connection.closed
 
     async def execute(self, sql: str, parameters: Parameters = None) -> psycopg.AsyncCursor[Any]:
         """Run a statement with psycopg's placeholders; returns the cursor. Raises psycopg.Error."""

@@ -16,6 +16,7 @@ from rmqpool.topology import Queue, Topology
 from rmqpool.worker.run_options import RunOptions, pool_for, seconds_of
 
 if TYPE_CHECKING:
+    from rmqpool.core.ports import AsyncInboxPort, InboxPort, Service
     from rmqpool.worker.registration import ConsumerDefinition
     from rmqpool.worker.runner import Runner
     from rmqpool.worker.stats import WorkerStats
@@ -57,6 +58,7 @@ class Worker:
         self._declare = tuple(declare)
         self._grace = seconds_of("grace", grace)
         self._definitions: list[ConsumerDefinition] = []
+        self._services: list[Service] = []
         self._runner: Runner | None = None
         self._lock = threading.Lock()
 
@@ -72,6 +74,7 @@ class Worker:
         ack: Literal["auto", "manual"] = "auto",
         accept: Collection[str] = DEFAULT_ACCEPT,
         redeclare: bool = True,
+        inbox: InboxPort | AsyncInboxPort | None = None,
     ) -> Callable[[Function], Function]:
         """Register the decorated function (``def`` or ``async def``) as the handler of queue ``name``; it stays as it is.
 
@@ -83,7 +86,8 @@ class Worker:
         does: ``park`` puts the message into the dead-letter queue, ``requeue`` back into its queue after a pause.
         ``ack="manual"``: the handler settles the delivery itself. ``accept``: content types that are decoded (``json``,
         ``text``, ``bytes``, ``msgpack``, ``yaml``, or in full). ``redeclare=False``: a deleted queue stays deleted, and
-        the worker is not ready until it is there again.
+        the worker is not ready until it is there again. ``inbox`` (:class:`rmqpool.outbox.Inbox`, or AsyncInbox) gives the
+        handler a transaction, in which the message is marked as handled: its effects happen once.
 
         Raises ConfigurationError, naming the function and what is wrong with it.
         """
@@ -101,6 +105,7 @@ class Worker:
                 ack=ack,
                 accept=accept,
                 redeclare=redeclare,
+                inbox=inbox,
             )
             with self._lock:
                 self._add(definition)
@@ -109,6 +114,17 @@ class Worker:
         if not isinstance(name, str | Queue):
             raise ConfigurationError("@worker.consumer needs the queue's name: write @worker.consumer('orders')")
         return register
+
+    def add_service(self, service: Service) -> None:
+        """Run something beside the consumers, such as a :class:`rmqpool.outbox.Relay`: started before them, stopped after.
+
+        If it dies the worker stops, and the run raises what it died of. It lives for one run.
+        """
+        for name in ("start", "stop", "name"):
+            if not hasattr(service, name):
+                raise ConfigurationError(f"{service!r} is no service: it has no {name}")
+        with self._lock:
+            self._services.append(service)
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -259,6 +275,7 @@ class Worker:
                 pool,
                 owns_pool=owned,
                 declare=self._declare,
+                services=tuple(self._services),
                 grace=self._grace if asked.grace is None else seconds_of("grace", asked.grace),
                 burst=asked.burst,
                 patience=asked.patience,

@@ -37,6 +37,14 @@ class LoopThread:
             self._thread.start()
         return self._loop
 
+    def run(self, coroutine: Coroutine[Any, Any, None], timeout: float) -> bool:
+        """Run ``coroutine`` on the loop to its end; False if it has not ended after ``timeout`` seconds."""
+        try:
+            asyncio.run_coroutine_threadsafe(coroutine, self.start()).result(timeout)
+        except TimeoutError:
+            return False
+        return True
+
     def close(self, timeout: float) -> bool:
         """End the loop; False if it still runs after ``timeout`` seconds, because something blocks it."""
         if self._loop is None or self._thread is None:
@@ -92,6 +100,10 @@ class AsyncExecutor:
         if not self._awake:
             self._awake = True
             self._loop.call_soon_threadsafe(self._begin)
+
+    def submit_again(self, delivery: Delivery) -> None:
+        """Hand over one that was handled before; from the worker's background thread."""
+        self.submit_many((delivery,))
 
     def stop(self) -> list[Delivery]:
         """Begin nothing more; returns what was not begun. Running handlers go on: see :meth:`join`."""

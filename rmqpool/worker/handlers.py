@@ -36,11 +36,12 @@ class Handler:
     name: str
     is_async: bool
     takes_delivery: bool
+    takes_transaction: bool
     arguments: Callable[[Delivery], Arguments]
 
 
 def inspect_handler(function: Callable[..., Any], accept: Collection[str]) -> Handler:
-    """Find out what ``function`` takes: a body, a body and a delivery, or a delivery only.
+    """Find out what ``function`` takes: a body, a body and a delivery, or a delivery only; and a ``transaction``.
 
     ``accept`` names content types in full. Raises ConfigurationError, naming the function and what is wrong.
     """
@@ -50,17 +51,23 @@ def inspect_handler(function: Callable[..., Any], accept: Collection[str]) -> Ha
     called = function if inspect.isroutine(function) else getattr(function, "func", type(function).__call__)
     if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
         raise ConfigurationError(f"handler {name} is a generator: it would never run; replace its yield")
-    first, delivery = _parameters(function, name)
+    first, delivery, transaction = _parameters(function, name)
     body_type = _annotation(function, first, name)
     if body_type is Delivery:
         if delivery is not None:
             raise ConfigurationError(
                 f"handler {name} asks for the delivery twice: give the first parameter a body type"
             )
-        return Handler(function, name, inspect.iscoroutinefunction(called), True, lambda received: ((received,), {}))
+        is_async = inspect.iscoroutinefunction(called)
+        return Handler(function, name, is_async, True, transaction, lambda received: ((received,), {}))
     decode = _decoder(body_type, accept, name)
     return Handler(
-        function, name, inspect.iscoroutinefunction(called), delivery is not None, _arguments(decode, delivery)
+        function,
+        name,
+        inspect.iscoroutinefunction(called),
+        delivery is not None,
+        transaction,
+        _arguments(decode, delivery),
     )
 
 
@@ -87,8 +94,8 @@ def _name_of(function: object) -> str:
     return f"{getattr(function, '__module__', kind.__module__)}.{name}"
 
 
-def _parameters(function: Callable[..., Any], name: str) -> tuple[inspect.Parameter, inspect.Parameter | None]:
-    """The body's parameter, and the delivery's if there is one."""
+def _parameters(function: Callable[..., Any], name: str) -> tuple[inspect.Parameter, inspect.Parameter | None, bool]:
+    """The body's parameter, the delivery's if there is one, and whether there is one named ``transaction``."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (ValueError, TypeError):
@@ -97,9 +104,11 @@ def _parameters(function: Callable[..., Any], name: str) -> tuple[inspect.Parame
         raise ConfigurationError(
             f"handler {name} takes no message: its first parameter must be the body, such as {_example(name)}"
         )
-    delivery = None
+    delivery, transaction = None, False
     for parameter in parameters[1:]:
-        if delivery is None and _is_delivery(function, parameter, name):
+        if parameter.name == "transaction" and parameter.kind is not inspect.Parameter.POSITIONAL_ONLY:
+            transaction = True
+        elif delivery is None and _is_delivery(function, parameter, name):
             delivery = parameter
         elif parameter.default is _EMPTY and parameter.kind not in (
             inspect.Parameter.VAR_POSITIONAL,
@@ -109,7 +118,7 @@ def _parameters(function: Callable[..., Any], name: str) -> tuple[inspect.Parame
                 f"handler {name} has a parameter {parameter.name!r} that nothing fills: a handler takes the body and, "
                 f"if it wants, the delivery, as in {_example(name)}; give the parameter a default, or remove it"
             )
-    return parameters[0], delivery
+    return parameters[0], delivery, transaction
 
 
 def _example(name: str) -> str:

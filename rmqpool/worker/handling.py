@@ -17,6 +17,7 @@ from rmqpool.errors import DecodeError
 from rmqpool.message import Delivery
 from rmqpool.worker.failure import Failure, describe
 from rmqpool.worker.handlers import Arguments
+from rmqpool.worker.inbox_guard import InboxGuard
 from rmqpool.worker.later import Later
 from rmqpool.worker.parking import Parking, ParkingPlace
 from rmqpool.worker.registration import ConsumerDefinition
@@ -41,6 +42,7 @@ class Handling:
         place: ParkingPlace,
         later: Later,
         is_cancelling: Callable[[], bool],
+        again: Callable[[Delivery], None],
     ) -> None:
         self._definition = definition
         self._handler = definition.handler
@@ -54,6 +56,7 @@ class Handling:
         self._is_current = place.is_current
         self._later = later
         self._is_cancelling = is_cancelling
+        self._inbox_guard = InboxGuard(definition, counters, later, again) if definition.inbox is not None else None
         self._warned = False
 
     def run(self, delivery: Delivery) -> None:
@@ -63,7 +66,10 @@ class Handling:
             return
         positional, named = arguments
         try:
-            self._function(*positional, **named)
+            if self._inbox_guard is None:
+                self._function(*positional, **named)
+            elif not self._inbox_guard.call(delivery, positional, named):
+                return
         except BaseException as error:  # noqa: BLE001 - see the class
             self._raised(delivery, error)
         else:
@@ -76,7 +82,10 @@ class Handling:
             return
         positional, named = arguments
         try:
-            await self._function(*positional, **named)
+            if self._inbox_guard is None:
+                await self._function(*positional, **named)
+            elif not await self._inbox_guard.call_async(delivery, positional, named):
+                return
         except asyncio.CancelledError as error:
             if self._is_cancelling():
                 forget_unreadable(delivery)
@@ -94,6 +103,9 @@ class Handling:
             self._count("stale")
             return None
         try:
+            if self._inbox_guard is not None and not delivery.message_id:
+                self._undecodable(delivery, Failure("no-message-id"))
+                return None
             return self._arguments(delivery)
         except DecodeError as error:
             self._undecodable(delivery, describe(f"decode:{error.reason}", error, with_traceback=False))

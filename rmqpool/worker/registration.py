@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from rmqpool.core.ports import AsyncInboxPort, InboxPort
 from rmqpool.errors import ConfigurationError
 from rmqpool.topology import DEAD_DELIVERY_LIMIT, Queue, Topology, dead_queue_name, expand
 from rmqpool.worker.handlers import Handler, content_types, inspect_handler
@@ -29,6 +30,7 @@ class ConsumerDefinition:
     on_error: Literal["park", "requeue"]
     ack: Literal["auto", "manual"]
     redeclare: bool
+    inbox: InboxPort | AsyncInboxPort | None = None
     parking_as: Queue | None = None  # how the worker declares the parking queue, if it does
 
     @property
@@ -71,6 +73,7 @@ def define(
     ack: Literal["auto", "manual"],
     accept: Collection[str],
     redeclare: bool,
+    inbox: InboxPort | AsyncInboxPort | None = None,
 ) -> ConsumerDefinition:
     """Check everything. Raises ConfigurationError that says what to write instead."""
     value = _queue(queue, declared_as)
@@ -84,6 +87,7 @@ def define(
             f"handler {handler.name} has ack='manual' but does not take the delivery that it must settle: "
             "add a parameter 'delivery: Delivery'"
         )
+    _check_inbox(handler, inbox, ack)
     return ConsumerDefinition(
         value,
         handler,
@@ -92,6 +96,7 @@ def define(
         on_error,
         ack,
         redeclare,
+        inbox,
     )
 
 
@@ -150,6 +155,25 @@ def _queue(queue: str | Queue, declared_as: Queue | None) -> Queue:
     if declared_as.name != queue:
         raise ConfigurationError(f"consumer of queue {queue!r} has queue=Queue({declared_as.name!r}): use one name")
     return declared_as
+
+
+def _check_inbox(handler: Handler, inbox: InboxPort | AsyncInboxPort | None, ack: str) -> None:
+    if inbox is None:
+        if handler.takes_transaction:
+            raise ConfigurationError(
+                f"handler {handler.name} has a parameter 'transaction' that nothing fills: give the consumer an inbox, as in "
+                "@worker.consumer('orders', inbox=Inbox(database)), or rename the parameter"
+            )
+        return
+    if not isinstance(inbox, InboxPort):
+        raise ConfigurationError(f"inbox is {inbox!r}; it must be an Inbox, or an AsyncInbox for an async def handler")
+    if inbox.is_async != handler.is_async:
+        kind, other = ("an async def", "AsyncInbox") if handler.is_async else ("a def", "Inbox")
+        raise ConfigurationError(f"handler {handler.name} is {kind} function: give its consumer an {other}")
+    if ack == "manual":
+        raise ConfigurationError(
+            f"handler {handler.name} has ack='manual' and an inbox, which acknowledges after its commit: leave one out"
+        )
 
 
 def _whole(name: str, value: int, most: int) -> int:

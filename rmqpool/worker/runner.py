@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from rmqpool.core.ports import Service
 from rmqpool.errors import CallTimeoutError, ConnectionLostError, PoolTimeoutError, RmqpoolError
 from rmqpool.pool import ConnectionPool
 from rmqpool.topology import Exchange, Queue, Topology
@@ -32,6 +33,7 @@ _SILENCE = 30.0
 _CANCEL_TIMEOUT = 5.0
 _CLOSE_TIMEOUT = 5.0
 _THREAD_TIMEOUT = 1.0
+_LOOK_AT_SERVICES = 0.5
 
 
 class State(enum.StrEnum):
@@ -56,6 +58,7 @@ class Runner:
         *,
         owns_pool: bool,
         declare: Sequence[Topology],
+        services: Sequence[Service] = (),
         grace: float,
         burst: bool,
         patience: float | None,
@@ -67,6 +70,7 @@ class Runner:
         self._pool = pool
         self._owns_pool = owns_pool
         self._topology = topology_of(definitions, declare)
+        self._services = services
         self._grace = grace
         self._burst = burst
         self._patience = patience
@@ -117,6 +121,8 @@ class Runner:
     def _live(self) -> None:
         try:
             if self._declare():
+                for service in self._services:
+                    service.start()
                 self._subscribe()
                 self._wait_for_the_end()
         except BaseException as error:  # noqa: BLE001 - whoever waits for this run raises it
@@ -164,12 +170,20 @@ class Runner:
 
     def _wait_for_the_end(self) -> None:
         if not self._burst:
-            self._stop.wait()
+            while not self._stop.wait(_LOOK_AT_SERVICES if self._services else None):
+                self._raise_failures()
             return
         watch = BurstWatch(self._pool, self._subscriptions, lambda: self._parking.wait_idle(0))
         while not self._stop.wait(POLL):
+            self._raise_failures()
             if watch.is_over():
                 return
+
+    def _raise_failures(self) -> None:
+        for service in self._services:
+            if service.failure is not None:
+                _LOGGER.error("worker %s stops, because %s ended by an error", self.name, service.name)
+                raise service.failure
 
     def _shut_down(self) -> None:
         over = self._burst and not self._stop.is_set() and self.error is None
@@ -187,6 +201,9 @@ class Runner:
         self._parking.close()
         for subscription in self._subscriptions:
             subscription.close()
+        for service in self._services:
+            if not service.stop(max(1.0, deadline - time.monotonic())):
+                _LOGGER.warning("worker %s: %s did not end in good order", self.name, service.name)
         self._close_pool()
         self._loop.close(_THREAD_TIMEOUT)
         self._later.close(_THREAD_TIMEOUT)

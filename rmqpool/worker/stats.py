@@ -35,7 +35,8 @@ class _Counted:
     confirmed in the dead-letter queue. ``dead_lettered``: left to the broker, because parking failed. ``requeued``:
     went back to the queue, failed or not begun. ``unsettled``: ack='manual', and the handler returned without settling.
     ``stale``: dropped, because the channel of the delivery was gone (the message comes again). ``abandoned``: the
-    handler still ran when the worker stopped waiting for it (the message comes again).
+    handler still ran when the worker stopped waiting for it (the message comes again). ``duplicates``: acknowledged
+    without the handler, because the inbox knew it. ``postponed``: the inbox's database could not be reached; handled later.
     """
 
     handled: int = 0
@@ -50,6 +51,8 @@ class _Counted:
     unsettled: int = 0
     stale: int = 0
     abandoned: int = 0
+    duplicates: int = 0
+    postponed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

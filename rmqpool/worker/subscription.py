@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from typing import cast
 
 from rmqpool.amqp.deliveries import has_priority
 from rmqpool.consumer import BatchConsumer, ConsumerEvent, is_current
+from rmqpool.core.ports import AsyncInboxPort, InboxPort
 from rmqpool.message import Delivery
 from rmqpool.pool import ConnectionPool
 from rmqpool.worker.async_executor import AsyncExecutor, LoopThread
@@ -19,6 +21,7 @@ from rmqpool.worker.thread_executor import ThreadExecutor
 __all__ = ["Subscription"]
 
 _LOGGER = logging.getLogger("rmqpool")
+_CLOSE_TIMEOUT = 5.0  # seconds
 _QUIET_EVENTS = (ConsumerEvent.READY, ConsumerEvent.STOPPED)
 
 
@@ -42,7 +45,16 @@ class Subscription:
         self._consumer: BatchConsumer | None = None
         self._priorities_noticed = definition.queue.type == "classic"
         place = ParkingPlace(definition.parking(), definition.redeclare, broker_dead_letters, self.counters, is_current)
-        handling = Handling(definition, self.counters, parking, place, later, lambda: self._executor.cancelling)
+        handling = Handling(
+            definition,
+            self.counters,
+            parking,
+            place,
+            later,
+            lambda: self._executor.cancelling,
+            lambda delivery: self._executor.submit_again(delivery),
+        )
+        self._loop = loop
         self._executor: ThreadExecutor | AsyncExecutor
         if definition.handler.is_async:
             self._executor = AsyncExecutor(loop.start(), definition.concurrency, handling.run_async)
@@ -72,6 +84,8 @@ class Subscription:
     def start(self) -> None:
         """Subscribe; goes on by itself through whatever happens to the connection."""
         definition = self.definition
+        if definition.inbox is not None:
+            definition.inbox.open(definition.concurrency)
         self._consumer = BatchConsumer(
             self._pool,
             definition.queue,
@@ -120,6 +134,14 @@ class Subscription:
         """Close the channel: whatever is not settled goes back to its queue."""
         if self._consumer is not None:
             self._consumer.close()
+            self._close_inbox()
+
+    def _close_inbox(self) -> None:
+        inbox = self.definition.inbox
+        if isinstance(inbox, InboxPort) and not inbox.is_async:
+            inbox.close()
+        elif inbox is not None and not self._loop.run(cast("AsyncInboxPort", inbox).close(), _CLOSE_TIMEOUT):
+            _LOGGER.warning("the inbox of queue %r did not close within %g s", self.queue, _CLOSE_TIMEOUT)
 
     def stats(self) -> ConsumerStats:
         """The figures of this moment."""

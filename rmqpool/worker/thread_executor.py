@@ -30,6 +30,7 @@ class ThreadExecutor:
         self._arrived: SimpleQueue[Delivery | None] = SimpleQueue()
         self._seats: list[_Seat] = []
         self._submitted = 0  # I/O thread only
+        self._again = 0  # the worker's background thread only
         self._accepting = True
 
     @property
@@ -51,10 +52,16 @@ class ThreadExecutor:
             return
         self._submitted += len(deliveries)
         if len(self._seats) < self._concurrency:
-            self._add_threads(self._submitted - sum(seat.ended for seat in self._seats))
+            self._add_threads(self._submitted + self._again - sum(seat.ended for seat in self._seats))
         put = self._arrived.put
         for delivery in deliveries:
             put(delivery)
+
+    def submit_again(self, delivery: Delivery) -> None:
+        """Hand over one that was handled before; from the worker's background thread."""
+        if self._accepting:
+            self._again += 1
+            self._arrived.put(delivery)
 
     def stop(self) -> list[Delivery]:
         """Begin nothing more; returns what was not begun. Running handlers go on: see :meth:`join`."""

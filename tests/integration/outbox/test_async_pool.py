@@ -14,6 +14,12 @@ from rmqpool.outbox import AsyncOutboxPool, AsyncTransaction, Tables
 from rmqpool.outbox.migrations import migrate
 from rmqpool.testing.postgres import PostgresServer
 
+UNANSWERED = """
+CREATE FUNCTION leave() RETURNS trigger LANGUAGE plpgsql AS
+  'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END';
+CREATE CONSTRAINT TRIGGER leave AFTER INSERT ON orders DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION leave();
+"""  # the server ends the connection in the middle of the COMMIT
+
 
 @pytest.fixture
 def database(postgres: PostgresServer, postgres_url: str) -> str:
@@ -112,14 +118,15 @@ async def counts_within(pool: AsyncOutboxPool, seconds: float) -> None:
         pass
 
 
-async def test_a_commit_without_an_answer_is_told_as_unknown(pool: AsyncOutboxPool, postgres: PostgresServer) -> None:
+async def test_a_commit_without_an_answer_is_told_as_unknown(pool: AsyncOutboxPool) -> None:
     """And not done again by itself."""
+    async with pool.transaction() as transaction:
+        await transaction.execute(UNANSWERED)
     calls: list[int] = []
 
     async def once(transaction: AsyncTransaction) -> None:
         calls.append(1)
         await write(transaction)
-        await asyncio.to_thread(postgres.terminate_backends)
 
     with pytest.raises(CommitUnknownError):
         await pool.run(once)

@@ -25,6 +25,11 @@ from rmqpool.testing.postgres import PostgresServer
 from rmqpool.testing.waiting import wait_until
 
 MakePool = Callable[..., OutboxPool]
+UNANSWERED = """
+CREATE FUNCTION leave() RETURNS trigger LANGUAGE plpgsql AS
+  'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END';
+CREATE CONSTRAINT TRIGGER leave AFTER INSERT ON orders DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION leave();
+"""  # the server ends the connection in the middle of the COMMIT
 
 
 @pytest.fixture
@@ -142,18 +147,20 @@ def test_a_connection_that_is_lost_in_the_block_is_replaced(make_pool: MakePool,
     assert counts(pool) == (0, 0)
 
 
-def test_a_commit_without_an_answer_is_told_as_unknown(pool: OutboxPool, postgres: PostgresServer) -> None:
+def test_a_commit_without_an_answer_is_told_as_unknown(pool: OutboxPool) -> None:
     """Neither committed nor rolled back is claimed, and it is not done again by itself."""
+    with pool.transaction() as transaction:
+        transaction.execute(UNANSWERED)
     calls: list[int] = []
 
     def once(transaction: Transaction) -> None:
         calls.append(1)
         write(transaction)
-        postgres.terminate_backends()
 
     with pytest.raises(CommitUnknownError, match="nobody knows"):
         pool.run(once)
     assert len(calls) == 1
+    assert pool.stats().unknown == 1
 
 
 def test_a_connection_that_was_idle_for_long_is_looked_at_first(make_pool: MakePool, postgres: PostgresServer) -> None:

@@ -58,8 +58,12 @@ def handle(function: Any, delivery: Delivery, *, is_current: bool = True) -> tup
         redeclare=True,
     )
     place = ParkingPlace(Queue("orders.dead"), True, True, counters, lambda _: is_current)
-    Handling(definition, counters, lot, place, Later("test"), lambda: False).run(delivery)  # type: ignore[arg-type]
+    Handling(definition, counters, lot, place, Later("test"), lambda: False, _never).run(delivery)  # type: ignore[arg-type]
     return {name: count for name, count in counters.values().items() if count}, lot
+
+
+def _never(delivery: Delivery) -> None:
+    raise AssertionError(f"{delivery!r} was handed over again")
 
 
 def unreadable() -> Delivery:

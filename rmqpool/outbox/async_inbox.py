@@ -1,0 +1,102 @@
+"""AsyncInbox: Inbox for ``async def`` handlers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import psycopg
+import psycopg_pool
+
+from rmqpool.outbox.async_pool import AsyncOutboxPool
+from rmqpool.outbox.inbox_parts import lock_timeout_text, unavailable
+from rmqpool.outbox.inbox_statements import InboxStatements
+from rmqpool.outbox.tables import Tables
+from rmqpool.outbox.transaction import AsyncTransaction
+from rmqpool.secret import Secret
+
+__all__ = ["AsyncInbox"]
+
+
+class AsyncInbox:
+    """As :class:`rmqpool.outbox.Inbox`, with an AsyncOutboxPool, or psycopg_pool's AsyncConnectionPool.
+
+    A pool of the application's must belong to the worker's event loop; with a URL the inbox makes its own there.
+    """
+
+    is_async: Final = True
+
+    def __init__(
+        self,
+        database: str | Secret | AsyncOutboxPool | psycopg_pool.AsyncConnectionPool[Any],
+        *,
+        consumer: str | None = None,
+        tables: Tables | None = None,
+        timeout: float = 10.0,
+    ) -> None:
+        self.consumer = consumer
+        self._database = database
+        self._tables = tables or (database.outbox.tables if isinstance(database, AsyncOutboxPool) else Tables())
+        self._statements = InboxStatements(self._tables)
+        self._timeout = timeout
+        self._lock_timeout = lock_timeout_text(timeout)
+        self._concurrency = 1
+        self._users = 0
+        self._pool: AsyncOutboxPool | None = None
+        if isinstance(database, str | Secret):
+            AsyncOutboxPool(database, tables=self._tables)  # a URL that cannot be read is told here
+
+    def open(self, concurrency: int) -> None:
+        """Get ready for so many handlers at once; the pool is made on the event loop, by the first message."""
+        self._users += 1
+        self._concurrency = max(self._concurrency, concurrency)
+
+    @asynccontextmanager
+    async def transaction(self, consumer: str, message_id: str) -> AsyncIterator[AsyncTransaction | None]:
+        """As :meth:`rmqpool.outbox.Inbox.transaction`."""
+        if self._pool is None:
+            self._pool = self._make_pool()
+        open_one: AsyncTransaction | None = None
+        try:
+            async with self._pool.transaction(self._timeout) as transaction:
+                open_one = transaction
+                yield transaction if await self._mark(transaction, consumer, message_id) else None
+        except Exception as error:
+            later = unavailable(error, open_one is not None and open_one.is_broken)
+            if later is None:
+                raise
+            raise later from error
+
+    async def mark_many(self, transaction: AsyncTransaction, consumer: str, message_ids: Iterable[str]) -> set[str]:
+        """As :meth:`rmqpool.outbox.Inbox.mark_many`."""
+        cursor = await transaction.connection.execute(self._statements.mark_many, [consumer, list(message_ids)])
+        return {message_id async for (message_id,) in cursor}
+
+    async def close(self) -> None:
+        """Close the connections when nobody uses them any more; the application's own pool is left as it is."""
+        self._users = max(0, self._users - 1)
+        if self._users:
+            return
+        pool, self._pool = self._pool, None
+        if pool is not None and pool is not self._database:
+            await pool.close()
+
+    def __repr__(self) -> str:
+        return f"<AsyncInbox {self._tables.inbox}>"
+
+    async def _mark(self, transaction: AsyncTransaction, consumer: str, message_id: str) -> bool:
+        async with psycopg.AsyncClientCursor(transaction.connection) as cursor:
+            await cursor.execute(self._statements.mark, [self._lock_timeout, consumer, message_id])
+            cursor.nextset()  # SET has no rows
+            return await cursor.fetchone() is not None
+
+    def _make_pool(self) -> AsyncOutboxPool:
+        database = self._database
+        if isinstance(database, AsyncOutboxPool):
+            return database
+        if isinstance(database, psycopg_pool.AsyncConnectionPool):
+            return AsyncOutboxPool.of(database, tables=self._tables)
+        return AsyncOutboxPool(
+            database, min_size=0, max_size=self._concurrency, timeout=self._timeout, tables=self._tables, name="inbox"
+        )

@@ -1,0 +1,139 @@
+"""Inbox: a message's effects and the mark that it was handled are committed together, so they happen once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Final
+
+import psycopg
+import psycopg_pool
+
+from rmqpool.outbox.inbox_parts import lock_timeout_text, prune_seconds, unavailable
+from rmqpool.outbox.inbox_statements import InboxStatements
+from rmqpool.outbox.pool import OutboxPool
+from rmqpool.outbox.tables import Tables
+from rmqpool.outbox.transaction import Transaction
+from rmqpool.secret import Secret
+
+__all__ = ["Inbox"]
+
+
+class Inbox:
+    """For ``@worker.consumer("orders", inbox=Inbox(database))`` and a ``def`` handler.
+
+    ``database`` is a URL, an OutboxPool, or the application's own psycopg_pool.ConnectionPool. Each handler runs in a
+    transaction; it gets it if it has a parameter named ``transaction``: statements, and messages into the outbox, are
+    committed with the mark, and then the message is acknowledged. A message that was marked before is acknowledged
+    without the handler. One without a message id is parked: nobody could know it again.
+
+    ``consumer`` is the name under which messages are marked (default: the queue's name). ``timeout`` seconds bound the
+    wait for a connection, and for somebody who handles the same message at this moment. Thread-safe.
+    """
+
+    is_async: Final = False
+
+    def __init__(
+        self,
+        database: str | Secret | OutboxPool | psycopg_pool.ConnectionPool[Any],
+        *,
+        consumer: str | None = None,
+        tables: Tables | None = None,
+        timeout: float = 10.0,
+    ) -> None:
+        self.consumer = consumer
+        self._database = database
+        self._tables = tables or (database.outbox.tables if isinstance(database, OutboxPool) else Tables())
+        self._statements = InboxStatements(self._tables)
+        self._timeout = timeout
+        self._lock_timeout = lock_timeout_text(timeout)
+        self._lock = threading.Lock()
+        self._pool: OutboxPool | None = None
+        self._users = 0
+        if isinstance(database, str | Secret):
+            OutboxPool(database, tables=self._tables)  # a URL that cannot be read is told here
+
+    def open(self, concurrency: int) -> None:
+        """Get ready for so many handlers at once; connections are made when they are needed."""
+        with self._lock:
+            self._users += 1
+            if self._pool is None:
+                self._pool = self._make_pool(concurrency)
+
+    @contextmanager
+    def transaction(self, consumer: str, message_id: str) -> Iterator[Transaction | None]:
+        """The transaction in which the message is marked; None if it was marked before. Committed at the end.
+
+        Raises InboxUnavailableError if the database cannot be reached or gave the transaction up: nothing was done, or
+        (the answer to the COMMIT was lost) the next look tells.
+        """
+        pool = self._pool
+        if pool is None:
+            self.open(1)
+            pool = self._pool
+            assert pool is not None
+        open_one: Transaction | None = None
+        try:
+            with pool.transaction(self._timeout) as transaction:
+                open_one = transaction
+                yield transaction if self._mark(transaction, consumer, message_id) else None
+        except Exception as error:
+            later = unavailable(error, open_one is not None and open_one.is_broken)
+            if later is None:
+                raise
+            raise later from error
+
+    def mark_many(self, transaction: Transaction, consumer: str, message_ids: Iterable[str]) -> set[str]:
+        """Mark many messages in one statement, in the caller's transaction; returns those that were not marked before."""
+        cursor = transaction.connection.execute(self._statements.mark_many, [consumer, list(message_ids)])
+        return {message_id for (message_id,) in cursor}
+
+    def prune(self, older_than: float | timedelta, *, chunk: int = 10_000) -> int:
+        """Forget marks of so long ago (seconds, or a timedelta), in transactions of ``chunk`` rows; returns how many.
+
+        The retention must be longer than a message can be on its way, in dead-letter queues and replays too.
+        """
+        seconds, pruned = prune_seconds(older_than), 0
+        self.open(1)
+        try:
+            while True:
+                pool = self._pool
+                assert pool is not None
+                with pool.transaction(self._timeout) as transaction:
+                    gone = transaction.connection.execute(self._statements.prune, [seconds, chunk]).rowcount
+                pruned += gone
+                if gone < chunk:
+                    return pruned
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the connections when nobody uses them any more; the application's own pool is left as it is."""
+        with self._lock:
+            self._users = max(0, self._users - 1)
+            pool = self._pool if not self._users else None
+            if pool is not None:
+                self._pool = None
+        if pool is not None and pool is not self._database:
+            pool.close()
+
+    def __repr__(self) -> str:
+        return f"<Inbox {self._tables.inbox}>"
+
+    def _mark(self, transaction: Transaction, consumer: str, message_id: str) -> bool:
+        with psycopg.ClientCursor(transaction.connection) as cursor:
+            cursor.execute(self._statements.mark, [self._lock_timeout, consumer, message_id])
+            cursor.nextset()  # SET has no rows
+            return cursor.fetchone() is not None
+
+    def _make_pool(self, concurrency: int) -> OutboxPool:
+        database = self._database
+        if isinstance(database, OutboxPool):
+            return database
+        if isinstance(database, psycopg_pool.ConnectionPool):
+            return OutboxPool.of(database, tables=self._tables)
+        return OutboxPool(
+            database, min_size=0, max_size=max(1, concurrency), timeout=self._timeout, tables=self._tables, name="inbox"
+        )

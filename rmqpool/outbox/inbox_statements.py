@@ -1,0 +1,34 @@
+"""The SQL of an inbox, as bytes for psycopg."""
+
+from __future__ import annotations
+
+from rmqpool.outbox.tables import Tables
+
+__all__ = ["InboxStatements"]
+
+
+class InboxStatements:
+    """All statements for a table of this name. Immutable."""
+
+    def __init__(self, tables: Tables) -> None:
+        inbox = tables.inbox.replace("%", "%%")
+
+        def sql(text: str) -> bytes:
+            return text.format(inbox=inbox).encode()
+
+        # One round trip. Who handles the same message at the same time is waited for, but not for ever; the handler's
+        # own statements have the time that they had before.
+        self.mark = sql(
+            "SET LOCAL lock_timeout = %s;"
+            " INSERT INTO {inbox} (consumer, message_id) VALUES (%s, %s) ON CONFLICT DO NOTHING RETURNING 1;"
+            " SET LOCAL lock_timeout TO DEFAULT"
+        )
+        self.mark_many = sql(
+            "INSERT INTO {inbox} (consumer, message_id)"
+            " SELECT %s, given.id FROM unnest(CAST(%s AS text[])) AS given (id) GROUP BY given.id ORDER BY given.id"
+            " ON CONFLICT DO NOTHING RETURNING message_id"
+        )
+        self.prune = sql(
+            "DELETE FROM {inbox} WHERE ctid = ANY(ARRAY("
+            "SELECT ctid FROM {inbox} WHERE done_at < clock_timestamp() - %s * interval '1 second' LIMIT %s))"
+        )

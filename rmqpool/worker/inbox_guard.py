@@ -1,0 +1,94 @@
+"""A handler behind an inbox: called in the transaction that marks its message, and not at all for one that is marked."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, cast
+
+from rmqpool.core.backoff import Backoff
+from rmqpool.core.ports import AsyncInboxPort, InboxPort
+from rmqpool.errors import InboxUnavailableError
+from rmqpool.message import Delivery
+from rmqpool.worker.later import Later
+from rmqpool.worker.registration import ConsumerDefinition
+from rmqpool.worker.stats import Counters
+
+__all__ = ["InboxGuard"]
+
+_LOGGER = logging.getLogger("rmqpool")
+_PAUSES = Backoff(0.1, 5.0)
+
+
+class InboxGuard:
+    """Of one consumer. A message whose transaction cannot be had is kept, unacknowledged, and handled after a pause.
+
+    It does not go back to its queue: that would count as an attempt, and the message is not to blame. The prefetch bounds
+    how many are kept. ``again`` hands a delivery to the handlers once more.
+    """
+
+    def __init__(
+        self, definition: ConsumerDefinition, counters: Counters, later: Later, again: Callable[[Delivery], None]
+    ) -> None:
+        self._definition = definition
+        self._function = definition.handler.function
+        self._takes_transaction = definition.handler.takes_transaction
+        self._inbox: Any = definition.inbox
+        self._consumer = definition.inbox.consumer if definition.inbox is not None else None
+        self._count = counters.add
+        self._later = later
+        self._again = again
+        self._failures = 0  # in a row; a race loses a count, no more
+
+    def call(self, delivery: Delivery, positional: tuple[Any, ...], named: dict[str, Any]) -> bool:
+        """True if the handler returned, and its transaction is committed: the message can be acknowledged.
+
+        False if there is nothing more to do: it was acknowledged as known, or is postponed. Raises what the handler
+        raises; its transaction is rolled back then.
+        """
+        try:
+            with cast("InboxPort", self._inbox).transaction(self._name, str(delivery.message_id)) as transaction:
+                if transaction is not None:
+                    self._function(*positional, **self._with(transaction, named))
+        except InboxUnavailableError as error:
+            self._postpone(delivery, error)
+            return False
+        return self._ended(delivery, known=transaction is None)
+
+    async def call_async(self, delivery: Delivery, positional: tuple[Any, ...], named: dict[str, Any]) -> bool:
+        """As :meth:`call`, awaited."""
+        inbox = cast("AsyncInboxPort", self._inbox)
+        try:
+            async with inbox.transaction(self._name, str(delivery.message_id)) as transaction:
+                if transaction is not None:
+                    await self._function(*positional, **self._with(transaction, named))
+        except InboxUnavailableError as error:
+            self._postpone(delivery, error)
+            return False
+        return self._ended(delivery, known=transaction is None)
+
+    @property
+    def _name(self) -> str:
+        return self._consumer or self._definition.queue.name
+
+    def _with(self, transaction: Any, named: dict[str, Any]) -> dict[str, Any]:
+        return {**named, "transaction": transaction} if self._takes_transaction else named
+
+    def _postpone(self, delivery: Delivery, error: InboxUnavailableError) -> None:
+        self._count("postponed")
+        self._failures += 1
+        if self._failures == 1:
+            _LOGGER.warning(
+                "messages of queue %r are kept back until the inbox works again: %s", self._definition.queue.name, error
+            )
+        pause = _PAUSES.ceiling(min(self._failures, 64))
+        self._later.call(lambda: self._again(delivery), pause)
+
+    def _ended(self, delivery: Delivery, *, known: bool) -> bool:
+        if self._failures:
+            self._failures = 0
+            _LOGGER.info("the inbox of queue %r works again", self._definition.queue.name)
+        if known:
+            self._count("duplicates")
+            delivery.ack()
+        return not known
