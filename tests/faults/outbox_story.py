@@ -33,9 +33,12 @@ KEYS = 20
 class Story:
     """One queue, one database, writers, and the judgement. A context manager: it ends the writers."""
 
-    def __init__(self, amqp: str, database: str, queue: str, *, seed: int = 1) -> None:
+    def __init__(
+        self, amqp: str, database: str, queue: str, *, seed: int = 1, writers_database: str | None = None
+    ) -> None:
         self.amqp = amqp
         self.database = database
+        self._writers_database = writers_database or database
         self.queue = queue
         self.checker = TotalQueueChecker()
         self.ids: dict[str, int] = {}  # message id -> the row's id, of what was committed
@@ -140,7 +143,7 @@ class Story:
             while not self._stopping.is_set():
                 try:
                     if connection is None or connection.closed:
-                        connection = psycopg.connect(self.database, connect_timeout=5)
+                        connection = psycopg.connect(self._writers_database, connect_timeout=5, prepare_threshold=None)
                     self._write_one(connection, chance, rollbacks, longest)
                 except psycopg.Error:  # the server is being restarted under the writers too
                     if connection is not None:

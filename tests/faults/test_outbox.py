@@ -15,6 +15,7 @@ from faults.harness import keep_queues, until
 from faults.outbox_story import Story, relay_process
 from faults.programs.relay import POINTS
 from rmqpool.outbox import Relay
+from rmqpool.testing.pgbouncer import PgBouncer
 from rmqpool.testing.postgres import PostgresServer
 from rmqpool.testing.rabbitmq_node import RabbitMQNode
 
@@ -136,6 +137,29 @@ def test_postgres_restarted_in_the_middle(story: Story, postgres: PostgresServer
         assert relay.stats().trouble == ""
     assert story.judge().duplicates <= IN_HAND
     story.assert_order_of_keys()
+
+
+def test_through_pgbouncer_in_transaction_mode(
+    postgres: PostgresServer, pgbouncer: PgBouncer, postgres_url: str, vhost_url: str, queue_name: str
+) -> None:
+    """Writers and two relays share a few server connections; rows are found by polling. PgBouncer is killed meanwhile."""
+    through = pgbouncer.database_url(postgres_url.rpartition("/")[2])
+    with Story(vhost_url, postgres_url, queue_name, writers_database=through) as story:
+        relays = [Relay(story.amqp, through, pgbouncer=True, **SMALL) for _ in range(2)]
+        for relay in relays:
+            relay.start()
+        story.write(3)
+        until(lambda: all(relay.stats().lanes for relay in relays), "lanes for both", timeout=20)
+        story.wait_for_committed(100)
+        pgbouncer.kill()
+        pgbouncer.start()
+        story.wait_for_committed(100)
+        story.stop_writing()
+        story.wait_until_empty()
+        for relay in relays:
+            assert relay.stop()
+        assert story.judge().duplicates <= 2 * IN_HAND
+        story.assert_order_of_keys()
 
 
 def test_backends_terminated_again_and_again(story: Story, postgres: PostgresServer) -> None:
