@@ -76,12 +76,12 @@ class InboxGuard:
 
     def _postpone(self, delivery: Delivery, error: InboxUnavailableError) -> None:
         self._count("postponed")
-        self._failures += 1
-        if self._failures == 1:
+        failures = self._failures = self._failures + 1  # another thread may set it to 0 at any moment
+        if failures == 1:
             _LOGGER.warning(
                 "messages of queue %r are kept back until the inbox works again: %s", self._definition.queue.name, error
             )
-        pause = _PAUSES.ceiling(min(self._failures, 64))
+        pause = _PAUSES.ceiling(min(failures, 64))
         self._later.call(lambda: self._again(delivery), pause)
 
     def _ended(self, delivery: Delivery, *, known: bool) -> bool:
