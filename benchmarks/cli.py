@@ -30,10 +30,10 @@ def main(
     rounds: Annotated[int | None, typer.Option(min=1, help="rounds of each table, instead of 3 (full: 5)")] = None,
     only: Annotated[list[str] | None, typer.Option(help=f"parts to run, repeatable: {', '.join(PARTS)}")] = None,
     factor: Annotated[int | None, typer.Option(min=1, help="messages, as a multiple of the usual number")] = None,
-    json: Annotated[Path | None, typer.Option(help="write the figures there")] = None,
-    images: Annotated[Path | None, typer.Option(help="draw the charts into this folder")] = None,
+    json: Annotated[Path | None, typer.Option(dir_okay=False, help="write the figures there")] = None,
+    images: Annotated[Path | None, typer.Option(file_okay=False, help="draw the charts into this folder")] = None,
     replay: Annotated[
-        Path | None, typer.Option(exists=True, help="measure nothing: show the figures of a file")
+        Path | None, typer.Option(exists=True, dir_okay=False, help="measure nothing: show the figures of a file")
     ] = None,
 ) -> None:
     """rmqpool beside other clients, alternating on a private broker, and whether the goals are reached.
@@ -50,11 +50,19 @@ def main(
     unknown = sorted(set(only or ()) - set(PARTS))
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)}: known are {', '.join(PARTS)}", param_hint="--only")
+    for path in (json and json.parent, images):
+        if path is not None:
+            _make_folder(path)  # before anything is measured
     if replay is not None:
+        if only or quick or full:
+            raise typer.BadParameter("--replay shows the figures of a file as they are: leave the other options out")
         report = _read(replay)
     else:
         mode: Mode = "full" if full else "quick" if quick else "usual"
-        report = measure(Plan.of(mode, rounds, factor, tuple(only or PARTS)), lambda line: _tell(console, line))
+        plan = Plan.of(mode, rounds, factor, tuple(only or PARTS))
+        if not plan.parts:
+            raise typer.BadParameter(f"--quick has nothing of {', '.join(only or ())}: no goal is about it")
+        report = measure(plan, lambda line: _tell(console, line))
         if not only and not quick:
             json, images = json or LATEST, images or IMAGES
     print_report(report, console)
@@ -70,7 +78,14 @@ def _read(path: Path) -> Report:
     try:
         return Report.read(path)
     except ValidationError as error:
-        raise typer.BadParameter(f"{path.name} holds no figures of a run: {error.error_count()} errors") from error
+        raise typer.BadParameter(f"{path.name} holds no figures of a run") from error
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise typer.BadParameter(f"{path} cannot be written to: {error.strerror}") from error
 
 
 def _tell(console: Console, line: str) -> None:
