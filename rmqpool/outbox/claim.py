@@ -106,8 +106,8 @@ class Claim:
             return self._fetch_strict(limit)
         upper = self._settled_upper()
         parts = {"low": self._reach.low, "in_hand": [row_id for row_id in in_hand if row_id > self._reach.low]}
-        rows = self._fetch_all(limit, parts) if self.owns_all else self._fetch_lanes(limit, parts)
-        if upper is not None:
+        rows, complete = self._fetch_all(limit, parts) if self.owns_all else self._fetch_lanes(limit, parts)
+        if upper is not None and complete:
             self._reach.settle(upper, (_ALL,) if self.owns_all else self.owned)
             self._watermark.used_up()
         return rows
@@ -186,17 +186,18 @@ class Claim:
             self._watermark.used_up()
         return rows
 
-    def _fetch_all(self, limit: int, parts: dict[str, Any]) -> list[Row]:
+    def _fetch_all(self, limit: int, parts: dict[str, Any]) -> tuple[list[Row], bool]:
+        """The rows, and whether everything below the floor is in hand now."""
         floor = self._reach.floor(_ALL)
         found = self._rows(self._statements.fetch_all, {**parts, "floor": floor, "limit": limit})
         late = [Row._make(row[:-1]) for row in found if row[-1]]
         if len(late) == limit:
-            return late  # there may be more of them, and what is new has to wait for those
+            return late, False  # there may be more of them, and what is new has to wait for those
         rows = [Row._make(row[:-1]) for row in found if not row[-1]] if late else [Row._make(row[:-1]) for row in found]
         self._reach.was_read(_ALL, rows[-1].id if rows else floor, to_the_end=len(rows) < limit)
-        return late + rows
+        return late + rows, True
 
-    def _fetch_lanes(self, limit: int, parts: dict[str, Any]) -> list[Row]:
+    def _fetch_lanes(self, limit: int, parts: dict[str, Any]) -> tuple[list[Row], bool]:
         lanes = sorted(self.owned)
         of_a_lane = max(_FEWEST_OF_A_LANE, limit // len(lanes), self._of_a_lane)
         floors = [self._reach.floor(lane) for lane in lanes]
@@ -208,10 +209,11 @@ class Claim:
         for row in found:
             (late if row[-1] else new)[row[1]].append(Row._make(row[:-1]))
         rows: list[Row] = []
+        complete = True
         for lane, floor in zip(lanes, floors, strict=True):
             rows += late[lane]
             if len(late[lane]) == of_a_lane:
-                self._reach.was_read(lane, floor, to_the_end=False)
+                complete = False
                 continue
             rows += new[lane]
             last = new[lane][-1].id if new[lane] else floor
@@ -219,7 +221,7 @@ class Claim:
         # All in few lanes: more of each next time.
         crowded = max(map(len, new.values())) >= of_a_lane and len(rows) < limit
         self._of_a_lane = min(limit, of_a_lane * 2) if crowded else _FEWEST_OF_A_LANE
-        return rows
+        return rows, complete
 
     def _writers(self) -> set[str]:
         return {writer for (writer,) in self._rows(self._statements.writers)}

@@ -121,6 +121,36 @@ def test_a_row_that_commits_late_is_found(story: Story) -> None:
     story.judge()
 
 
+def test_a_large_transaction_that_commits_late_keeps_the_order_of_its_keys(story: Story) -> None:
+    """More rows appear below the floor than are read at once, and newer ones of the same keys above it."""
+    with Relay(story.amqp, story.database, **SMALL) as relay, psycopg.connect(story.database) as late:
+        ids = story.outbox.publish_many(
+            late,
+            story.queue,
+            [{"key": f"late-{number % 3}", "number": number} for number in range(2000)],
+            key=lambda body: str(body["key"]),
+        )
+        story.write(2)
+        story.wait_for_committed(200)
+        until(lambda: relay.stats().removed > 100, "others to be read")
+        for message_id in ids:
+            story.checker.record_attempt(message_id)
+            story.checker.record_publish(message_id, "confirmed")
+        late.commit()
+        with psycopg.connect(story.database) as then:
+            for number in range(2000, 2030):
+                body = {"key": f"late-{number % 3}", "number": number}
+                message_id = story.outbox.publish(then, story.queue, body, key=str(body["key"]))
+                story.checker.record_attempt(message_id)
+                story.checker.record_publish(message_id, "confirmed")
+                then.commit()
+        story.stop_writing()
+        story.wait_until_empty()
+        assert relay.stats().swept == 0  # found by reading, in order, not by the sweep
+    assert story.judge().duplicates == 0
+    story.assert_order_of_keys()
+
+
 # -- Postgres
 
 
