@@ -12,7 +12,7 @@ SOURCES := rmqpool tests $(wildcard workers benchmarks)
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-demo: private-services  ## orders through a broker that is killed in the middle: lost 0 (ARGS="--help" for more)
+demo: private-services  ## orders through outbox and inbox; broker, relay and worker are killed: lost 0 (ARGS="--help")
 	@$(BIN)/python -m workers.demo $(ARGS)
 
 test: private-services  ## all tests, with coverage (ARGS="-k name" for some of them)

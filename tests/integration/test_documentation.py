@@ -14,17 +14,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import django.apps
+import django.conf
+import django.db
+import psycopg
 import pytest
+import sqlalchemy
 import typer
+from django.db.migrations.state import ProjectState
+from django.db.utils import ConnectionHandler
 
+from rmqpool import Publisher, Queue
 from rmqpool.cli.main import app
 from rmqpool.config import Settings
+from rmqpool.outbox import Relay, Tables
+from rmqpool.outbox.migrations import check_version, migrate
 from rmqpool.testing.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NAMES = [str(file.relative_to(ROOT)) for file in FILES]
 DOCUMENTED_URL = "amqp://guest:guest@127.0.0.1/"  # stands for the test's own broker
+DOCUMENTED_DATABASE = "://shop:shop@127.0.0.1/shop"  # stands for the test's own database, whatever the scheme
+OUTBOX_FILE = "docs/how-to/outbox.md"
 PYTEST_FILE = "docs/how-to/test.md"  # its blocks are a test file, and run as one
 MOST_NOT_RUN = 2
 
@@ -67,8 +79,83 @@ def run_the_tutorials_worker(namespace: dict[str, Any], url: str) -> None:
     assert worker.stop(5)
 
 
+def migrate_in_each_way(namespace: dict[str, Any], url: str) -> None:
+    """The page's migrations for Alembic and Django make the same tables as the command, each in an empty database."""
+    database: str = namespace["DATABASE"]
+    engine = sqlalchemy.create_engine(database.replace("postgresql:", "postgresql+psycopg:"))
+    with psycopg.connect(database, autocommit=True) as connection:
+        check_version(connection, Tables())
+        make_empty(connection)
+        with engine.begin() as given:
+            namespace["upgrade_outbox"](given)
+        engine.dispose()
+        check_version(connection, Tables())
+        make_empty(connection)
+        with django.db.connection.schema_editor() as editor:
+            namespace["Migration"]("0002_outbox", "shop").apply(ProjectState(), editor)
+        check_version(connection, Tables())
+        connection.execute("CREATE TABLE orders (id serial PRIMARY KEY, customer text, amount text)")
+        connection.execute("CREATE TABLE shipments (order_id int)")
+        connection.execute("CREATE TABLE shop_shoporder (id bigserial PRIMARY KEY, customer text, amount numeric)")
+
+
+def make_empty(connection: psycopg.Connection[Any]) -> None:
+    """No table is left."""
+    connection.execute("DROP SCHEMA public CASCADE")
+    connection.execute("CREATE SCHEMA public")
+
+
+def declare_the_queues(namespace: dict[str, Any], url: str) -> None:
+    """The workers' business."""
+    with Publisher(
+        url, declare=[Queue(name) for name in ("orders", "cancellations", "mails", "reminders")]
+    ) as publisher:
+        publisher.publish("mails", b"so that they are declared")
+
+
+def run_the_relay(namespace: dict[str, Any], url: str) -> None:
+    """Until everything that the page wrote was published; then the page's own worker, until it has shipped the orders."""
+    database: str = namespace["DATABASE"]
+    namespace["engine"].dispose()
+    with psycopg.connect(database, autocommit=True) as connection:
+        tables = "SELECT (SELECT count(*) FROM rmqpool_outbox) + (SELECT count(*) FROM rmqpool_scheduled)"
+        with Relay(url, database):
+            wait_until(lambda: connection.execute(tables).fetchone() == (0,), "an empty outbox", timeout=20)
+        worker = namespace["worker"]
+        worker.start(pool=url)
+        shipped = "SELECT count(*) FROM shipments"
+        wait_until(lambda: connection.execute(shipped).fetchone() == (7,), "the page's seven orders", timeout=20)
+        assert worker.stop(5)
+        assert connection.execute("SELECT count(*) FROM rmqpool_outbox").fetchone() == (7,)  # a mail for each
+
+
+def make_the_readmes_tables(namespace: dict[str, Any], url: str) -> None:
+    """`rmqpool outbox migrate`, and the tables of the example."""
+    with psycopg.connect(namespace["documented_database"]) as connection:
+        migrate(connection, Tables())
+        connection.execute("CREATE TABLE orders (id int)")
+        connection.execute("CREATE TABLE shipments (order_id int)")
+
+
+def run_the_readmes_worker(namespace: dict[str, Any], url: str) -> None:
+    """With its relay: it ships the order that was published, and the one that was committed."""
+    worker = namespace["shipping"]
+    worker.start(pool=url)
+    with psycopg.connect(namespace["documented_database"], autocommit=True) as connection:
+        shipped = "SELECT count(*) FROM shipments"
+        wait_until(lambda: connection.execute(shipped).fetchone() == (2,), "both orders", timeout=20)
+    assert worker.stop(5)
+
+
 BEFORE: dict[tuple[str, str], Callable[[dict[str, Any], str], None]] = {
+    ("README.md", "Messages that belong to a transaction"): make_the_readmes_tables,
     ("docs/tutorial.md", "What became of order 3"): run_the_tutorials_worker,
+    (OUTBOX_FILE, "psycopg"): migrate_in_each_way,
+    (OUTBOX_FILE, "Run the relay"): declare_the_queues,
+}
+AFTER: dict[str, Callable[[dict[str, Any], str], None]] = {
+    "README.md": run_the_readmes_worker,
+    OUTBOX_FILE: run_the_relay,
 }
 
 
@@ -90,19 +177,49 @@ def module(request: pytest.FixtureRequest) -> Iterator[types.ModuleType]:
 WITH_CODE = [name for name in NAMES if blocks_of(name, "python") and name != PYTEST_FILE]
 
 
+@pytest.fixture
+def documented_database(postgres_url: str) -> Iterator[str]:
+    """The test's own database, which is Django's default one too."""
+    if not django.conf.settings.configured:
+        django.conf.settings.configure(USE_TZ=True)
+    django.apps.apps.populate([])
+    given = psycopg.conninfo.conninfo_to_dict(postgres_url)
+    parts = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
+    default = {"ENGINE": "django.db.backends.postgresql", **{name: given.get(part) for name, part in parts.items()}}
+    connections = django.db.connections
+    before = connections.settings["default"]
+    connections.settings["default"] = ConnectionHandler({"default": default}).settings["default"]
+    with contextlib.suppress(AttributeError):
+        del connections["default"]
+    yield postgres_url
+    connections["default"].close()
+    del connections["default"]
+    connections.settings["default"] = before
+    django.apps.apps.all_models.pop("shop", None)  # the page may run again in this process
+
+
 @pytest.mark.parametrize("name", WITH_CODE)
-def test_the_python_blocks_run(name: str, vhost_url: str, module: types.ModuleType) -> None:
+def test_the_python_blocks_run(
+    name: str, vhost_url: str, module: types.ModuleType, request: pytest.FixtureRequest
+) -> None:
     """One after the other, in one namespace; an error names the file and the line of the document."""
     prepared = set()
+    database = ""
+    if any(DOCUMENTED_DATABASE in block.code for block in blocks_of(name, "python")):
+        vars(module)["documented_database"] = request.getfixturevalue("documented_database")
+        database = vars(module)["documented_database"].removeprefix("postgresql")
     for block in blocks_of(name, "python"):
         place = (name, heading_before(block))
         if place in BEFORE and place not in prepared:
             prepared.add(place)
             BEFORE[place](vars(module), vhost_url)
         if block.not_run is None:
-            code = "\n" * (block.line - 1) + block.code.replace(DOCUMENTED_URL, vhost_url)
+            code = block.code.replace(DOCUMENTED_URL, vhost_url).replace(DOCUMENTED_DATABASE, database)
+            code = "\n" * (block.line - 1) + code
             exec(compile(code, ROOT / name, "exec", dont_inherit=True), vars(module))
     assert prepared == {place for place in BEFORE if place[0] == name}, "a heading was renamed"
+    if name in AFTER:
+        AFTER[name](vars(module), vhost_url)
 
 
 def test_the_blocks_of_the_page_on_tests_are_a_test_file(tmp_path: Path) -> None:
@@ -227,13 +344,17 @@ def default_of(name: str, default: Any) -> str:
 
 
 def test_the_fault_matrix_names_tests_that_exist() -> None:
-    """Each row names at least one, and each is there."""
+    """Each row names at least one; that each is there is tested for all pages."""
     for row in rows_of("docs/explanation/faults.md")[1:]:
         named = list(_TEST_NAME.finditer(row[-1]))
         assert named, f"row {row[0]} names no test"
-        for match in named:
-            assert (ROOT / match["file"]).is_file(), f"{match['file']} is not there"
-            assert match["test"] in functions_of(ROOT / match["file"]), f"{match['file']} has no {match['test']}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_tests_that_are_named_exist(name: str) -> None:
+    """On every page."""
+    for match in _TEST_NAME.finditer((ROOT / name).read_text()):
+        assert match["test"] in functions_of(ROOT / match["file"]), f"{match['file']} has no {match['test']}"
 
 
 def test_the_fault_matrix_forgets_no_file() -> None:

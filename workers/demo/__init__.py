@@ -1,1 +1,1 @@
-"""The demo: orders go through a real broker into two workers, while the broker and a worker are killed."""
+"""The demo: orders go through an outbox, a real broker and an inbox, while the broker, the relay and a worker are killed."""

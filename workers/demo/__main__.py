@@ -1,7 +1,9 @@
 """The demo: `make demo`, or `python -m workers.demo [--count N] [--rate R] [--jsonl FILE]`.
 
-A publisher process sends orders through a private broker to two workers. In the middle the broker is killed with -9 and
-started again, later a worker is killed with -9. At the end everything is counted; exit code 1 if anything was lost.
+A service writes orders, and a message for each, into a private Postgres, in one transaction; one in ten is rolled back. A
+relay publishes what was committed through a private broker to two workers, which write what they handled into a table.
+Meanwhile the broker, the relay and a worker are killed with -9. At the end everything is counted; exit code 1 if an order
+was lost, handled twice, or handled although it was rolled back.
 """
 
 from __future__ import annotations
@@ -18,14 +20,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from rmqpool.testing.checker import Verdict
-from rmqpool.testing.services import private_rabbitmq
+from rmqpool.testing.services import private_postgres, private_rabbitmq
 from workers.demo.cast import Cast, Process
 from workers.demo.display import Display
-from workers.demo.score import Score
+from workers.demo.score import Account, Score
+from workers.demo.tables import create_tables
 
 TICK = 0.1  # seconds between two looks at the logs
-PATIENCE = 60.0  # seconds that the workers have for the rest once everything is published
+PATIENCE = 60.0  # seconds that relay and workers have for the rest once every order is written
 
 
 class Scene:
@@ -36,38 +38,46 @@ class Scene:
         self._score = score
         self._display = display
 
-    def play(self, count: int, rate: float, jsonl: Path | None) -> Verdict:
+    def play(self, count: int, rate: float, jsonl: Path | None) -> Account:
         """Run the whole story; returns the account."""
         workers = {number: self._cast.worker(number) for number in (1, 2)}
         self._until(lambda: self._consumers() == 2, 30, "both workers consume", *workers.values())
-        self._display.event("two workers are consuming from the queue 'orders'")
-        publisher = self._cast.publisher(count, rate, jsonl)
-        self._until(lambda: self._score.sent.total >= count * 0.3, 60, "a third is sent", publisher)
-        self._break_broker()
-        self._until(lambda: self._score.confirmed.total >= count * 0.6, 60, "more than half is confirmed", publisher)
+        relay = self._cast.relay(1)
+        self._display.event("two workers consume from the queue 'orders', and a relay looks into the outbox")
+        service = self._cast.service(count, rate, jsonl)
+        some = count * 0.9  # that many are committed
+        self._until(lambda: self._score.published.total >= some * 0.2, 60, "a fifth is published", service, relay)
+        self._break_broker(service, relay)
+        self._until(lambda: self._score.published.total >= some * 0.4, 60, "two fifths are published", relay)
+        relay = self._replace(relay)
+        self._until(lambda: self._score.handled_in_all >= some * 0.6, 60, "three fifths are handled", relay)
         workers[1].kill()
         self._display.event("worker 1 was killed with -9; what it held goes to worker 2")
-        self._until(lambda: not publisher.is_running, 120, "everything is published")
-        self._expect_exit(publisher, publisher.exit_code)
-        self._display.event("everything is published")
-        self._until(lambda: self._score.missing == 0, PATIENCE, "everything is handled", workers[2], fatal=False)
-        self._expect_exit(workers[2], workers[2].stop(20))
-        self._display.event("worker 2 finished what it held and ended by itself")
-        self._score.read()
-        return self._score.verdict()
+        self._until(lambda: not service.is_running, 60 + count / rate, "every order is written", relay, workers[2])
+        self._expect_exit(service, service.exit_code)
+        self._display.event("every order is written")
+        complete = "everything is published and handled"
+        self._until(lambda: self._score.is_complete, PATIENCE, complete, relay, workers[2], fatal=False)
+        for process in (relay, workers[2]):
+            self._expect_exit(process, process.stop(20))
+            self._display.event(f"{process.name} finished what it held and ended by itself")
+        return self._score.account()
 
-    def _break_broker(self) -> None:
+    def _break_broker(self, *alive: Process) -> None:
         self._cast.broker.sync_queues()  # RabbitMQ 3.10 forgets a quorum queue that is younger than a few seconds
         self._cast.broker.kill()
-        self._display.event("the broker was killed with -9; publishing and handling wait")
+        self._display.event("the broker was killed with -9; the service goes on, and its messages wait in the outbox")
         started = time.monotonic()
         with ThreadPoolExecutor(1) as starter:
             start = starter.submit(self._cast.broker.start)
-            while not start.done():
-                self._refresh()
-                time.sleep(TICK)
+            self._until(start.done, 120, "the broker is back", *alive)
             start.result()
         self._display.event(f"the broker is back after {time.monotonic() - started:.1f} s")
+
+    def _replace(self, relay: Process) -> Process:
+        relay.kill()
+        self._display.event("the relay was killed with -9; a new one takes its place")
+        return self._cast.relay(2)
 
     def _consumers(self) -> int:
         queues = {queue["name"]: queue["consumers"] for queue in self._cast.broker.list_queues()}
@@ -82,7 +92,7 @@ class Scene:
             for process in alive:
                 if not process.is_running and not condition():
                     self._expect_exit(process, process.exit_code)
-                    if process.name.startswith("worker"):
+                    if process.name != "service":
                         raise SystemExit(f"{process.name} ended too early:\n{process.last_words()}")
             if time.monotonic() > deadline:
                 if fatal:
@@ -120,9 +130,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="make demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--count", type=int, default=20_000, help="orders to send (20000)")
-    parser.add_argument("--rate", type=float, default=1_500, help="orders a second (1500)")
-    parser.add_argument("--jsonl", type=Path, help="send the lines of this file instead")
+    parser.add_argument("--count", type=int, default=8_000, help="orders to take (8000)")
+    parser.add_argument("--rate", type=float, default=500, help="orders a second (500)")
+    parser.add_argument("--jsonl", type=Path, help="take the lines of this file as orders instead")
     arguments = parser.parse_args()
     count = arguments.count
     if arguments.jsonl is not None:
@@ -134,16 +144,24 @@ def main() -> int:
     with ExitStack() as stack:
         stack.enter_context(_ended_by_sigterm())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rmqpool-demo-")))
-        console.print("starting a private RabbitMQ …")
-        broker = stack.enter_context(private_rabbitmq())
-        cast = stack.enter_context(Cast(broker, folder))
-        score = Score(folder / "publisher.outcomes", {number: cast.handled(number) for number in (1, 2)})
+        console.print("starting a private RabbitMQ and a private Postgres …")
+        broker = private_rabbitmq()
+        stack.callback(broker.close)
+        postgres = private_postgres()
+        stack.callback(postgres.close)
+        with ThreadPoolExecutor(2) as starters:
+            for started in [starters.submit(server.start) for server in (broker, postgres)]:
+                started.result()
+        database = postgres.create_database("shop")
+        create_tables(database)
+        cast = stack.enter_context(Cast(broker, database, folder))
+        score = stack.enter_context(Score(database, cast.rollbacks, (1, 2)))
         display = stack.enter_context(Display(console, score))
-        verdict = Scene(cast, score, display).play(count, arguments.rate, arguments.jsonl)
-        display.end(verdict)
-    if not verdict.ok:
-        console.print(f"[bold red]{verdict}[/]")
-    return 0 if verdict.ok else 1
+        account = Scene(cast, score, display).play(count, arguments.rate, arguments.jsonl)
+        display.end(account)
+    if not account.ok:
+        console.print(f"[bold red]{account}[/]")
+    return 0 if account.ok else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Who plays in the demo: a private broker, the publisher process, two worker processes. All end with the demo."""
+"""Who plays in the demo: a private broker and Postgres, the service, a relay, two workers. All end with the demo."""
 
 from __future__ import annotations
 
@@ -97,41 +97,38 @@ class Process:
 
 
 class Cast:
-    """The processes around one broker. A context manager: everybody is gone afterwards, also after Ctrl-C."""
+    """The processes around a broker and a database. A context manager: everybody is gone afterwards, also after Ctrl-C."""
 
-    def __init__(self, broker: RabbitMQNode, folder: Path) -> None:
+    def __init__(self, broker: RabbitMQNode, database: str, folder: Path) -> None:
         self.broker = broker
+        self.database = database
         self.folder = folder
         self._processes: list[Process] = []
 
-    def publisher(self, count: int, rate: float, jsonl: Path | None) -> Process:
-        """Start the publisher; it logs to ``publisher.outcomes``."""
-        command = [sys.executable, "-m", "workers.demo.publisher", "--log", str(self.folder / "publisher.outcomes")]
+    @property
+    def rollbacks(self) -> Path:
+        """The file of the message ids that were rolled back."""
+        return self.folder / "service.rollbacks"
+
+    def service(self, count: int, rate: float, jsonl: Path | None) -> Process:
+        """Start the service that takes orders."""
+        command = ["-m", "workers.demo.service", "--log", str(self.rollbacks)]
         command += ["--count", str(count), "--rate", str(rate)]
         command += ["--jsonl", str(jsonl.resolve())] if jsonl else []
-        return self._start("publisher", command, {})
+        return self._start("service", command, {})
+
+    def relay(self, number: int) -> Process:
+        """Start a relay."""
+        return self._start(f"relay {number}", ["-m", "rmqpool", "outbox", "relay", "--name", f"relay {number}"], {})
 
     def worker(self, number: int) -> Process:
-        """Start a worker; it writes the ids that it handled to ``worker-N.handled``."""
-        command = [
-            sys.executable,
-            "-m",
-            "rmqpool",
-            "worker",
-            "workers.orders:worker",
-            "--concurrency",
-            "8",
-            "--grace",
-            "10",
-        ]
-        return self._start(f"worker {number}", command, {"ORDERS_FILE": str(self.handled(number))})
+        """Start a worker; it writes its number beside what it handled."""
+        command = ["-m", "rmqpool", "worker", "workers.orders:worker", "--concurrency", "8", "--grace", "10"]
+        return self._start(f"worker {number}", command, {"ORDERS_WORKER": str(number)})
 
-    def handled(self, number: int) -> Path:
-        """The file of the ids that a worker handled."""
-        return self.folder / f"worker-{number}.handled"
-
-    def _start(self, name: str, command: list[str], environment: Mapping[str, str]) -> Process:
-        process = Process(name, command, {"RMQPOOL_URL": self.broker.amqp_url(), **environment}, self.folder)
+    def _start(self, name: str, arguments: list[str], environment: Mapping[str, str]) -> Process:
+        urls = {"RMQPOOL_URL": self.broker.amqp_url(), "RMQPOOL_POSTGRES_URL": self.database}
+        process = Process(name, [sys.executable, *arguments], {**urls, **environment}, self.folder)
         self._processes.append(process)
         return process
 

@@ -10,8 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from rmqpool.testing.checker import Verdict
-from workers.demo.score import Rate, Score
+from workers.demo.score import Account, Rate, Score
 
 __all__ = ["Display"]
 
@@ -46,10 +45,11 @@ class Display:
 
     def _rows(self) -> list[tuple[str, Rate]]:
         handled = [(f"handled by worker {number}", rate) for number, rate in self._score.handled.items()]
-        return [("submitted", self._score.sent), ("confirmed", self._score.confirmed), *handled]
+        before = [("committed", self._score.committed), ("rolled back", self._score.rolled_back)]
+        return [*before, ("published", self._score.published), *handled]
 
     def _rates(self) -> Table:
-        table = Table(title="orders through RabbitMQ")
+        table = Table(title="orders through outbox, broker and inbox")
         table.add_column("")
         table.add_column("total", justify="right", min_width=8)
         table.add_column("a second", justify="right", min_width=8)
@@ -61,7 +61,7 @@ class Display:
         figures = ", ".join(f"{name} {rate.total:,} ({rate.per_second:,.0f}/s)" for name, rate in self._rows())
         return f"{time.monotonic() - self._started:5.1f} s  {figures}"
 
-    def end(self, verdict: Verdict) -> None:
+    def end(self, account: Account) -> None:
         """The table that counts."""
         if self._live is not None:
             self._live.stop()
@@ -69,25 +69,19 @@ class Display:
                 self._console.print(told, highlight=False, soft_wrap=True)
         table = Table(title="the account")
         table.add_column("")
-        table.add_column("messages", justify="right")
+        table.add_column("orders", justify="right")
         for name, count in (
-            ("sent", verdict.attempted),
-            ("confirmed", verdict.confirmed),
-            ("handled", verdict.received),
-            ("duplicates (handled again after a kill)", verdict.duplicates),
+            ("committed", account.committed),
+            ("published", account.published),
+            ("handled", account.handled),
+            ("rolled back", account.rolled_back),
         ):
             table.add_row(name, f"{count:,}")
-        others = {
-            "returned": verdict.returned,
-            "nacked": verdict.nacked,
-            "not sent": verdict.not_sent,
-            "unknown": verdict.unknown,
-        }
-        for name, count in others.items():
-            if count:
-                table.add_row(name, f"{count:,}")
-        colour = "bold green" if not verdict.lost else "bold red"
-        table.add_row(f"[{colour}]lost[/]", f"[{colour}]{len(verdict.lost):,}[/]")
+        if account.phantom:
+            table.add_row("[bold red]rolled back and handled[/]", f"[bold red]{account.phantom:,}[/]")
+        for name, count in (("lost", account.lost), ("effects doubled", account.doubled)):
+            colour = "bold red" if count else "bold green"
+            table.add_row(f"[{colour}]{name}[/]", f"[{colour}]{count:,}[/]")
         self._console.print(table)
 
     def __enter__(self) -> Display:

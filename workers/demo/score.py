@@ -1,85 +1,137 @@
-"""The demo's accounts: what was sent, what was confirmed, what was handled; lost is what was confirmed and never handled."""
+"""The demo's accounts, all of them from the database: what was committed, published, handled; lost is what was committed
+and never handled, doubled what was handled twice.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from types import TracebackType
+from typing import Any
 
-from rmqpool.testing.checker import Outcome, TotalQueueChecker, Verdict
+import psycopg
+
 from workers.demo.cast import Tail
 
-__all__ = ["Rate", "Score"]
+__all__ = ["Account", "Rate", "Score"]
 
 _WINDOW = 2.0  # seconds over which a rate is taken
+_FIGURES = """
+SELECT (SELECT count(*) FROM orders),
+    (SELECT count(*) FROM rmqpool_outbox) + (SELECT count(*) FROM rmqpool_held) + (SELECT count(*) FROM rmqpool_dead),
+    (SELECT coalesce(jsonb_object_agg(worker, handled), '{}')
+        FROM (SELECT worker, count(*) AS handled FROM shipments GROUP BY worker) AS of_worker)"""
+_ACCOUNT = """
+SELECT (SELECT count(DISTINCT message_id) FROM shipments),
+    (SELECT count(*) FROM orders AS o WHERE NOT EXISTS (SELECT FROM shipments AS s WHERE s.message_id = o.message_id)),
+    (SELECT count(*) - count(DISTINCT message_id) FROM shipments),
+    (SELECT count(*) FROM shipments AS s WHERE NOT EXISTS (SELECT FROM orders AS o WHERE o.message_id = s.message_id))"""
 
 
 class Rate:
-    """Events a second over the last two seconds."""
+    """A count, and how fast it grew over the last two seconds."""
 
     def __init__(self) -> None:
         self._points: deque[tuple[float, int]] = deque()
         self.total = 0
 
-    def add(self, count: int) -> None:
-        """``count`` more happened."""
-        self.total += count
+    def reach(self, total: int) -> None:
+        """The count is ``total`` now."""
+        self.total = total
         now = time.monotonic()
-        self._points.append((now, self.total))
+        self._points.append((now, total))
         while self._points[0][0] < now - _WINDOW:
             self._points.popleft()
 
     @property
     def per_second(self) -> float:
         """The present rate."""
+        if not self._points:
+            return 0.0
         (first_at, first), (last_at, last) = self._points[0], self._points[-1]
         return (last - first) / (last_at - first_at) if last_at > first_at else 0.0
 
 
-class Score:
-    """Reads the logs of the publisher and of the workers, and counts with the total-queue checker."""
+@dataclass(frozen=True)
+class Account:
+    """How it ended; every number counts orders. ``phantom`` were handled although they were rolled back."""
 
-    def __init__(self, outcomes: Path, handled: dict[int, Path]) -> None:
-        self._checker = TotalQueueChecker()
-        self._outcomes = Tail(outcomes)
-        self._handled = {number: Tail(path) for number, path in handled.items()}
-        self.sent = Rate()
-        self.confirmed = Rate()
-        self.handled = {number: Rate() for number in handled}
-
-    def read(self) -> None:
-        """Take in what was logged since the last call."""
-        sent = confirmed = 0
-        for line in self._outcomes:
-            what, _, message_id = line.partition(" ")
-            if what == "attempt":
-                self._checker.record_attempt(message_id)
-                sent += 1
-            else:
-                self._checker.record_publish(message_id, _outcome(what))
-                confirmed += what == "confirmed"
-        self.sent.add(sent)
-        self.confirmed.add(confirmed)
-        for number, tail in self._handled.items():
-            count = 0
-            for line in tail:
-                self._checker.record_delivery(line.partition("\t")[2])
-                count += 1
-            self.handled[number].add(count)
+    committed: int
+    rolled_back: int
+    published: int
+    handled: int
+    lost: int
+    doubled: int
+    phantom: int
 
     @property
-    def missing(self) -> int:
-        """Confirmed and not handled so far."""
-        return self._checker.missing()
+    def ok(self) -> bool:
+        """What was committed was handled, once, and nothing else was."""
+        return not (self.lost or self.doubled or self.phantom) and self.published == self.committed == self.handled
 
-    def verdict(self) -> Verdict:
+
+class Score:
+    """Looks into the database. A context manager: it has a connection, opened in it."""
+
+    def __init__(self, database: str, rollbacks: Path, workers: Sequence[int]) -> None:
+        self._database = database
+        self._rollbacks = Tail(rollbacks)
+        self._connection: psycopg.Connection[Any] | None = None
+        self.committed = Rate()
+        self.rolled_back = Rate()
+        self.published = Rate()
+        self.handled = {number: Rate() for number in workers}
+
+    def read(self) -> None:
+        """Look again. All figures are of one moment."""
+        committed, unsent, handled = self._row(_FIGURES)
+        self.committed.reach(committed)
+        self.published.reach(committed - unsent)  # a row leaves the outbox after its confirm, and not before
+        self.rolled_back.reach(self.rolled_back.total + sum(1 for _ in self._rollbacks))
+        for number, rate in self.handled.items():
+            rate.reach(handled.get(str(number), 0))
+
+    @property
+    def handled_in_all(self) -> int:
+        """Orders handled by all workers."""
+        return sum(rate.total for rate in self.handled.values())
+
+    @property
+    def is_complete(self) -> bool:
+        """Everything that was committed was published and handled."""
+        return self.committed.total == self.published.total <= self.handled_in_all
+
+    def account(self) -> Account:
         """The final account."""
-        return self._checker.verdict()
+        self.read()
+        handled, lost, doubled, phantom = self._row(_ACCOUNT)
+        return Account(
+            committed=self.committed.total,
+            rolled_back=self.rolled_back.total,
+            published=self.published.total,
+            handled=handled,
+            lost=lost,
+            doubled=doubled,
+            phantom=phantom,
+        )
 
+    def _row(self, sql: str) -> tuple[Any, ...]:
+        if self._connection is None:
+            raise RuntimeError("a score is read inside its block")
+        row: tuple[Any, ...] | None = self._connection.execute(sql.encode()).fetchone()
+        if row is None:
+            raise RuntimeError("a SELECT without FROM has one row")
+        return row
 
-def _outcome(word: str) -> Outcome:
-    for outcome in get_args(Outcome):
-        if word == outcome:
-            return outcome  # type: ignore[no-any-return]
-    raise ValueError(f"the publisher logged {word!r}, which is no outcome")
+    def __enter__(self) -> Score:
+        self._connection = psycopg.connect(self._database, autocommit=True, application_name="demo score")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._connection is not None:
+            self._connection.close()
