@@ -292,17 +292,20 @@ class PublishFuture:
         own_deadline = max(0.0, self.deadline + GRACE - time.monotonic())  # counted once, however often one waits
         seconds = own_deadline if timeout is None else max(0.0, timeout)
         sleeper = Sleeper()
-        with _WAITERS:
-            if self._waiters is None:
-                self._waiters = []
-            self._waiters.append(sleeper)
-        if wake_owner and owner is not None:
-            owner.wake()
-        if self.done():
+        woken = True
+        try:
+            with _WAITERS:
+                if self._waiters is None:
+                    self._waiters = []
+                self._waiters.append(sleeper)
+            if wake_owner and owner is not None:
+                owner.wake()
+            if not self.done():
+                woken = sleeper.sleep(min(seconds, threading.TIMEOUT_MAX))
+        finally:  # also after a KeyboardInterrupt, wherever it came
             sleeper.gone = True
             pass_on()  # it may have been the one that is woken: then the others wait for it
-            return
-        if not sleeper.sleep(min(seconds, threading.TIMEOUT_MAX)):
+        if not woken:
             self._forget(sleeper)
 
     def _forget(self, sleeper: Sleeper) -> None:

@@ -231,15 +231,19 @@ class Publisher:
     def _hand_over(
         self, message: Message, header: bytes, deadline: float, retry: bool, *, wake: bool = True
     ) -> PublishFuture:
-        size = len(message.body) + len(header)
         engine = self.pool.publishing()
-        if engine.window.try_enter(size):
-            return engine.submit(message, header, deadline, retry, wake)
         while True:
+            future = PublishFuture(message, header, deadline, retry, engine)
             # Waiting for room on the I/O thread (in a callback) would keep everything from leaving.
-            wait_until = 0.0 if engine.on_io_thread else deadline
-            if engine.window.enter(size, wait_until):
-                return engine.submit(message, header, deadline, retry, wake)
+            if engine.window.try_enter(future.size) or engine.window.enter(
+                future.size, 0.0 if engine.on_io_thread else deadline
+            ):
+                try:  # no function between the window and here: an interrupt would keep the place for ever
+                    engine.take(future, wake)
+                except BaseException:  # KeyboardInterrupt: if nothing was written, nothing will be
+                    engine.withdraw(future)
+                    raise
+                return future
             if not engine.closed:
                 raise window_full(message, self.pool)
             engine = self.pool.publishing()

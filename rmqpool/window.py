@@ -55,8 +55,15 @@ class Window:
 
     def try_enter(self, size: int) -> bool:
         """Take ``size`` bytes in if there is room now."""
-        with self._lock:
-            return self._enter_past_the_line(size)
+        entered = False
+        try:
+            with self._lock:
+                entered = self._enter_past_the_line(size)
+        except BaseException:  # KeyboardInterrupt: nobody will say that they leave
+            if entered:
+                self.leave(1, size)
+            raise
+        return entered
 
     def enter(self, size: int, deadline: float) -> bool:
         """Take ``size`` bytes in, waiting for room until ``deadline`` (monotonic); False if there was none by then."""

@@ -102,8 +102,12 @@ class ConsumeSession:
         else:
             self._refused.append(Instruction("nack" if verdict == "nack" else "reject", tag, requeue=requeue))
         if not self._awake:
-            self._awake = True
-            self._link.post(lambda: self._wanted(self))
+            try:
+                self._awake = True
+                self._link.post(lambda: self._wanted(self))
+            except BaseException:  # a KeyboardInterrupt just here would leave it asleep for ever
+                self._awake = False
+                raise
         return True
 
     def _drop(self, delivery: Delivery) -> bool:

@@ -164,7 +164,7 @@ class EpollLoop(AbstractSelectorIOLoop):  # type: ignore[misc]  # pika is not ty
                 reader()
                 continue
             if happened & ~(self.READ | self.WRITE):  # hung up, or an error: whoever waits finds out by trying
-                happened |= self._interests[fd]
+                happened = self._interests[fd] & (self.READ | self.WRITE)
             self._handlers[fd](fd, happened)
 
     def _run_callbacks(self) -> None:

@@ -115,8 +115,12 @@ class IOThread:
         if self._ended:
             return not self._take_back(function)
         if not self._woken:
-            self._woken = True
-            self._bell.ring()
+            try:
+                self._woken = True
+                self._bell.ring()
+            except BaseException:  # a KeyboardInterrupt just here would leave it asleep for ever
+                self._woken = False
+                raise
         return True
 
     def abandon_after_fork(self) -> None:

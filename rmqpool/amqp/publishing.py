@@ -41,6 +41,7 @@ _QUIET = 0.1  # seconds until a retiring connection is looked at again
 _PAUSE = 0.005  # seconds until a full buffer is looked at again
 _NACK_RETRIES = 2
 _NACK_BACKOFF = Backoff(0.1, 1.0)
+_Judge = Callable[[int, Sequence[str]], Blame]
 
 
 class Publishing:
@@ -77,18 +78,26 @@ class Publishing:
     # From any thread
 
     def submit(self, message: Message, header: bytes, deadline: float, retry: bool, wake: bool = True) -> PublishFuture:
-        """Take a message over that has entered the window; ``wake`` False: the caller calls :meth:`wake` himself."""
+        """Take a message over that has entered the window."""
         future = PublishFuture(message, header, deadline, retry, self)
+        self.take(future, wake)
+        return future
+
+    def take(self, future: PublishFuture, wake: bool = True) -> None:
+        """As :meth:`submit`, for a future of this engine's; ``wake`` False: the caller calls :meth:`wake` himself."""
         self._unsent.append(future)
         if wake:
             self.wake()
-        return future
 
     def wake(self) -> None:
         """Have written what was submitted; one wake-up of the I/O thread while none is pending."""
         if not self._awake:
-            self._awake = True
-            self._link.post(self._drain)
+            try:
+                self._awake = True
+                self._link.post(self._drain)
+            except BaseException:  # a KeyboardInterrupt just here would leave it asleep for ever
+                self._awake = False
+                raise
         if self._closed and not self._link.post(self._fail_everything):
             self._fail_everything()  # the I/O thread has ended: nobody else works on these messages
 
@@ -333,13 +342,7 @@ class Publishing:
 
     # Losing (I/O thread)
 
-    def _take_back(
-        self,
-        judge: Callable[[int, Sequence[str]], Blame],
-        code: int,
-        text: str,
-        cause: RmqpoolError | None,
-    ) -> None:
+    def _take_back(self, judge: _Judge, code: int, text: str, cause: RmqpoolError | None) -> None:
         """The channel is gone: settle what is known, write the others again in their order, suspects alone."""
         unanswered, returned = self._written.lose()
         for future, given_back in returned:
@@ -351,12 +354,7 @@ class Publishing:
             raise
 
     def _sort_out(
-        self,
-        unanswered: list[PublishFuture],
-        judge: Callable[[int, Sequence[str]], Blame],
-        code: int,
-        text: str,
-        cause: RmqpoolError | None,
+        self, unanswered: list[PublishFuture], judge: _Judge, code: int, text: str, cause: RmqpoolError | None
     ) -> None:
         unanswered = [future for future in unanswered if not future.done()]
         blame = judge(len(unanswered), [future.message.exchange for future in unanswered])

@@ -296,11 +296,11 @@ class _Lane:
 
     async def _write_sliced(self, data: bytes) -> None:
         network = self._link.shared.network
-        size = network.slice_bytes or len(data) or 1
-        for start in range(0, len(data), size):
-            if network.slice_delay:
-                await asyncio.sleep(network.slice_delay)
-            await asyncio.get_running_loop().sock_sendall(self._target, data[start : start + size])
+        while data:
+            size = network.slice_bytes or len(data)  # looked at again: it may be healed in the middle of a frame
+            await asyncio.sleep(network.slice_delay)  # without a delay too: the loop has others to serve
+            await asyncio.get_running_loop().sock_sendall(self._target, data[:size])
+            data = data[size:]
 
 
 def _shutdown_write(sock: socket.socket) -> None:
