@@ -134,6 +134,8 @@ class Flight(Generic[R]):
                 out += (row.id for row in waiting if row.stall == stall)
                 waiting.clear()
                 waiting.extend(kept)
+        for key in [key for key, gated in self._gated.items() if not gated]:
+            del self._gated[key]
         return sorted(out)
 
     def removed(self, ids: Iterable[int]) -> None:

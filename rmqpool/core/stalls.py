@@ -12,13 +12,17 @@ __all__ = ["Stall", "Stalls"]
 
 @dataclass(slots=True)
 class Stall:
-    """One key that stalls. ``next_at`` is monotonic, in seconds; ``busy`` counts its rows that are in hand."""
+    """One key that stalls. ``next_at`` is monotonic, in seconds; ``busy`` counts its rows that are in hand.
+
+    ``unwritten`` counts statements about it that have not run yet: until then the table does not know what is known here.
+    """
 
     name: str
     lane: int
     attempts: int
     next_at: float
     busy: int = 0
+    unwritten: int = 0
     flows: bool = False  # its last row was confirmed: the rest may leave many at a time
 
 
@@ -71,6 +75,20 @@ class Stalls:
         """When the next one is due; None if none waits."""
         return min((stall.next_at for stall in self._stalls.values() if not stall.busy), default=None)
 
+    def writing(self, names: Iterable[str]) -> None:
+        """A statement about each of these is to run."""
+        for name in names:
+            stall = self._stalls.get(name)
+            if stall is not None:
+                stall.unwritten += 1
+
+    def written(self, names: Iterable[str]) -> None:
+        """It has run."""
+        for name in names:
+            stall = self._stalls.get(name)
+            if stall is not None:
+                stall.unwritten = max(0, stall.unwritten - 1)
+
     def over(self, name: str) -> None:
         """No row of the key is held any more: it flows through the hot table again."""
         self._stalls.pop(name, None)
@@ -78,17 +96,29 @@ class Stalls:
     def learn(self, known: Iterable[tuple[str, int, int, float]], now: float) -> None:
         """What the table says of the owned lanes: name, lane, attempts, seconds until the next one.
 
-        The table wins for those that are idle here: somebody may have asked for another attempt right now.
+        The table wins for those that are idle here, and written: somebody may have asked for another attempt right now.
+        ``known`` is all that it knows: what it does not name is over.
         """
+        known = list(known)
+        named = {name for name, *_ in known}
+        for one in list(self._stalls.values()):
+            if one.name not in named and not one.busy and not one.unwritten:
+                del self._stalls[one.name]
         for name, lane, attempts, seconds in known:
             stall = self._stalls.get(name)
             if stall is None:
                 self._stalls[name] = Stall(name, lane, attempts, now + seconds)
-            elif not stall.busy and now + seconds < stall.next_at:
+            elif not stall.busy and not stall.unwritten and now + seconds < stall.next_at:
                 stall.next_at, stall.attempts = now + seconds, attempts
 
     def forget(self, lanes: Collection[int] | None = None) -> None:
-        """The lanes are somebody else's now; None: all of them."""
-        gone = [name for name, stall in self._stalls.items() if lanes is None or stall.lane in lanes]
-        for name in gone:
-            del self._stalls[name]
+        """The lanes are somebody else's now; None: all of them.
+
+        What is not written yet stays: if the lane comes back, later rows of the key must not overtake those being held.
+        """
+        gone = [stall for stall in self._stalls.values() if lanes is None or stall.lane in lanes]
+        for stall in gone:
+            if stall.unwritten:
+                stall.busy, stall.flows = 0, False
+            else:
+                del self._stalls[stall.name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
 from rmqpool.core.flight import Flight
@@ -21,8 +21,10 @@ _MOST_AT_ONCE: Final = 100  # stalled keys tried in one turn
 
 
 class HeldRows(Protocol):
-    """Where the held rows of a key are read."""
+    """Where the held rows of a key are read, if its lane is owned."""
 
+    @property
+    def owned(self) -> Collection[int]: ...
     def fetch_held(self, stall: str, limit: int) -> list[Row]: ...
 
 
@@ -42,6 +44,7 @@ class Failing:
         self._settling = settling
         self._counters = counters
         self._held: set[int] = set()  # ids in hand that were read from the held table
+        self._late: set[int] = set()  # held rows that were on their way when one of their key failed: no attempts
 
     def confirmed(self, rows: Sequence[Row], now: float) -> None:
         """The broker took these."""
@@ -53,7 +56,7 @@ class Failing:
         held = tuple(row_id for row_id in ids if row_id in self._held)
         hot = tuple(row_id for row_id in ids if row_id not in self._held)
         for row in rows:
-            if row.id in self._held:
+            if row.id in self._held and row.id not in self._late:
                 self._stalls.confirmed(row.stall, now)
         if hot:
             self._settling.add(Delete(hot))
@@ -66,11 +69,17 @@ class Failing:
         self._counters.failed += 1
         self._flight.finished([row.id])
         known = self._stalls.get(row.stall)
+        attempts = (known.attempts if known else 0) + 1  # a key's count begins anew when a row of it is given up
         if failure.hopeless:
-            self._bury(failure, held, (known.attempts if known else 0) + 1)
+            if known is not None and held and row.id not in self._late:
+                known.attempts = 0
+            self._bury(failure, held, attempts)
             return
         if known is not None and not held:  # it was on its way when its key began to stall
             self.hold([row.id])
+            return
+        if known is not None and row.id in self._late:  # one failure for all rows that left together
+            self._back([row.id], known)
             return
         stall, give_up = self._stalls.failed(row.stall, row.lane, now, random)
         delay = max(0.0, stall.next_at - now)
@@ -83,34 +92,40 @@ class Failing:
             failure.error,
             "it is given up, and lies in the dead table" if give_up else f"next attempt in {delay:.1f} s",
         )
+        self._stalls.writing([row.stall])
         self._settling.add(SetStall(row.stall, row.lane, stall.attempts, delay, failure.reason, failure.error))
         unsent = self._flight.take_out(row.stall)
         if give_up:
-            self._bury(failure, held, stall.attempts)
+            self._bury(failure, held, attempts)
         elif held:
             self._back([row.id], stall)
         else:
             self.hold([row.id])
         if held:
             self._back(unsent, stall)
+            self._late.update(row_id for row_id in self._held if row_id != row.id and self._is_of(row_id, stall))
         else:
             self.hold(unsent)
 
     def hold(self, ids: Sequence[int]) -> None:
         """Move these out of the hot table's way."""
         if ids:
+            self._stalls.writing(self._names(ids))
             self._settling.add(Hold(tuple(ids)))
 
     def read_due(self, claim: HeldRows, limit: int, now: float) -> bool:
         """Read the held rows of the keys that are due: one, or many once one was confirmed. True if there were some."""
         found = False
         for stall in self._stalls.due(now)[:_MOST_AT_ONCE]:
+            if stall.lane not in claim.owned:
+                self._not_here(stall, now)
+                continue
             room = min(limit, self._flight.room)
             if not room:
                 break
             rows = claim.fetch_held(stall.name, room if stall.flows else 1)
             new = [row for row in rows if row.id not in self._flight]
-            if not rows:
+            if not rows and not stall.unwritten:
                 stall.busy = 1  # until the statement has run
                 self._settling.add(Unstall(stall.name))
             elif not new:
@@ -130,11 +145,10 @@ class Failing:
                     self._counters.removed += len(ids)
                     self._removed(ids, held=held)
                 case Hold(ids):
-                    names = {row.stall: row.lane for row in map(self._flight.get, ids) if row is not None}
+                    self._stalls.written(self._names(ids))
                     self._flight.removed(ids)
-                    self._stalls.learn(
-                        ((name, lane, 0, 0.0) for name, lane in names.items() if not self._stalls.get(name)), now
-                    )
+                case SetStall(name):
+                    self._stalls.written([name])
                 case Bury(row_id, held):
                     self._counters.buried += 1
                     self._removed((row_id,), held=held)
@@ -144,15 +158,31 @@ class Failing:
     def forget(self) -> None:
         """The lanes are lost, and the stalls forgotten."""
         self._held = {row_id for row_id in self._held if row_id in self._flight}
+        self._late &= self._held
 
     def _unstalled(self, name: str, done: bool, now: float) -> None:
         stall = self._stalls.get(name)
         if stall is None:
             return
-        if done:
+        if done and not stall.unwritten:  # else rows are being held since: what is read now must not overtake them
             self._stalls.over(name)
+        else:  # if it ran twice, the table knows nothing of it: the next housekeeping ends it
+            stall.busy, stall.next_at = 0, now + _NOT_YET
+
+    def _not_here(self, stall: Stall, now: float) -> None:
+        """Its held rows are the business of the lane's owner; only what is not written yet keeps it here."""
+        if stall.unwritten:
+            stall.next_at = now + _NOT_YET
         else:
-            stall.busy, stall.next_at = 0, now
+            self._stalls.over(stall.name)
+
+    def _is_of(self, row_id: int, stall: Stall) -> bool:
+        row = self._flight.get(row_id)
+        return row is not None and row.stall == stall.name
+
+    def _names(self, ids: Sequence[int]) -> set[str]:
+        """What stalls of these rows in hand."""
+        return {row.stall for row in map(self._flight.get, ids) if row is not None}
 
     def _bury(self, failure: Failure, held: bool, attempts: int) -> None:
         self._settling.add(Bury(failure.row.id, held, attempts, failure.reason, failure.error))
@@ -161,11 +191,13 @@ class Failing:
         """They stay in the held table, and are read again when the key is due."""
         self._flight.removed(ids)
         self._held.difference_update(ids)
+        self._late.difference_update(ids)
         stall.busy = max(0, stall.busy - len(ids))
 
     def _removed(self, ids: Sequence[int], *, held: bool) -> None:
         if held:
             self._held.difference_update(ids)
+            self._late.difference_update(ids)
             for row in map(self._flight.get, ids):
                 stall = None if row is None else self._stalls.get(row.stall)
                 if stall is not None:
