@@ -66,7 +66,7 @@ class Claim:
         if self._strict:
             at_most = LANES
             if not self._leads:
-                self._leads = bool(self._value(self._statements.lead))
+                self._leads = bool(self._keep(self._statements.lead)[0][0])
             if not self._leads:
                 return set()
         others = [lane for lane in range(LANES) if lane not in self.owned]
@@ -74,7 +74,7 @@ class Claim:
         if wanted <= 0:
             return set()
         random.shuffle(others)  # relays that look at once do not all try the same ones
-        new = {lane for (lane,) in self._rows(self._statements.lock_lanes, [others, wanted])}
+        new = {lane for (lane,) in self._keep(self._statements.lock_lanes, [others, wanted])}
         self.owned |= new
         if new:
             self._watermark = Watermark()
@@ -92,7 +92,7 @@ class Claim:
         self._watermark = Watermark()
         self._begin()
         if keep and not self._strict:
-            self.owned = {lane for (lane,) in self._rows(self._statements.lock_lanes, [sorted(keep), len(keep)])}
+            self.owned = {lane for (lane,) in self._keep(self._statements.lock_lanes, [sorted(keep), len(keep)])}
         return self.owned
 
     def fetch(self, limit: int, in_hand: Iterable[int]) -> list[Row]:
@@ -150,7 +150,7 @@ class Claim:
         execute(f"SET LOCAL idle_in_transaction_session_timeout = '{LEASE:g}s'".encode())
         execute(b"SET LOCAL statement_timeout = '60s'")
         execute(b"SET LOCAL lock_timeout = '5s'")
-        self._rows(self._statements.announce)
+        self._keep(self._statements.announce)
 
     def _settled_upper(self) -> int | None:
         """An id up to which nobody can add a row any more, for a reading that begins now; None: not known yet.
@@ -229,10 +229,17 @@ class Claim:
     def _read(self, sql: bytes, parameters: Sequence[Any]) -> list[Row]:
         return [Row._make(row) for row in self._rows(sql, parameters)]
 
-    def _rows(self, sql: bytes, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+    def _keep(self, sql: bytes, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+        """Take locks, and keep them."""
         started = time.monotonic()
         rows = self.connection.rows(sql, parameters)
         self._renewed = started  # the server's clock began not before this
+        return rows
+
+    def _rows(self, sql: bytes, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        started = time.monotonic()
+        rows = self.connection.peek(sql, parameters)
+        self._renewed = started
         return rows
 
     def _value(self, sql: bytes) -> Any:

@@ -185,7 +185,7 @@ class Relay:
             swept=counters.swept,
             fetches=counters.fetches,
             statements=loop.statements,
-            trouble=loop.trouble,
+            trouble=loop.trouble or loop.settling_trouble,
         )
 
     def __enter__(self) -> Self:

@@ -92,6 +92,12 @@ class RelayLoop:
             claim.connection.abort()
 
     @property
+    def settling_trouble(self) -> str:
+        """Why rows that were published stay in the table; empty if they do not."""
+        failure = self._settling.failure
+        return f"published rows cannot be removed: {failure}" if failure else ""
+
+    @property
     def statements(self) -> int:
         """Statements on the connections that are open now."""
         open_now = [one.connection.statements for one in (self.claim, self._bell) if one is not None]

@@ -316,6 +316,38 @@ def test_a_relay_waits_for_its_tables(postgres_url: str, vhost_url: str, queue_n
         assert relay.stats().trouble == ""
 
 
+def test_rows_that_cannot_be_removed_are_told(bench: Bench, start: MakeRelay) -> None:
+    """They were published, and will be doubled by the next relay: nobody should have to find that in a log."""
+    bench.connection.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not today'; END $$;"
+        "CREATE TRIGGER refuse BEFORE DELETE ON rmqpool_outbox FOR EACH STATEMENT EXECUTE FUNCTION refuse()"
+    )
+    relay = start()
+    bench.write(1)
+    wait_until(lambda: "cannot be removed" in relay.stats().trouble, "the trouble", timeout=10)
+    bench.connection.execute("DROP TRIGGER refuse ON rmqpool_outbox")
+    bench.wait_empty()
+    wait_until(lambda: relay.stats().trouble == "", "the end of it", timeout=10)
+
+
+def test_a_relay_is_in_nobodys_way_who_changes_the_table(bench: Bench, start: MakeRelay) -> None:
+    """Its transaction keeps no lock on a table, whatever is in hand: DDL does not wait, and no writer behind it."""
+    relay = start()
+    bench.connection.execute(
+        "CREATE FUNCTION refuse_it() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$"
+    )
+    bench.connection.execute(
+        "CREATE TRIGGER refuse BEFORE DELETE ON rmqpool_outbox FOR EACH STATEMENT EXECUTE FUNCTION refuse_it()"
+    )
+    bench.write(1)
+    wait_until(lambda: relay.stats().confirmed == 1, "a row in hand that cannot be removed", timeout=10)
+    bench.connection.execute("SET lock_timeout = '3s'")  # the relay's own statements are short
+    bench.connection.execute("ALTER TABLE rmqpool_outbox ADD COLUMN of_the_application int")
+    bench.connection.execute("ALTER TABLE rmqpool_stalled ADD COLUMN of_the_application int")
+    bench.connection.execute("DROP TRIGGER refuse ON rmqpool_outbox")
+    bench.wait_empty()
+
+
 def test_names_with_quotes_work(postgres_url: str, vhost_url: str, queue_name: str) -> None:
     """Everything is quoted, on both sides."""
     tables = Tables(schema='we"ird %s:x', prefix="a'b%{$1}")
