@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any, Final
 
 import psycopg
 import psycopg_pool
 
 from rmqpool.outbox.async_pool import AsyncOutboxPool
-from rmqpool.outbox.inbox_parts import lock_timeout_text, unavailable
+from rmqpool.outbox.inbox_parts import Progress, lock_timeout_text, prune_seconds, unavailable
 from rmqpool.outbox.inbox_statements import InboxStatements
 from rmqpool.outbox.tables import Tables
 from rmqpool.outbox.transaction import AsyncTransaction
+from rmqpool.pool_options import whole_number
 from rmqpool.secret import Secret
 
 __all__ = ["AsyncInbox"]
@@ -57,13 +59,19 @@ class AsyncInbox:
         """As :meth:`rmqpool.outbox.Inbox.transaction`."""
         if self._pool is None:
             self._pool = self._make_pool()
-        open_one: AsyncTransaction | None = None
+        progress = Progress()
         try:
             async with self._pool.transaction(self._timeout) as transaction:
-                open_one = transaction
-                yield transaction if await self._mark(transaction, consumer, message_id) else None
+                is_new = await self._mark(transaction, consumer, message_id)
+                progress.is_handed_out = True
+                try:
+                    yield transaction if is_new else None
+                except Exception as error:
+                    if not transaction.is_inherited:
+                        progress.raised(error, transaction.connection)
+                    raise
         except Exception as error:
-            later = unavailable(error, open_one is not None and open_one.is_broken)
+            later = unavailable(error, progress)
             if later is None:
                 raise
             raise later from error
@@ -72,6 +80,22 @@ class AsyncInbox:
         """As :meth:`rmqpool.outbox.Inbox.mark_many`."""
         cursor = await transaction.connection.execute(self._statements.mark_many, [consumer, list(message_ids)])
         return {message_id async for (message_id,) in cursor}
+
+    async def prune(self, older_than: float | timedelta, *, chunk: int = 10_000) -> int:
+        """As :meth:`rmqpool.outbox.Inbox.prune`."""
+        seconds, chunk, pruned = prune_seconds(older_than), whole_number("chunk", chunk), 0
+        self.open(1)
+        try:
+            while True:
+                if self._pool is None:
+                    self._pool = self._make_pool()
+                async with self._pool.transaction(self._timeout) as transaction:
+                    gone = (await transaction.connection.execute(self._statements.prune, [seconds, chunk])).rowcount
+                pruned += gone
+                if gone < chunk:
+                    return pruned
+        finally:
+            await self.close()
 
     async def close(self) -> None:
         """Close the connections when nobody uses them any more; the application's own pool is left as it is."""

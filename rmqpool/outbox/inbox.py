@@ -11,11 +11,12 @@ from typing import Any, Final
 import psycopg
 import psycopg_pool
 
-from rmqpool.outbox.inbox_parts import lock_timeout_text, prune_seconds, unavailable
+from rmqpool.outbox.inbox_parts import Progress, lock_timeout_text, prune_seconds, unavailable
 from rmqpool.outbox.inbox_statements import InboxStatements
 from rmqpool.outbox.pool import OutboxPool
 from rmqpool.outbox.tables import Tables
 from rmqpool.outbox.transaction import Transaction
+from rmqpool.pool_options import whole_number
 from rmqpool.secret import Secret
 
 __all__ = ["Inbox"]
@@ -74,13 +75,19 @@ class Inbox:
             self.open(1)
             pool = self._pool
             assert pool is not None
-        open_one: Transaction | None = None
+        progress = Progress()
         try:
             with pool.transaction(self._timeout) as transaction:
-                open_one = transaction
-                yield transaction if self._mark(transaction, consumer, message_id) else None
+                is_new = self._mark(transaction, consumer, message_id)
+                progress.is_handed_out = True
+                try:
+                    yield transaction if is_new else None
+                except Exception as error:
+                    if not transaction.is_inherited:
+                        progress.raised(error, transaction.connection)
+                    raise
         except Exception as error:
-            later = unavailable(error, open_one is not None and open_one.is_broken)
+            later = unavailable(error, progress)
             if later is None:
                 raise
             raise later from error
@@ -95,7 +102,7 @@ class Inbox:
 
         The retention must be longer than a message can be on its way, in dead-letter queues and replays too.
         """
-        seconds, pruned = prune_seconds(older_than), 0
+        seconds, chunk, pruned = prune_seconds(older_than), whole_number("chunk", chunk), 0
         self.open(1)
         try:
             while True:

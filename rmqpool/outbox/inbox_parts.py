@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import psycopg
 
@@ -13,29 +14,90 @@ from rmqpool.errors import (
     InboxUnavailableError,
     PoolError,
 )
+from rmqpool.outbox.pool_alive import is_lost
 from rmqpool.outbox.pool_parts import is_worth_another_attempt
 
-__all__ = ["lock_timeout_text", "prune_seconds", "unavailable"]
+__all__ = ["Progress", "lock_timeout_text", "prune_seconds", "unavailable"]
+
+_NO_TABLE = ("42P01", "3F000", "42501")  # undefined_table, invalid_schema_name, insufficient_privilege
 
 
-def unavailable(error: BaseException, broken: bool) -> InboxUnavailableError | None:
-    """What is to be tried again later, without the message being to blame; None: the handler's own failure.
+class Progress:
+    """How far a message's transaction came: who is to blame depends on it. Not thread-safe."""
 
-    ``broken``: the transaction's connection is lost.
+    def __init__(self) -> None:
+        self.is_handed_out = False
+        self._error: BaseException | None = None
+        self._lost = False
+
+    def raised(self, error: BaseException, connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
+        """The handler raised; called before the rollback, while the connection still tells whether it is lost."""
+        self._error, self._lost = error, is_lost(connection)
+
+    def is_handlers(self, error: BaseException) -> bool:
+        """The handler raised it, and not the COMMIT."""
+        return error is self._error
+
+    @property
+    def is_lost(self) -> bool:
+        """The connection was lost under the handler."""
+        return self._lost
+
+
+def unavailable(error: BaseException, progress: Progress) -> InboxUnavailableError | None:
+    """What is to be tried again later, without the message being to blame; None: the handler's own failure."""
+    if not progress.is_handed_out:
+        what = _before_the_handler(error)
+    elif progress.is_handlers(error):
+        what = _in_the_handler(error, progress.is_lost)
+    else:
+        what = _at_the_commit(error)
+    return None if what is None else InboxUnavailableError(what)
+
+
+def _before_the_handler(error: BaseException) -> str | None:
+    """Nothing but its id can make the message guilty here: a text that Postgres does not take."""
+    if isinstance(error, PoolError | ConnectionLostError):
+        return f"nothing was done: {error}"
+    if isinstance(error, psycopg.errors.LockNotAvailable):
+        return "nothing was done: somebody else has been handling the same message for too long"
+    if isinstance(error, psycopg.DataError) or not isinstance(error, psycopg.Error):
+        return None
+    hint = ""
+    if error.sqlstate in _NO_TABLE:
+        hint = "; create the tables with: rmqpool outbox migrate, and grant SELECT and INSERT on the inbox"
+    return f"nothing was done: the message could not be marked ({_text(error)}){hint}"
+
+
+def _in_the_handler(error: BaseException, lost: bool) -> str | None:
+    """Whatever else the handler raises is its own failure, errors of its other connections and brokers too.
+
+    An error without a code is the client's, and this transaction's connection is there: so it is another one's.
     """
+    if lost or (isinstance(error, psycopg.Error) and error.sqlstate is not None and _is_the_servers(error)):
+        return f"nothing was done: Postgres gave the transaction up ({_text(error)})"
+    return None
+
+
+def _at_the_commit(error: BaseException) -> str | None:
     if isinstance(error, CommitUnknownError):
-        what = (
+        return (
             "the answer to the COMMIT was lost; the message is looked at again, and the inbox knows whether it was done"
         )
-    elif isinstance(error, PoolError | ConnectionLostError):
-        what = str(error)
-    elif isinstance(error, psycopg.errors.LockNotAvailable):
-        what = "somebody else has been handling the same message for too long"
-    elif isinstance(error, psycopg.Error) and (broken or is_worth_another_attempt(error)):
-        what = f"Postgres gave the transaction up ({str(error).strip() or type(error).__name__})"
-    else:
-        return None
-    return InboxUnavailableError(f"nothing was done: {what}")
+    if isinstance(error, ConnectionLostError):
+        return f"nothing was done: {error}"
+    if isinstance(error, psycopg.Error) and _is_the_servers(error):
+        return f"nothing was done: Postgres gave the transaction up ({_text(error)})"
+    return None
+
+
+def _is_the_servers(error: psycopg.Error) -> bool:
+    """Also when it is out of disk, memory or connections (class 53)."""
+    return is_worth_another_attempt(error) or (error.sqlstate or "").startswith("53")
+
+
+def _text(error: BaseException) -> str:
+    return str(error).strip() or type(error).__name__
 
 
 def lock_timeout_text(seconds: float) -> str:

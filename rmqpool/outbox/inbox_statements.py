@@ -19,9 +19,10 @@ class InboxStatements:
         # One round trip. Who handles the same message at the same time is waited for, but not for ever; the handler's
         # own statements have the time that they had before.
         self.mark = sql(
-            "SET LOCAL lock_timeout = %s;"
+            "SELECT set_config('rmqpool.lock_timeout', current_setting('lock_timeout'), true),"
+            " set_config('lock_timeout', %s, true);"
             " INSERT INTO {inbox} (consumer, message_id) VALUES (%s, %s) ON CONFLICT DO NOTHING RETURNING 1;"
-            " SET LOCAL lock_timeout TO DEFAULT"
+            " SELECT set_config('lock_timeout', current_setting('rmqpool.lock_timeout'), true)"
         )
         self.mark_many = sql(
             "INSERT INTO {inbox} (consumer, message_id)"

@@ -120,7 +120,7 @@ class Worker:
 
         If it dies the worker stops, and the run raises what it died of. It lives for one run.
         """
-        for name in ("start", "stop", "name"):
+        for name in ("start", "stop", "name", "failure"):
             if not hasattr(service, name):
                 raise ConfigurationError(f"{service!r} is no service: it has no {name}")
         with self._lock:

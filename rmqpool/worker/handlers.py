@@ -23,6 +23,8 @@ __all__ = ["Handler", "content_types", "inspect_handler"]
 _SHORT_NAMES = {"json": JSON, "text": TEXT, "bytes": BINARY, "binary": BINARY, "msgpack": MSGPACK, "yaml": YAML}
 _EMPTY = inspect.Parameter.empty
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+# By name: whoever has no Postgres has no psycopg either, and nothing of the outbox is imported for them.
+_TRANSACTIONS = [("rmqpool.outbox.transaction", name) for name in ("Transaction", "AsyncTransaction")]
 _UNTYPED: tuple[Any, ...] = (Any, object, _EMPTY)
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -36,12 +38,12 @@ class Handler:
     name: str
     is_async: bool
     takes_delivery: bool
-    takes_transaction: bool
+    transaction_as: str | None  # the name of the parameter that takes it
     arguments: Callable[[Delivery], Arguments]
 
 
 def inspect_handler(function: Callable[..., Any], accept: Collection[str]) -> Handler:
-    """Find out what ``function`` takes: a body, a body and a delivery, or a delivery only; and a ``transaction``.
+    """Find out what ``function`` takes: a body, a body and a delivery, or a delivery only; and a transaction.
 
     ``accept`` names content types in full. Raises ConfigurationError, naming the function and what is wrong.
     """
@@ -94,8 +96,10 @@ def _name_of(function: object) -> str:
     return f"{getattr(function, '__module__', kind.__module__)}.{name}"
 
 
-def _parameters(function: Callable[..., Any], name: str) -> tuple[inspect.Parameter, inspect.Parameter | None, bool]:
-    """The body's parameter, the delivery's if there is one, and whether there is one named ``transaction``."""
+def _parameters(
+    function: Callable[..., Any], name: str
+) -> tuple[inspect.Parameter, inspect.Parameter | None, str | None]:
+    """The body's parameter, the delivery's if there is one, and the name of the transaction's."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (ValueError, TypeError):
@@ -104,10 +108,10 @@ def _parameters(function: Callable[..., Any], name: str) -> tuple[inspect.Parame
         raise ConfigurationError(
             f"handler {name} takes no message: its first parameter must be the body, such as {_example(name)}"
         )
-    delivery, transaction = None, False
+    delivery, transaction = None, None
     for parameter in parameters[1:]:
-        if parameter.name == "transaction" and parameter.kind is not inspect.Parameter.POSITIONAL_ONLY:
-            transaction = True
+        if transaction is None and _is_transaction(function, parameter, name):
+            transaction = parameter.name
         elif delivery is None and _is_delivery(function, parameter, name):
             delivery = parameter
         elif parameter.default is _EMPTY and parameter.kind not in (
@@ -133,6 +137,19 @@ def _is_delivery(function: Callable[..., Any], parameter: inspect.Parameter, nam
     if parameter.name == "delivery" and not typed and annotation not in _UNTYPED:
         raise ConfigurationError(f"handler {name} types delivery as {annotation!r}; it is a rmqpool.Delivery")
     return typed or parameter.name == "delivery"
+
+
+def _is_transaction(function: Callable[..., Any], parameter: inspect.Parameter, name: str) -> bool:
+    """By its name, or by its type: then its name does not matter."""
+    if parameter.kind not in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY):
+        return False
+    if parameter.name == "transaction":
+        return True  # whatever its type says: that may be imported for type checkers only
+    annotation = parameter.annotation
+    if isinstance(annotation, str) and "Transaction" not in annotation:
+        return False
+    kind = _annotation(function, parameter, name)
+    return (getattr(kind, "__module__", ""), getattr(kind, "__name__", "")) in _TRANSACTIONS
 
 
 def _annotation(function: Callable[..., Any], parameter: inspect.Parameter, name: str) -> Any:

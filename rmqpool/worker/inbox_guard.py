@@ -32,7 +32,7 @@ class InboxGuard:
     ) -> None:
         self._definition = definition
         self._function = definition.handler.function
-        self._takes_transaction = definition.handler.takes_transaction
+        self._transaction_as = definition.handler.transaction_as
         self._inbox: Any = definition.inbox
         self._consumer = definition.inbox.consumer if definition.inbox is not None else None
         self._count = counters.add
@@ -72,7 +72,7 @@ class InboxGuard:
         return self._consumer or self._definition.queue.name
 
     def _with(self, transaction: Any, named: dict[str, Any]) -> dict[str, Any]:
-        return {**named, "transaction": transaction} if self._takes_transaction else named
+        return named if self._transaction_as is None else {**named, self._transaction_as: transaction}
 
     def _postpone(self, delivery: Delivery, error: InboxUnavailableError) -> None:
         self._count("postponed")

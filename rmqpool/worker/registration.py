@@ -159,10 +159,10 @@ def _queue(queue: str | Queue, declared_as: Queue | None) -> Queue:
 
 def _check_inbox(handler: Handler, inbox: InboxPort | AsyncInboxPort | None, ack: str) -> None:
     if inbox is None:
-        if handler.takes_transaction:
+        if handler.transaction_as is not None:
             raise ConfigurationError(
-                f"handler {handler.name} has a parameter 'transaction' that nothing fills: give the consumer an inbox, as in "
-                "@worker.consumer('orders', inbox=Inbox(database)), or rename the parameter"
+                f"handler {handler.name} has a parameter {handler.transaction_as!r} that nothing fills: "
+                "give the consumer an inbox, as in @worker.consumer('orders', inbox=Inbox(database)), or remove the parameter"
             )
         return
     if not isinstance(inbox, InboxPort):

@@ -216,11 +216,12 @@ class Runner:
     def _say_goodbye(self) -> None:
         stats = self.stats()
         _LOGGER.info(
-            "worker %s stopped: %d handled, %d parked, %d requeued, %d abandoned",
+            "worker %s stopped: %d handled, %d parked, %d requeued, %d duplicates, %d abandoned",
             self.name,
             stats.handled,
             stats.parked,
             stats.requeued,
+            stats.duplicates,
             stats.abandoned,
         )
 

@@ -278,6 +278,50 @@ def test_the_handlers_own_statements_wait_as_long_as_before(database: str) -> No
     with OutboxPool(database) as pool, Inbox(pool, timeout=0.2).transaction("c", "m") as transaction:
         assert transaction is not None
         assert transaction.execute("SHOW lock_timeout").fetchone() == ("0",)
+    options = "?options=-c%20lock_timeout%3D7s"
+    with OutboxPool(database + options) as pool, Inbox(pool, timeout=0.2).transaction("c", "n") as transaction:
+        assert transaction is not None
+        assert transaction.execute("SHOW lock_timeout").fetchone() == ("7s",)
+
+
+def test_an_error_of_the_handlers_other_database_is_its_own(database: str) -> None:
+    """Not a reason to keep the message and try for ever: the inbox' database answers."""
+    with OutboxPool(database) as pool, pytest.raises(psycopg.OperationalError), Inbox(pool).transaction("c", "m"):
+        psycopg.connect("postgresql://127.0.0.1:1/elsewhere", connect_timeout=2)
+
+
+def test_an_inbox_without_its_table_keeps_the_message_and_says_what_to_do(database: str) -> None:
+    """Nobody has to look for a migration in a dead-letter queue."""
+    with psycopg.connect(database) as connection:
+        connection.execute("DROP TABLE rmqpool_inbox")
+    with (
+        OutboxPool(database) as pool,
+        pytest.raises(InboxUnavailableError, match="rmqpool outbox migrate"),
+        Inbox(pool).transaction("c", "m"),
+    ):
+        raise AssertionError("the handler was called")
+
+
+def test_a_message_id_that_postgres_does_not_take_is_the_messages_fault(database: str) -> None:
+    """It would be tried for ever."""
+    with OutboxPool(database) as pool, pytest.raises(psycopg.DataError), Inbox(pool).transaction("c", "a\x00b"):
+        raise AssertionError("the handler was called")
+
+
+def test_the_transaction_is_given_by_its_type_too(
+    make_worker: MakeWorker, publisher: Publisher, database: str, queue_name: str
+) -> None:
+    """Whatever the parameter is called."""
+    worker = make_worker()
+
+    @worker.consumer(queue_name, inbox=Inbox(database))
+    def handle(body: dict[str, Any], tx: Transaction) -> None:
+        tx.execute("INSERT INTO effects VALUES ('by type', 'x')")
+
+    worker.start()
+    publisher.publish(queue_name, {}, message_id="m")
+    wait_until(lambda: worker.stats().handled == 1, "the message", timeout=20)
+    assert effects(database) == ["by type"]
 
 
 def test_consumers_are_apart(database: str) -> None:
@@ -307,7 +351,9 @@ def test_old_marks_are_pruned_in_chunks(database: str) -> None:
             " FROM generate_series(1, 2500) AS n"
         )
         connection.execute("INSERT INTO rmqpool_inbox VALUES ('c', 'young')")
+        connection.execute("INSERT INTO rmqpool_inbox VALUES ('c', 'old', clock_timestamp() - interval '4 days')")
     assert Inbox(database).prune(timedelta(days=5), chunk=1000) == 2500
+    assert asyncio.run(AsyncInbox(database).prune(3 * 86_400.0)) == 1
     with psycopg.connect(database) as connection:
         assert connection.execute("SELECT message_id FROM rmqpool_inbox").fetchall() == [("young",)]
 
