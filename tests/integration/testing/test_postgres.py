@@ -1,5 +1,6 @@
 """A private Postgres server does what a test tells it."""
 
+import psycopg
 import pytest
 
 from rmqpool.testing.errors import ServicesError
@@ -49,8 +50,11 @@ def test_a_paused_server_answers_nothing_and_then_goes_on(postgres: PostgresServ
 
 
 def test_other_sessions_are_ended(postgres: PostgresServer) -> None:
-    """terminate_backends ends every session but its own, of which there are none here."""
-    assert postgres.terminate_backends() == 0
+    """terminate_backends ends every session but its own."""
+    with psycopg.connect(postgres.url) as connection:
+        assert postgres.terminate_backends() >= 1
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("SELECT 1")
 
 
 def test_settings_are_taken() -> None:
