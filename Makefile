@@ -22,7 +22,7 @@ check: venv  ## lint, format, types and unit tests, within a minute
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check --quiet $(SOURCES)
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest tests/unit -q $(ARGS)
+	@$(BIN)/python -m pytest tests/unit -q -n 2 $(ARGS)
 
 soak: private-services  ## long runs with random faults
 	@$(BIN)/python -m pytest tests/stress -m soak $(ARGS)
