@@ -12,7 +12,13 @@ from benchmarks.report import Report, ScenarioResult
 __all__ = ["bars_of", "draw_charts", "points_of"]
 
 OURS, THEIRS, INK, GRID = "#c2410c", "#94a3b8", "#1f2937", "#e5e7eb"
-_BARS = {"one": "publish-one", "threads": "publish-threads", "many": "publish-many", "consume": "consume"}
+_BARS = {
+    "one": "publish-one",
+    "threads": "publish-threads",
+    "many": "publish-many",
+    "consume": "consume",
+    "outbox": "outbox",
+}
 _LINES = (
     ("growth-threads", "publishing threads, 2 connections"),
     ("growth-connections", "connections, 32 threads"),

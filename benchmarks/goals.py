@@ -8,12 +8,24 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from benchmarks.figures import find_result, median_connections, median_rate, ratio
 from benchmarks.growth import threads_name
 from benchmarks.report import Report
 
-__all__ = ["GOALS", "Goal", "RatioOf", "Verdict", "entries_asked_for", "judge"]
+__all__ = [
+    "FEW_ROWS",
+    "GOALS",
+    "LATENCY_RATE",
+    "MANY_ROWS",
+    "RELAY",
+    "Goal",
+    "RatioOf",
+    "Verdict",
+    "entries_asked_for",
+    "judge",
+]
 
 Figure = Callable[[Report], float | None]
 
@@ -135,6 +147,35 @@ def _idle_megabytes(report: Report) -> float | None:
     return report.footprint.idle_worker_bytes / 1_000_000 if report.footprint else None
 
 
+def _relay_rate(report: Report) -> float | None:
+    return _rate(report, "outbox", RELAY)
+
+
+def _relay_beside_c(report: Report) -> float | None:
+    return ratio(_relay_rate(report), _rate(report, "outbox", _C))
+
+
+def _statements(report: Report) -> float | None:
+    return statistics.median(report.outbox.statements) if report.outbox and report.outbox.statements else None
+
+
+def _wal_bytes(report: Report) -> float | None:
+    return statistics.median(report.outbox.wal_bytes) if report.outbox and report.outbox.wal_bytes else None
+
+
+def _latency_milliseconds(report: Report, field: Literal["p50", "p99"]) -> float | None:
+    latencies = report.outbox.latencies if report.outbox else ()
+    return next((getattr(one, field) * 1000 for one in latencies if one.rate == LATENCY_RATE), None)
+
+
+def _claim_ratio(report: Report) -> float | None:
+    seconds = {one.rows: one.seconds for one in report.outbox.claims} if report.outbox else {}
+    return ratio(seconds.get(MANY_ROWS), seconds.get(FEW_ROWS))
+
+
+RELAY = "rmqpool Relay"
+LATENCY_RATE = 300  # transactions a second
+FEW_ROWS, MANY_ROWS = 1000, 1_000_000
 IMPORT_RMQPOOL = "from rmqpool import Publisher, Worker"
 IMPORT_PIKA = "import pika"
 HELP = "rmqpool --help"
@@ -168,8 +209,15 @@ GOALS: tuple[Goal, ...] = (
     _beside("P5", "Worker beside amqpstorm", 3.0, "consume", _WORKER, "amqpstorm"),
     _beside("P6", "async Worker beside aio-pika", 3.0, "consume", _ASYNC_WORKER, _AIO_PIKA),
     _beside("P6", "async Worker beside FastStream", 8.0, "consume", _ASYNC_WORKER, "FastStream"),
+    Goal("P7", "outbox", "rows that one relay publishes", 20_000, _relay_rate, "rows/s"),
+    Goal("P7", "outbox", "one relay beside the C client", 0.5, _relay_beside_c),
+    _at_most("P7", "outbox", "statements of the relay", 0.02, _statements, "a row"),
+    _at_most("P7", "outbox", "write-ahead log of the relay", 120, _wal_bytes, "B a row"),
+    _at_most("P8", "outbox", "median from insert to confirm", 2, lambda r: _latency_milliseconds(r, "p50"), "ms"),
+    _at_most("P8", "outbox", "99th percentile", 5, lambda r: _latency_milliseconds(r, "p99"), "ms"),
     _beside("P9", "1,000 publishing threads beside 32", 0.8, _GROWTH, threads_name(1000), threads_name(32)),
     _at_most("P9", _GROWTH, "connections that 1,000 threads add", 0, _connections_added, "more"),
+    _at_most("P9", "outbox", "claim with 1,000,000 waiting rows beside 1,000", 1.5, _claim_ratio, "×"),
     _at_most(
         "P10", "recovery", "slowest first confirm after the broker is back", LONGEST_CAP + 0.5, _lived_through, "s"
     ),

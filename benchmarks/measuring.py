@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from benchmarks.children import RunFailedError
-from benchmarks.compiling import compile_c_client
+from benchmarks.compiling import CClient, compile_c_client
 from benchmarks.entries import Scenario
 from benchmarks.footprint import measure_footprint
 from benchmarks.goals import GOALS, entries_asked_for
 from benchmarks.growth import CONNECTIONS, GROWTH_THREADS, SIZES, WINDOW
 from benchmarks.machine import describe_machine
+from benchmarks.outbox_part import measure_outbox
 from benchmarks.recovery import measure_recovery
-from benchmarks.report import Footprint, Recovery, Report, ScenarioResult
+from benchmarks.report import Footprint, OutboxCost, Recovery, Report, ScenarioResult
 from benchmarks.rounds import Rounds
 from benchmarks.scenarios import CONSUME, MANY, ONE, THREADS
 from rmqpool.testing.errors import ServicesError
@@ -26,7 +27,7 @@ from rmqpool.testing.services import private_rabbitmq
 __all__ = ["PARTS", "SCENARIOS", "Mode", "Plan", "measure"]
 
 SCENARIOS: tuple[Scenario, ...] = (ONE, THREADS, MANY, CONSUME, GROWTH_THREADS, CONNECTIONS, WINDOW, SIZES)
-PARTS = (*(scenario.key for scenario in SCENARIOS), "recovery", "footprint")
+PARTS = (*(scenario.key for scenario in SCENARIOS), "recovery", "footprint", "outbox")
 _FULL_FACTOR = 4
 Mode = Literal["quick", "usual", "full"]
 Tell = Callable[[str], None]
@@ -88,9 +89,12 @@ def measure(plan: Plan, tell: Tell) -> Report:
         problems += (problem for result in results for problem in _failures(result))
         recovery = _recovery(node, plan, problems, tell)
         footprint = _footprint(node, plan, problems, tell)
+        relays, outbox = _outbox(node, plan, c_client, problems, tell)
+        results += relays
+        problems += (problem for result in relays for problem in _failures(result))
     measured = sum(sample.seconds for result in results for entry in result.entries for sample in entry.samples)
     tell(f"all of it took {time.monotonic() - started:,.0f} s; clients were measured for {measured:,.0f} s")
-    return Report(plan.mode, plan.parts, machine, results, recovery, footprint, tuple(problems))
+    return Report(plan.mode, plan.parts, machine, results, recovery, footprint, outbox, tuple(problems))
 
 
 def _only_compared(scenario: Scenario) -> Scenario:
@@ -120,3 +124,18 @@ def _footprint(node: RabbitMQNode, plan: Plan, problems: list[str], tell: Tell) 
     except (RunFailedError, ServicesError, subprocess.SubprocessError) as error:
         problems.append(f"footprint FAILED: {error}")
         return None
+
+
+def _outbox(
+    node: RabbitMQNode, plan: Plan, c_client: CClient, problems: list[str], tell: Tell
+) -> tuple[tuple[ScenarioResult, ...], OutboxCost | None]:
+    if "outbox" not in plan.parts:
+        return (), None
+    try:
+        result, cost = measure_outbox(
+            node.amqp_url(), c_client, plan.rounds, plan.factor, problems, tell, whole=plan.mode != "quick"
+        )
+    except ServicesError as error:
+        problems.append(f"outbox FAILED: {error}")
+        return (), None
+    return (result,), cost

@@ -7,7 +7,19 @@ from pathlib import Path
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
-__all__ = ["EntryResult", "Footprint", "Machine", "Recovery", "Report", "Sample", "ScenarioResult", "Startup"]
+__all__ = [
+    "ClaimTime",
+    "EntryResult",
+    "Footprint",
+    "Latency",
+    "Machine",
+    "OutboxCost",
+    "Recovery",
+    "Report",
+    "Sample",
+    "ScenarioResult",
+    "Startup",
+]
 
 
 @dataclass(frozen=True)
@@ -84,6 +96,33 @@ class Footprint:
 
 
 @dataclass(frozen=True)
+class Latency:
+    """From the insert's start to the broker's confirm, in seconds, at ``rate`` transactions a second."""
+
+    rate: int
+    p50: float
+    p99: float
+
+
+@dataclass(frozen=True)
+class ClaimTime:
+    """The median time of a claim statement, in seconds, with ``rows`` waiting."""
+
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class OutboxCost:
+    """What the outbox costs. Statements and bytes of write-ahead log are for each row, one of each for a run."""
+
+    statements: tuple[float, ...] = ()
+    wal_bytes: tuple[float, ...] = ()
+    latencies: tuple[Latency, ...] = ()
+    claims: tuple[ClaimTime, ...] = ()
+
+
+@dataclass(frozen=True)
 class Machine:
     """Where and with what the figures were taken."""
 
@@ -105,6 +144,7 @@ class Report:
     scenarios: tuple[ScenarioResult, ...]
     recovery: Recovery | None = None
     footprint: Footprint | None = None
+    outbox: OutboxCost | None = None
     problems: tuple[str, ...] = ()
 
     def write(self, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,14 @@ pytest_plugins = ["canary"]  # no test may show a password
 
 # How a test's argument `broker_factory` is typed: broker_factory(config, plugins) -> a started node.
 BrokerFactory = Callable[..., RabbitMQNode]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test has logged travels to another process as UTF-8, and some log half of a surrogate pair on purpose."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 @pytest.fixture(scope="session")
