@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rmqpool.async_publisher import AsyncPublisher
     from rmqpool.config import Settings, load_settings
     from rmqpool.consumer import Consumer, ConsumerEvent, ConsumerStatus
+    from rmqpool.core.backoff import Backoff
+    from rmqpool.core.retry import RetryPolicy
     from rmqpool.errors import (
         AccessRefusedError,
         AuthenticationError,
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
 __all__ = [
     # publishing and consuming
     "AsyncPublisher",
+    "Backoff",
     "ConnectionPool",
     "Consumer",
     "LeasedChannel",
@@ -78,6 +81,7 @@ __all__ = [
     "Publisher",
     "Reject",
     "Retry",
+    "RetryPolicy",
     "Worker",
     # what they tell
     "ConsumerEvent",
@@ -153,6 +157,8 @@ __all__ = [
 _MODULES = {
     "amqp.link_values": ("LinkEvent", "LinkState", "LinkStatus"),
     "async_publisher": ("AsyncPublisher",),
+    "core.backoff": ("Backoff",),
+    "core.retry": ("RetryPolicy",),
     "config": ("Settings", "load_settings"),
     "consumer": ("Consumer", "ConsumerEvent", "ConsumerStatus"),
     "future": ("PublishFuture",),

@@ -17,6 +17,7 @@ from typing import Any, Final
 __all__ = [
     "ALL",
     "ATTEMPT",
+    "DELAY_LEFT",
     "EXCEPTION_MESSAGE",
     "EXCEPTION_TRACEBACK",
     "EXCEPTION_TYPE",
@@ -39,6 +40,9 @@ PREFIX: Final = "x-rmqpool-"
 
 ATTEMPT: Final = "x-rmqpool-attempt"
 """int, 1 for the first: which attempt this delivery is. Written on each retry with a delay."""
+
+DELAY_LEFT: Final = "x-rmqpool-delay-left"
+"""int, milliseconds: what is left of the message's delay when it comes back from a retry queue."""
 
 FIRST_FAILURE_AT: Final = "x-rmqpool-first-failure-at"
 """str, ISO 8601 in UTC: when the first attempt failed. A retry policy limits the whole duration by it."""
@@ -83,6 +87,7 @@ PARKED_AT: Final = "x-rmqpool-parked-at"
 ALL: Final = frozenset(
     {
         ATTEMPT,
+        DELAY_LEFT,
         FIRST_FAILURE_AT,
         REASON,
         EXCEPTION_TYPE,

@@ -130,6 +130,7 @@ class Delivery:
     reconnect (AMQP 0-9-1, 1.8.3.13: tags are channel-scoped).
 
     ``headers`` is never None. ``delivery_count`` is the broker's own ``x-delivery-count`` (quorum queues), 0 if absent.
+    ``tries``: how often this process has handled it before.
     """
 
     body: bytes
@@ -157,6 +158,7 @@ class Delivery:
     settler: Settler | None = None
     on_settled: Callable[[Delivery, str], None] | None = None
     settled: str = ""
+    tries: int = 0
 
     @property
     def delivery_count(self) -> int:
@@ -166,11 +168,25 @@ class Delivery:
 
     @property
     def attempt(self) -> int:
-        """1 for the first attempt. Our own attempt header counts the copies before this one, the broker its deliveries."""
+        """1 for the first attempt. Our own header counts copies, the broker its deliveries, ``tries`` what was here."""
         attempt = self.headers.get("x-rmqpool-attempt")
         if isinstance(attempt, int) and attempt > 0:
-            return int(attempt) + self.delivery_count
-        return max(self.delivery_count + 1, 2 if self.redelivered else 1)
+            return int(attempt) + self.delivery_count + self.tries
+        return max(self.delivery_count + 1, 2 if self.redelivered else 1) + self.tries
+
+    @property
+    def original_exchange(self) -> str:
+        """The exchange that it was first published to, also after it came back from a retry queue."""
+        return self._original("x-rmqpool-original-exchange", self.exchange)
+
+    @property
+    def original_routing_key(self) -> str:
+        """The routing key that it was first published with, also after it came back from a retry queue."""
+        return self._original("x-rmqpool-original-routing-key", self.routing_key)
+
+    def _original(self, header: str, otherwise: str) -> str:
+        told = self.headers.get(header)
+        return told if isinstance(told, str) else otherwise
 
     def ack(self) -> bool:
         """Acknowledge. False, and nothing happens, if it was settled before or its channel is gone."""

@@ -75,6 +75,8 @@ class ReceivedDelivery(Delivery):
                 setattr(self, name, getattr(self._origin, name))
             elif name == "on_settled":
                 self.on_settled = None
+            elif name == "tries":
+                self.tries = 0
             else:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
             return object.__getattribute__(self, name)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rmqpool.core.backoff import Backoff
+from rmqpool.core.retry import LONGEST_HELD
 
 __all__ = ["Action", "Disposition", "Ended", "after_failed_parking", "decide", "requeue_pause"]
 
@@ -35,6 +36,7 @@ class Action(enum.StrEnum):
 
     LEAVE = "leave"  # the handler settled it itself
     PARK = "park"
+    RETRY = "retry"  # by the consumer's policy
     REQUEUE = "requeue"  # it failed: reject, which every broker version counts
     GIVE_BACK = "give_back"  # it did not fail: nack, which RabbitMQ does not count from 4.3 on
     DEAD_LETTER = "dead_letter"  # reject it: the broker itself moves it
@@ -42,14 +44,25 @@ class Action(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Disposition:
-    """An action; ``delay`` seconds are waited before a REQUEUE."""
+    """An action; ``delay`` seconds are waited before a REQUEUE, or before the next attempt of a RETRY."""
 
     action: Action
     delay: float = 0.0
 
 
-def decide(ended: Ended, *, on_error: OnError, settled: bool, attempt: int, delay: float | None = None) -> Disposition:
+def decide(
+    ended: Ended,
+    *,
+    on_error: OnError,
+    settled: bool,
+    attempt: int,
+    delay: float | None = None,
+    has_policy: bool = False,
+) -> Disposition:
     """The disposition of one handling. ``settled``: the handler settled it itself. ``delay`` is what RETRY asked for.
+
+    ``has_policy``: the consumer has a retry policy, and ``delay`` is what that decided after a failure or RETRY; None
+    gives up. Without one, a RETRY of more than LONGEST_HELD seconds is parked: nobody could hold it back for so long.
 
     A body that cannot be decoded is always parked: it would be the same at the next attempt.
     """
@@ -57,6 +70,10 @@ def decide(ended: Ended, *, on_error: OnError, settled: bool, attempt: int, dela
         return Disposition(Action.LEAVE)
     if ended is Ended.CANCELLED:
         return Disposition(Action.GIVE_BACK)
+    if has_policy and ended in (Ended.FAILED, Ended.RETRY):
+        return Disposition(Action.PARK) if delay is None else Disposition(Action.RETRY, delay)
+    if ended is Ended.RETRY and delay is not None and delay > LONGEST_HELD:
+        return Disposition(Action.PARK)
     if ended is Ended.RETRY:
         return Disposition(Action.REQUEUE, requeue_pause(attempt) if delay is None else delay)
     if ended is Ended.FAILED and on_error == "requeue":

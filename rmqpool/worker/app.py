@@ -17,6 +17,7 @@ from rmqpool.worker.run_options import RunOptions, pool_for, seconds_of
 
 if TYPE_CHECKING:
     from rmqpool.core.ports import AsyncInboxPort, InboxPort, Service
+    from rmqpool.core.retry import RetryPolicy
     from rmqpool.worker.registration import ConsumerDefinition
     from rmqpool.worker.runner import Runner
     from rmqpool.worker.stats import WorkerStats
@@ -75,6 +76,7 @@ class Worker:
         accept: Collection[str] = DEFAULT_ACCEPT,
         redeclare: bool = True,
         inbox: InboxPort | AsyncInboxPort | None = None,
+        retry: RetryPolicy | None = None,
     ) -> Callable[[Function], Function]:
         """Register the decorated function (``def`` or ``async def``) as the handler of queue ``name``; it stays as it is.
 
@@ -87,7 +89,8 @@ class Worker:
         ``ack="manual"``: the handler settles the delivery itself. ``accept``: content types that are decoded (``json``,
         ``text``, ``bytes``, ``msgpack``, ``yaml``, or in full). ``redeclare=False``: a deleted queue stays deleted, and
         the worker is not ready until it is there again. ``inbox`` (:class:`rmqpool.outbox.Inbox`, or AsyncInbox) gives the
-        handler a transaction, in which the message is marked as handled: its effects happen once.
+        handler a transaction, in which the message is marked as handled: its effects happen once. ``retry``
+        (:class:`RetryPolicy`): what fails is tried again with delays, and parked after the last attempt.
 
         Raises ConfigurationError, naming the function and what is wrong with it.
         """
@@ -106,6 +109,7 @@ class Worker:
                 accept=accept,
                 redeclare=redeclare,
                 inbox=inbox,
+                retry=retry,
             )
             with self._lock:
                 self._add(definition)

@@ -21,6 +21,7 @@ from rmqpool.worker.inbox_guard import InboxGuard
 from rmqpool.worker.later import Later
 from rmqpool.worker.parking import Parking, ParkingPlace
 from rmqpool.worker.registration import ConsumerDefinition
+from rmqpool.worker.retrying import Retrying
 from rmqpool.worker.stats import Counters
 from rmqpool.worker.verdicts import Reject, Retry
 
@@ -57,6 +58,9 @@ class Handling:
         self._later = later
         self._is_cancelling = is_cancelling
         self._inbox_guard = InboxGuard(definition, counters, later, again) if definition.inbox is not None else None
+        self._retrying: Retrying | None = None
+        if definition.retry is not None:
+            self._retrying = Retrying(definition, definition.retry, parking, place, later, again)
         self._warned = False
 
     def run(self, delivery: Delivery) -> None:
@@ -103,6 +107,8 @@ class Handling:
             self._count("stale")
             return None
         try:
+            if self._retrying is not None and self._retrying.is_early(delivery):
+                return None
             if self._inbox_guard is not None and not delivery.message_id:
                 self._undecodable(delivery, Failure("no-message-id"))
                 return None
@@ -145,7 +151,11 @@ class Handling:
         forget_unreadable(delivery)
         if _is_retry(error):
             self._count("retried")
-            self._carry_out(delivery, self._decide(Ended.RETRY, delivery, error.delay), None)
+            failure = Failure(f"retry:{error.reason}" if error.reason else "retry")
+            disposition = self._after_failure(Ended.RETRY, delivery, error, error.delay)
+            if disposition.action is Action.PARK:
+                self._log_failure(delivery, failure, disposition)
+            self._carry_out(delivery, disposition, failure)
         elif _is_reject(error):
             self._count("rejected")
             reason = f"rejected:{error.reason}" if error.reason else "rejected"
@@ -153,18 +163,30 @@ class Handling:
         else:
             self._count("failed")
             failure = describe("exception", error)
-            disposition = self._decide(Ended.FAILED, delivery)
+            disposition = self._after_failure(Ended.FAILED, delivery, error, None)
             self._log_failure(delivery, failure, disposition)
             self._carry_out(delivery, disposition, failure)
+
+    def _after_failure(
+        self, ended: Ended, delivery: Delivery, error: BaseException, asked: float | None
+    ) -> Disposition:
+        if self._retrying is None or delivery.settled:
+            return self._decide(ended, delivery, asked)
+        try:
+            delay = self._retrying.delay(delivery, error, asked, is_verdict=ended is Ended.RETRY)
+        except BaseException:
+            _LOGGER.exception("the retry policy of handler %s failed: the message is parked", self._handler.name)
+            delay = None
+        return self._decide(ended, delivery, delay)
 
     def _log_failure(self, delivery: Delivery, failure: Failure, disposition: Disposition) -> None:
         what = {
             Action.PARK: f"it is parked in {self._place.queue.name!r}",
             Action.REQUEUE: f"it goes back to its queue in {disposition.delay:g} s",
+            Action.RETRY: f"it is tried again in {disposition.delay:g} s",
         }.get(disposition.action, f"it was settled before ({delivery.settled})")
-        _LOGGER.error(
-            "handler %s failed on %s; %s\n%s", self._handler.name, _named(delivery), what, failure.traceback.rstrip()
-        )
+        told = failure.traceback.rstrip() or failure.reason
+        _LOGGER.error("handler %s failed on %s; %s\n%s", self._handler.name, _named(delivery), what, told)
 
     def _decide(self, ended: Ended, delivery: Delivery, delay: float | None = None) -> Disposition:
         return decide(
@@ -173,12 +195,15 @@ class Handling:
             settled=bool(delivery.settled),
             attempt=delivery.attempt,
             delay=delay,
+            has_policy=self._retrying is not None,
         )
 
     def _carry_out(self, delivery: Delivery, disposition: Disposition, failure: Failure | None) -> None:
         action = disposition.action
         if action is Action.PARK:
             self._parking.park(delivery, failure or Failure("exception"), self._place)
+        elif action is Action.RETRY and self._retrying is not None:
+            self._retrying.retry(delivery, failure or Failure("retry"), disposition.delay)
         elif action is Action.REQUEUE and disposition.delay > 0:
             self._later.call(lambda: self._requeue(delivery), disposition.delay)
         elif action is Action.REQUEUE:

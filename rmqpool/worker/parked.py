@@ -1,6 +1,6 @@
-"""The copy of a failed message that is parked: same body, same properties, and why it is there. No I/O.
+"""The copy of a failed message that is parked or delayed: same body, same properties, and why it is there. No I/O.
 
-What must not travel is taken off, and kept in a header of ours: an expiration would delete the parked message, a foreign
+What must not travel is taken off, and kept in a header of ours: an expiration would delete the copy, a foreign
 user_id would be refused, and CC would send the message to those queues a second time.
 """
 
@@ -21,10 +21,11 @@ from rmqpool.identifiers import new_message_id
 from rmqpool.message import Delivery, Message
 from rmqpool.worker.failure import Failure
 
-__all__ = ["parked_message", "worker_identity"]
+__all__ = ["delayed_message", "parked_message", "worker_identity"]
 
 _TRACEBACK = 16 * 1024  # bytes; what a person reads
 _MESSAGE = 2 * 1024
+_SHORT_MESSAGE = 200  # of a message that will be tried again
 _SPARE = 512  # bytes: the frame's own fields, and the attempt
 
 
@@ -36,7 +37,41 @@ def parked_message(
     ``worker`` is :func:`worker_identity`, ``user`` the user of our connection, ``now`` an aware time. A message without
     an id gets one: without it nobody could tell which message the broker returned.
     """
-    message = Message(
+    message = _copy(delivery, queue, user)
+    moment = _moment(now)
+    entries = [Entry(names.REASON, failure.reason), *_origin(delivery, moment), Entry(names.PARKED_AT, moment)]
+    entries += [Entry(names.WORKER, worker), *_exception(failure, _MESSAGE), _traceback(failure)]
+    return _with(message, entries, delivery.attempt, frame_max)
+
+
+def delayed_message(
+    delivery: Delivery,
+    failure: Failure | None,
+    queue: str,
+    *,
+    left: float,
+    worker: str,
+    user: str,
+    frame_max: int,
+    now: datetime,
+) -> Message:
+    """The message for the queue in which it waits, as :func:`parked_message`; ``left`` seconds of its delay remain then.
+
+    ``failure`` None: it only waits on, and no attempt was made.
+    """
+    message = _copy(delivery, queue, user)
+    entries = _origin(delivery, _moment(now))
+    if failure is not None:
+        entries += [Entry(names.WORKER, worker), *_exception(failure, _SHORT_MESSAGE)]
+    attempt = delivery.attempt + (0 if failure is None else 1)
+    delayed = _with(message, entries, attempt, frame_max)
+    if left > 0:
+        delayed.headers = {**(delayed.headers or {}), names.DELAY_LEFT: round(left * 1000)}
+    return delayed
+
+
+def _copy(delivery: Delivery, queue: str, user: str) -> Message:
+    return Message(
         "",
         queue,
         delivery.body,
@@ -55,37 +90,45 @@ def parked_message(
         delivery.user_id if delivery.user_id == user else None,
         _text(delivery.app_id),
     )
+
+
+def _with(message: Message, entries: list[Entry], attempt: int, frame_max: int) -> Message:
     room = frame_max - FRAME_OVERHEAD - _SPARE - len(encode_properties(message, 2**31))
-    told = fit(_entries(delivery, failure, worker, now), room)
-    message.headers = {**(message.headers or {}), **told, names.ATTEMPT: delivery.attempt}
+    told = fit([entry for entry in entries if entry.text or entry.least == 0], room)
+    message.headers = {**(message.headers or {}), **told, names.ATTEMPT: attempt}
     return message
+
+
+def _moment(now: datetime) -> str:
+    return now.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def _origin(delivery: Delivery, moment: str) -> list[Entry]:
+    """Where it comes from, and when it failed first; the most important first."""
+    before = delivery.headers
+    return [
+        Entry(names.ORIGINAL_QUEUE, delivery.queue),
+        Entry(names.ORIGINAL_EXCHANGE, _kept(before, names.ORIGINAL_EXCHANGE, delivery.exchange), least=0),
+        Entry(names.ORIGINAL_ROUTING_KEY, _kept(before, names.ORIGINAL_ROUTING_KEY, delivery.routing_key), least=0),
+        Entry(names.FIRST_FAILURE_AT, _kept(before, names.FIRST_FAILURE_AT, moment)),
+        Entry(names.ORIGINAL_EXPIRATION, _kept(before, names.ORIGINAL_EXPIRATION, delivery.expiration or "")),
+    ]
+
+
+def _exception(failure: Failure, most: int) -> list[Entry]:
+    return [
+        Entry(names.EXCEPTION_TYPE, failure.type),
+        Entry(names.EXCEPTION_MESSAGE, failure.message, most=most, least=20),
+    ]
+
+
+def _traceback(failure: Failure) -> Entry:
+    return Entry(names.EXCEPTION_TRACEBACK, failure.traceback, most=_TRACEBACK, least=100, middle=True)
 
 
 def worker_identity(name: str) -> str:
     """``host:process id:worker name``."""
     return f"{socket.gethostname()}:{os.getpid()}:{name}"
-
-
-def _entries(delivery: Delivery, failure: Failure, worker: str, now: datetime) -> list[Entry]:
-    """Our headers, the most important first."""
-    moment = now.astimezone(UTC).isoformat(timespec="milliseconds")
-    before = delivery.headers
-    entries = [
-        Entry(names.REASON, failure.reason),
-        Entry(names.ORIGINAL_QUEUE, delivery.queue),
-        Entry(names.ORIGINAL_EXCHANGE, _kept(before, names.ORIGINAL_EXCHANGE, delivery.exchange), least=0),
-        Entry(names.ORIGINAL_ROUTING_KEY, _kept(before, names.ORIGINAL_ROUTING_KEY, delivery.routing_key), least=0),
-        Entry(names.PARKED_AT, moment),
-        Entry(names.FIRST_FAILURE_AT, _kept(before, names.FIRST_FAILURE_AT, moment)),
-    ]
-    optional = [
-        Entry(names.ORIGINAL_EXPIRATION, delivery.expiration or ""),
-        Entry(names.WORKER, worker),
-        Entry(names.EXCEPTION_TYPE, failure.type),
-        Entry(names.EXCEPTION_MESSAGE, failure.message, most=_MESSAGE, least=20),
-        Entry(names.EXCEPTION_TRACEBACK, failure.traceback, most=_TRACEBACK, least=100, middle=True),
-    ]
-    return entries + [entry for entry in optional if entry.text]
 
 
 def _kept(before: Mapping[str, Any], name: str, otherwise: str) -> str:
@@ -121,6 +164,7 @@ _WRITTEN_ANEW = frozenset(
         names.EXCEPTION_MESSAGE,
         names.EXCEPTION_TRACEBACK,
         names.ATTEMPT,
+        names.DELAY_LEFT,
     }
 )
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from rmqpool.core.ports import AsyncInboxPort, InboxPort
+from rmqpool.core.retry import RetryPolicy
 from rmqpool.errors import ConfigurationError
-from rmqpool.topology import DEAD_DELIVERY_LIMIT, Queue, Topology, dead_queue_name, expand
+from rmqpool.topology import DEAD_DELIVERY_LIMIT, Queue, Topology, dead_queue_name, expand, retry_queue
 from rmqpool.worker.handlers import Handler, content_types, inspect_handler
 
 __all__ = ["ConsumerDefinition", "define", "select", "topology_of", "with_declared"]
@@ -31,6 +32,7 @@ class ConsumerDefinition:
     ack: Literal["auto", "manual"]
     redeclare: bool
     inbox: InboxPort | AsyncInboxPort | None = None
+    retry: RetryPolicy | None = None
     parking_as: Queue | None = None  # how the worker declares the parking queue, if it does
 
     @property
@@ -51,6 +53,12 @@ class ConsumerDefinition:
         return (
             implied[0] if implied else Queue(self.parking_queue, delivery_limit=DEAD_DELIVERY_LIMIT, dead_letter=None)
         )
+
+    def ladder(self) -> tuple[Queue, ...]:
+        """The queues in which messages wait for their next attempt."""
+        if self.retry is None:
+            return ()
+        return tuple(retry_queue(self.queue.name, step) for step in self.retry.steps)
 
     def with_overrides(self, concurrency: int | None, prefetch: int | None) -> ConsumerDefinition:
         """The same with what the command line says."""
@@ -74,6 +82,7 @@ def define(
     accept: Collection[str],
     redeclare: bool,
     inbox: InboxPort | AsyncInboxPort | None = None,
+    retry: RetryPolicy | None = None,
 ) -> ConsumerDefinition:
     """Check everything. Raises ConfigurationError that says what to write instead."""
     value = _queue(queue, declared_as)
@@ -88,6 +97,7 @@ def define(
             "add a parameter 'delivery: Delivery'"
         )
     _check_inbox(handler, inbox, ack)
+    _check_retry(handler, retry, on_error)
     return ConsumerDefinition(
         value,
         handler,
@@ -97,6 +107,7 @@ def define(
         ack,
         redeclare,
         inbox,
+        retry,
     )
 
 
@@ -131,7 +142,8 @@ def topology_of(definitions: Iterable[ConsumerDefinition], declared: Iterable[To
     explicit = tuple(declared)
     names = {value.name for value in explicit if isinstance(value, Queue)}
     parking = [d.parking() for d in definitions if d.parking_queue not in names]
-    return expand([*parking, *explicit, *(d.queue for d in definitions)])
+    ladders = [step for d in definitions for step in d.ladder() if step.name not in names]
+    return expand([*parking, *explicit, *(d.queue for d in definitions), *ladders])
 
 
 def with_declared(definition: ConsumerDefinition, declared: Iterable[Topology]) -> ConsumerDefinition:
@@ -173,6 +185,17 @@ def _check_inbox(handler: Handler, inbox: InboxPort | AsyncInboxPort | None, ack
     if ack == "manual":
         raise ConfigurationError(
             f"handler {handler.name} has ack='manual' and an inbox, which acknowledges after its commit: leave one out"
+        )
+
+
+def _check_retry(handler: Handler, retry: RetryPolicy | None, on_error: str) -> None:
+    if retry is None:
+        return
+    if not isinstance(retry, RetryPolicy):
+        raise ConfigurationError(f"retry is {retry!r}; give a RetryPolicy, such as RetryPolicy(max_attempts=5)")
+    if on_error == "requeue":
+        raise ConfigurationError(
+            f"handler {handler.name} has on_error='requeue' and a retry policy, which decides what a failure does: leave one out"
         )
 
 

@@ -37,6 +37,7 @@ class _Counted:
     ``stale``: dropped, because the channel of the delivery was gone (the message comes again). ``abandoned``: the
     handler still ran when the worker stopped waiting for it (the message comes again). ``duplicates``: acknowledged
     without the handler, because the inbox knew it. ``postponed``: the inbox's database could not be reached; handled later.
+    ``held_back``: failed, and tried again by this process. ``delayed``: confirmed in a retry queue, from which it comes back.
     """
 
     handled: int = 0
@@ -53,6 +54,9 @@ class _Counted:
     abandoned: int = 0
     duplicates: int = 0
     postponed: int = 0
+    held_back: int = 0
+    delayed: int = 0
+    delaying_failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

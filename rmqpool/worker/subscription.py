@@ -91,7 +91,7 @@ class Subscription:
             definition.queue,
             self._on_deliveries,
             prefetch=definition.messages_ahead,
-            declare=(definition.parking(),),
+            declare=(definition.parking(), *definition.ladder()),
             redeclare=definition.redeclare,
             on_event=self._on_event,
         )

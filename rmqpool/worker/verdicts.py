@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import math
 
+from rmqpool.core.retry import LONGEST_DELAY
 from rmqpool.errors import ConfigurationError
 
-__all__ = ["LONGEST_HELD", "Reject", "Retry"]
-
-LONGEST_HELD = 60.0
-"""Seconds that a worker holds a message back at most: it takes a place of the prefetch meanwhile."""
+__all__ = ["Reject", "Retry"]
 
 
 class Retry(Exception):  # noqa: N818 - a verdict
-    """Try this message again. It goes back to its queue, and the broker counts the attempt towards its delivery limit.
+    """Try this message again, after ``delay`` seconds (at most seven days).
 
-    ``delay`` is in seconds, from 0 to 60: the worker holds the message back, unacknowledged, and one place of the
-    prefetch with it; a worker that stops gives it back at once. None: a short pause that grows with the attempts (0.1
-    to 5 s). When the delivery limit is reached (quorum queues), the broker dead-letters the message.
+    With a :class:`RetryPolicy` it counts as one of the policy's attempts, and None is the policy's own delay; after the
+    last attempt the message is parked. Without one it goes back to its queue, and the broker counts the attempt towards
+    its delivery limit: ``delay`` is at most 60 then, and the worker holds the message back, unacknowledged, and one
+    place of the prefetch with it (a worker that stops gives it back at once); None is a short pause that grows with
+    the attempts (0.1 to 5 s); a longer one parks the message, with a reason that says so.
 
     Raises ConfigurationError for another delay; uncaught, that parks the message as any exception does.
     """
@@ -31,8 +31,8 @@ class Retry(Exception):  # noqa: N818 - a verdict
         self.reason = reason
         self.delay = delay
         number = isinstance(delay, int | float) and not isinstance(delay, bool)
-        if delay is not None and not (number and math.isfinite(delay) and 0 <= delay <= LONGEST_HELD):
-            raise ConfigurationError(f"Retry(delay={delay!r}): give seconds from 0 to {LONGEST_HELD:g}")
+        if delay is not None and not (number and math.isfinite(delay) and 0 <= delay <= LONGEST_DELAY):
+            raise ConfigurationError(f"Retry(delay={delay!r}): give seconds from 0 to {LONGEST_DELAY:g}")
 
 
 class Reject(Exception):  # noqa: N818 - a verdict

@@ -21,6 +21,7 @@ def test_the_names_are_these_for_good():
         "x-rmqpool-original-cc",
         "x-rmqpool-worker",
         "x-rmqpool-parked-at",
+        "x-rmqpool-delay-left",
     } == headers.ALL
 
 

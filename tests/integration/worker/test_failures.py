@@ -11,7 +11,7 @@ import pytest
 from rmqpool import Delivery, Queue, Reject, Retry
 from rmqpool.amqp import consume_session
 from rmqpool.amqp.deliveries import receive
-from rmqpool.worker import parking
+from rmqpool.worker import moving
 
 
 class Unspeakable(Exception):
@@ -259,14 +259,14 @@ def test_without_a_dead_letter_queue_the_message_stays(bench, caplog):
     bench.publisher.publish("orders", {"id": 1})
     bench.wait(lambda: worker.stats().requeued == 1, timeout=5)
     assert len(called) <= 2
-    assert "could not be parked in 'orders.dead', and goes back in 1 s" in caplog.text
+    assert "could not be moved to 'orders.dead', and goes back in 1 s" in caplog.text
     worker.stop()
     bench.wait_count("orders", 1)
 
 
 def test_when_the_broker_takes_no_publishes_its_own_dead_lettering_is_used(bench_on, private_broker, monkeypatch):
     """A memory alarm blocks the publish connection; rejecting on the consume connection still works."""
-    monkeypatch.setattr(parking, "PARKING_TIMEOUT", 1.0)
+    monkeypatch.setattr(moving, "CONFIRM_TIMEOUT", 1.0)
     private_broker.add_vhost("blocked")
     bench = bench_on(private_broker.amqp_url(vhost="blocked"))
     worker = bench.worker()

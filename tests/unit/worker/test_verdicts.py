@@ -14,15 +14,15 @@ def test_a_verdict_is_no_error_of_ours(verdict):
     assert not issubclass(verdict, RmqpoolError)
 
 
-@pytest.mark.parametrize("delay", [-1, 61, math.nan, math.inf, "5", True])
+@pytest.mark.parametrize("delay", [-1, 604_801, math.nan, math.inf, "5", True])
 def test_a_delay_that_cannot_be_kept_is_refused(delay):
-    """Longer ones need a queue of their own, not a place of the prefetch."""
-    with pytest.raises(ConfigurationError, match="0 to 60"):
+    """No week-long waits, and no numbers that are none."""
+    with pytest.raises(ConfigurationError, match="0 to 604800"):
         Retry(delay=delay)
 
 
-@pytest.mark.parametrize("delay", [None, 0, 0.5, 60])
-def test_delays_up_to_a_minute_are_taken(delay):
+@pytest.mark.parametrize("delay", [None, 0, 0.5, 60, 604_800])
+def test_delays_up_to_a_week_are_taken(delay):
     """Seconds."""
     assert Retry(delay=delay).delay == delay
 

@@ -1,0 +1,156 @@
+"""Moving a message elsewhere: its copy is published and confirmed, and only then is the delivery acknowledged.
+
+When the copy cannot be made safe, the broker's own dead-lettering is the fall-back where that is meant and known to work;
+otherwise the message goes back to its queue after a pause. It is never acknowledged, and never goes round in a hot loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from rmqpool.core.disposition import Action, after_failed_parking
+from rmqpool.errors import NotSentError, RmqpoolError, UnknownOutcomeError, UnroutableError
+from rmqpool.future import PublishFuture
+from rmqpool.message import Confirmation, Delivery, Message
+from rmqpool.pool import ConnectionPool
+from rmqpool.publisher import Publisher
+from rmqpool.topology import Queue
+from rmqpool.worker.later import Later
+from rmqpool.worker.stats import Counters
+
+__all__ = ["Move", "Moving"]
+
+_LOGGER = logging.getLogger("rmqpool")
+CONFIRM_TIMEOUT: Final = 15.0  # seconds that a confirm may take before the fall-back
+_DECLARE_TIMEOUT: Final = 5.0
+
+
+@dataclass(slots=True, eq=False)
+class Move:
+    """One message on its way to ``target``. ``make`` makes the copy when its turn has come.
+
+    ``redeclare``: declare the target again when it is gone. ``broker_dead_letters``: the consumed queue dead-letters to
+    a queue that was declared, and this message may go there. ``counter`` and ``failed_counter`` name figures.
+    """
+
+    delivery: Delivery
+    target: Queue
+    make: Callable[[], Message]
+    counters: Counters
+    is_current: Callable[[Delivery], bool]
+    redeclare: bool
+    broker_dead_letters: bool
+    counter: str
+    failed_counter: str
+    declared_again: bool = False
+
+    def names(self) -> tuple[str, str]:
+        return self.delivery.message_id or "without id", self.delivery.queue
+
+
+class Moving:
+    """Moves deliveries of one worker, on its background thread. ``begin`` and ``wait_idle`` are thread-safe."""
+
+    def __init__(self, pool: ConnectionPool, later: Later) -> None:
+        self._pool = pool
+        self._publisher = Publisher(pool, timeout=CONFIRM_TIMEOUT)
+        self._later = later
+        self._changed = threading.Condition()
+        self._open = 0
+        self._failures = 0  # in a row
+        self._closed = False
+
+    def begin(self, move: Move) -> None:
+        """Begin; returns at once. The delivery is settled when the copy is safe, or by the fall-back."""
+        with self._changed:
+            if self._closed:
+                return  # its channel is closing: the message goes back to its queue
+            self._open += 1
+        self._later.call(lambda: self._guarded(move))
+
+    def wait_idle(self, timeout: float) -> bool:
+        """Wait until nothing is being moved; False if something still is after ``timeout`` seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._open == 0, timeout)
+
+    def close(self) -> None:
+        """Move nothing more; what is on its way is neither waited for nor acknowledged."""
+        with self._changed:
+            self._closed = True
+
+    # On the background thread
+
+    def _guarded(self, move: Move) -> None:
+        try:
+            self._publish(move)
+        except RmqpoolError as error:
+            self._fall_back(move, error)
+        except BaseException as error:
+            _LOGGER.exception("message %s of queue %r could not be copied", *move.names())
+            self._fall_back(move, RmqpoolError(f"{type(error).__name__} while its copy was made"))
+
+    def _publish(self, move: Move) -> None:
+        if not move.is_current(move.delivery):  # it comes again: a second copy would be made then
+            move.counters.add("stale")
+            self._done()
+            return
+        future = self._publisher.submit_message(move.make())
+        future.add_done_callback(lambda done: self._on_outcome(move, done))
+
+    def _on_outcome(self, move: Move, future: PublishFuture) -> None:
+        """On the publish connection's I/O thread."""
+        outcome = future.outcome(0)
+        if not isinstance(outcome, Confirmation):
+            self._later.call(lambda: self._after_refusal(move, outcome))
+            return
+        self._failures = 0
+        if move.delivery.ack():
+            move.counters.add(move.counter)
+        self._done()
+
+    def _after_refusal(self, move: Move, error: RmqpoolError) -> None:
+        if isinstance(error, UnroutableError) and move.redeclare and not move.declared_again:
+            move.declared_again = True
+            try:
+                self._pool.declare_once([move.target], _DECLARE_TIMEOUT)
+            except RmqpoolError as problem:
+                self._fall_back(move, problem)
+                return
+            self._guarded(move)
+            return
+        self._fall_back(move, error)
+
+    def _fall_back(self, move: Move, error: RmqpoolError) -> None:
+        self._failures += 1
+        disposition = after_failed_parking(
+            may_be_written=isinstance(error, NotSentError | UnknownOutcomeError),
+            broker_dead_letters=move.broker_dead_letters,
+            failures=self._failures,
+        )
+        move.counters.add(move.failed_counter)
+        dead_letter = disposition.action is Action.DEAD_LETTER
+        _LOGGER.error(
+            "message %s of queue %r could not be moved to %r, and %s: %s",
+            *move.names(),
+            move.target.name,
+            "is left to the broker's dead-lettering" if dead_letter else f"goes back in {disposition.delay:g} s",
+            error,
+        )
+        if dead_letter:
+            self._settle(move, requeue=False)
+        else:
+            self._later.call(lambda: self._settle(move, requeue=True), disposition.delay)
+
+    def _settle(self, move: Move, *, requeue: bool) -> None:
+        if move.delivery.reject(requeue=requeue):
+            move.counters.add("requeued" if requeue else "dead_lettered")
+        self._done()
+
+    def _done(self) -> None:
+        with self._changed:
+            self._open -= 1
+            self._changed.notify_all()
