@@ -60,13 +60,14 @@ if TYPE_CHECKING:
     from rmqpool.lease import LeasedChannel
     from rmqpool.lease_topology import QueueDeclared
     from rmqpool.message import Confirmation, Delivery, Message, Outcome, PublishReport
+    from rmqpool.middleware import Middleware
     from rmqpool.pool import ConnectionPool
     from rmqpool.pool_stats import PoolStats
     from rmqpool.publisher import MessageOptions, Publisher
     from rmqpool.settings import ConnectionSettings, Secret, TLSSettings
     from rmqpool.topology import Binding, Exchange, Queue, Topology
     from rmqpool.urls import parse_url
-    from rmqpool.worker import Reject, Retry, Worker
+    from rmqpool.worker import Reject, Retry, Skip, Worker
     from rmqpool.worker.stats import WorkerStats
 
 __all__ = [
@@ -76,12 +77,14 @@ __all__ = [
     "ConnectionPool",
     "Consumer",
     "LeasedChannel",
+    "Middleware",
     "PoolStats",
     "PublishFuture",
     "Publisher",
     "Reject",
     "Retry",
     "RetryPolicy",
+    "Skip",
     "Worker",
     # what they tell
     "ConsumerEvent",
@@ -164,6 +167,7 @@ _MODULES = {
     "future": ("PublishFuture",),
     "lease": ("LeasedChannel",),
     "lease_topology": ("QueueDeclared",),
+    "middleware": ("Middleware",),
     "message": ("Confirmation", "Delivery", "Message", "Outcome", "PublishReport"),
     "pool": ("ConnectionPool",),
     "pool_stats": ("PoolStats",),
@@ -171,7 +175,7 @@ _MODULES = {
     "settings": ("ConnectionSettings", "Secret", "TLSSettings"),
     "topology": ("Binding", "Exchange", "Queue", "Topology"),
     "urls": ("parse_url",),
-    "worker": ("Reject", "Retry", "Worker"),
+    "worker": ("Reject", "Retry", "Skip", "Worker"),
     "worker.stats": ("WorkerStats",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -16,6 +16,7 @@ from typing import Unpack
 from rmqpool.errors import NotSentError, PoolClosedError, PublishError
 from rmqpool.future import GRACE, PublishFuture
 from rmqpool.message import Confirmation, Message, PublishReport
+from rmqpool.middleware import Middleware
 from rmqpool.pool import ConnectionPool
 from rmqpool.publisher import MessageOptions, Publisher, closed_under, window_full
 from rmqpool.settings import ConnectionSettings
@@ -45,9 +46,15 @@ class AsyncPublisher:
         timeout: float | None = None,
         retry: bool = True,
         max_message_size: int | None = None,
+        middleware: Iterable[Middleware] = (),
     ) -> None:
         self._publisher = Publisher(
-            pool, declare=declare, timeout=timeout, retry=retry, max_message_size=max_message_size
+            pool,
+            declare=declare,
+            timeout=timeout,
+            retry=retry,
+            max_message_size=max_message_size,
+            middleware=middleware,
         )
         self.pool = self._publisher.pool
         self._inbox: _LoopInbox | None = None
@@ -91,8 +98,10 @@ class AsyncPublisher:
                 future = await self._hand_over(message, header, deadline, retry)
             except NotSentError as error:
                 waiting.append(inbox.failed(error))
+                publisher.not_taken(message, error)
             except PoolClosedError as error:
                 waiting.append(inbox.failed(closed_under(message, error)))
+                publisher.not_taken(message, error)
             else:
                 waiting.append(inbox.awaitable(future))
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
@@ -130,14 +139,19 @@ class AsyncPublisher:
         if not publisher.needs_declaring:
             engine = self.pool.publishing()
             if engine.window.try_enter(len(message.body) + len(header)):
-                return self._loop_inbox().awaitable(engine.submit(message, header, deadline, retry))
+                future = publisher.observe(engine.submit(message, header, deadline, retry))
+                return self._loop_inbox().awaitable(future)
         return self._wait_and_submit(message, header, deadline, retry)
 
     async def _wait_and_submit(
         self, message: Message, header: bytes, deadline: float, retry: bool
     ) -> asyncio.Future[Confirmation]:
-        await self._ensure_declared(deadline)
-        future = await self._hand_over(message, header, deadline, retry)
+        try:
+            await self._ensure_declared(deadline)
+            future = await self._hand_over(message, header, deadline, retry)
+        except BaseException as error:
+            self._publisher.not_taken(message, error)
+            raise
         return self._loop_inbox().awaitable(future)
 
     async def _ensure_declared(self, deadline: float) -> None:
@@ -149,7 +163,7 @@ class AsyncPublisher:
         while True:
             engine = self.pool.publishing()
             if engine.window.try_enter(size) or await _enter(engine.window, size, deadline):
-                return engine.submit(message, header, deadline, retry)
+                return self._publisher.observe(engine.submit(message, header, deadline, retry))
             if not engine.closed:
                 raise window_full(message, self.pool)
 

@@ -17,9 +17,11 @@ from rmqpool.errors import (
     ConnectionLostError,
     NotSentError,
     PoolClosedError,
+    PublishError,
 )
 from rmqpool.future import PublishFuture
 from rmqpool.message import Confirmation, Message, PublishReport
+from rmqpool.middleware import Middleware, PublishingChain, checked
 from rmqpool.pool import ConnectionPool
 from rmqpool.pool_options import seconds
 from rmqpool.sealing import MessageOptions, Sealing
@@ -36,7 +38,7 @@ class Publisher:
     it). ``declare`` names queues, exchanges and bindings: declared before the first publish, and again on each new
     connection. ``timeout`` is the default deadline in seconds (None: the pool's, 30). ``retry`` writes a message again,
     with the same message_id, when its connection was lost; ``max_message_size`` is in bytes (None: what the broker's
-    generation takes by default).
+    generation takes by default). ``middleware`` (:class:`Middleware` objects) stands around every publish.
 
     Messages of one thread to one queue keep their order as long as none of them is written a second time.
     """
@@ -49,6 +51,7 @@ class Publisher:
         timeout: float | None = None,
         retry: bool = True,
         max_message_size: int | None = None,
+        middleware: Iterable[Middleware] = (),
     ) -> None:
         if isinstance(declare, Queue | Exchange | Binding):
             raise ConfigurationError(f"declare takes a list: declare=[{type(declare).__name__}(…)]")
@@ -61,6 +64,7 @@ class Publisher:
         self._retry = retry
         self._frame_max = self.pool.settings.frame_max
         self._sealing = Sealing(self.pool, max_message_size)
+        self._chain = PublishingChain(checked(middleware, "publisher"))
         self._closed = False
         _PUBLISHERS.add(self)
 
@@ -104,9 +108,22 @@ class Publisher:
         deadline = time.monotonic() + self.timeout_of(options)
         retry = self.retry_of(options)
         message, header = self.prepare(exchange, routing_key, body, options)
+        if self._chain:
+            return self._submit_observed(message, header, deadline, retry, wake=wake)
         if not self._declared:
             self.ensure_declared(deadline)
         return self._hand_over(message, header, deadline, retry, wake=wake)
+
+    def _submit_observed(
+        self, message: Message, header: bytes, deadline: float, retry: bool, *, wake: bool
+    ) -> PublishFuture:
+        try:
+            self.ensure_declared(deadline)
+            future = self._hand_over(message, header, deadline, retry, wake=wake)
+        except BaseException as error:
+            self.not_taken(message, error)
+            raise
+        return self.observe(future)
 
     def submit_message(
         self, message: Message, *, timeout: float | None = None, retry: bool | None = None
@@ -138,11 +155,13 @@ class Publisher:
         futures: list[PublishFuture | NotSentError] = []
         for message, header in prepared:
             try:
-                futures.append(self._hand_over(message, header, deadline, retry))
+                futures.append(self.observe(self._hand_over(message, header, deadline, retry)))
             except NotSentError as error:
                 futures.append(error)
+                self.not_taken(message, error)
             except PoolClosedError as error:
                 futures.append(closed_under(message, error))
+                self.not_taken(message, error)
         outcomes = (future if isinstance(future, NotSentError) else future.outcome() for future in futures)
         return PublishReport(tuple(outcomes))
 
@@ -192,7 +211,8 @@ class Publisher:
         """Check everything and encode: the message and its encoded properties. Raises MessageError."""
         if self._closed:
             raise PoolClosedError("the publisher is closed: make a new one")
-        return self._sealing.one(exchange, routing_key, body, options)
+        sealed = self._sealing.one(exchange, routing_key, body, options)
+        return self._chain.before(sealed[0], self._frame_max) if self._chain else sealed
 
     def prepare_many(
         self, exchange: str, routing_key: str, bodies: Iterable[object], options: MessageOptions
@@ -200,7 +220,24 @@ class Publisher:
         """As :meth:`prepare`, for every body: all of them are checked before the first is written."""
         if self._closed:
             raise PoolClosedError("the publisher is closed: make a new one")
-        return self._sealing.many(exchange, routing_key, bodies, options)
+        sealed = self._sealing.many(exchange, routing_key, bodies, options)
+        return self._chain.before_many(sealed, self._frame_max) if self._chain else sealed
+
+    def observe(self, future: PublishFuture) -> PublishFuture:
+        """Have middleware told of its outcome."""
+        if self._chain:
+            future.add_done_callback(self._ended)
+        return future
+
+    def not_taken(self, message: Message, error: BaseException) -> None:
+        """Have middleware told that it was not handed over."""
+        if self._chain:
+            told = error if isinstance(error, PublishError) else NotSentError(f"nothing was sent: {error}")
+            self._chain.ended(message, told)
+
+    def _ended(self, future: PublishFuture) -> None:
+        withdrawn = NotSentError("nothing was sent: the message was cancelled") if future.cancelled() else None
+        self._chain.ended(future.message, withdrawn or future.outcome(0))
 
     def ensure_declared(self, deadline: float) -> None:
         """Declare the publisher's topology once, before its first message."""

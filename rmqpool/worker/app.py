@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from rmqpool.codecs import DEFAULT_ACCEPT
 from rmqpool.errors import ConfigurationError
 from rmqpool.late_imports import IMPORTING
+from rmqpool.middleware import Middleware, checked
 from rmqpool.pool import ConnectionPool
 from rmqpool.settings import ConnectionSettings
 from rmqpool.topology import Queue, Topology
@@ -36,7 +37,8 @@ class Worker:
     ``name`` appears in logs, thread names and the headers of parked messages. ``pool`` is a URL or
     :class:`ConnectionSettings` (the worker owns its pool), or a :class:`ConnectionPool` (shared, stays open); None is
     the local broker, unless a run says otherwise. ``declare`` names topology that is declared at the start, before
-    the consumers' own queues. ``grace`` is the seconds that running handlers get when the worker stops.
+    the consumers' own queues. ``grace`` is the seconds that running handlers get when the worker stops. ``middleware``
+    (:class:`Middleware` objects) stands around every handling.
 
     Raises ConfigurationError. Thread-safe.
     """
@@ -48,6 +50,7 @@ class Worker:
         *,
         declare: Iterable[Topology] = (),
         grace: float = 30.0,
+        middleware: Iterable[Middleware] = (),
     ) -> None:
         with IMPORTING:
             import rmqpool.worker.process  # noqa: F401 - the machinery of a run
@@ -58,6 +61,7 @@ class Worker:
         self._pool = pool
         self._declare = tuple(declare)
         self._grace = seconds_of("grace", grace)
+        self._middleware = checked(middleware, f"worker {name!r}")
         self._definitions: list[ConsumerDefinition] = []
         self._services: list[Service] = []
         self._runner: Runner | None = None
@@ -77,6 +81,7 @@ class Worker:
         redeclare: bool = True,
         inbox: InboxPort | AsyncInboxPort | None = None,
         retry: RetryPolicy | None = None,
+        middleware: Iterable[Middleware] = (),
     ) -> Callable[[Function], Function]:
         """Register the decorated function (``def`` or ``async def``) as the handler of queue ``name``; it stays as it is.
 
@@ -90,7 +95,8 @@ class Worker:
         ``text``, ``bytes``, ``msgpack``, ``yaml``, or in full). ``redeclare=False``: a deleted queue stays deleted, and
         the worker is not ready until it is there again. ``inbox`` (:class:`rmqpool.outbox.Inbox`, or AsyncInbox) gives the
         handler a transaction, in which the message is marked as handled: its effects happen once. ``retry``
-        (:class:`RetryPolicy`): what fails is tried again with delays, and parked after the last attempt.
+        (:class:`RetryPolicy`): what fails is tried again with delays, and parked after the last attempt. ``middleware``
+        stands around this consumer's handlings, inside the worker's own.
 
         Raises ConfigurationError, naming the function and what is wrong with it.
         """
@@ -110,6 +116,7 @@ class Worker:
                 redeclare=redeclare,
                 inbox=inbox,
                 retry=retry,
+                middleware=(*self._middleware, *checked(middleware, f"consumer of {name!r}")),
             )
             with self._lock:
                 self._add(definition)

@@ -23,7 +23,7 @@ from rmqpool.worker.parking import Parking, ParkingPlace
 from rmqpool.worker.registration import ConsumerDefinition
 from rmqpool.worker.retrying import Retrying
 from rmqpool.worker.stats import Counters
-from rmqpool.worker.verdicts import Reject, Retry
+from rmqpool.worker.verdicts import Reject, Retry, Skip
 
 __all__ = ["Handling"]
 
@@ -90,34 +90,54 @@ class Handling:
                 await self._function(*positional, **named)
             elif not await self._inbox_guard.call_async(delivery, positional, named):
                 return
-        except asyncio.CancelledError as error:
-            if self._is_cancelling():
-                forget_unreadable(delivery)
-                self._carry_out(delivery, self._decide(Ended.CANCELLED, delivery), None)
-            else:
-                self._raised(delivery, error)
         except BaseException as error:  # noqa: BLE001 - see the class
-            self._raised(delivery, error)
+            self._ended_by(delivery, error)
         else:
             self._returned(delivery)
 
+    def _ended_by(self, delivery: Delivery, error: BaseException) -> None:
+        """As :meth:`_raised`; but a coroutine that the worker itself cancelled did not fail."""
+        if isinstance(error, asyncio.CancelledError) and self._is_cancelling():
+            forget_unreadable(delivery)
+            self._carry_out(delivery, self._decide(Ended.CANCELLED, delivery), None)
+        else:
+            self._raised(delivery, error)
+
     def _begin(self, delivery: Delivery) -> Arguments | None:
         """The handler's arguments; None if the handler is not to be called."""
-        if not self._is_current(delivery):
-            self._count("stale")
+        if not self._may_begin(delivery):
             return None
         try:
-            if self._retrying is not None and self._retrying.is_early(delivery):
-                return None
-            if self._inbox_guard is not None and not delivery.message_id:
-                self._undecodable(delivery, Failure("no-message-id"))
-                return None
-            return self._arguments(delivery)
-        except DecodeError as error:
-            self._undecodable(delivery, describe(f"decode:{error.reason}", error, with_traceback=False))
+            return self._decode(delivery)
         except BaseException as error:  # noqa: BLE001 - a body type's own validators run here
-            self._undecodable(delivery, describe("decode:error", error))
+            self._not_decoded(delivery, error)
         return None
+
+    def _may_begin(self, delivery: Delivery) -> bool:
+        """False if somebody else has it, or if its time has not come."""
+        if not self._is_current(delivery):
+            self._count("stale")
+            return False
+        try:
+            return self._retrying is None or not self._retrying.is_early(delivery)
+        except DecodeError as error:  # its headers cannot be read
+            self._not_decoded(delivery, error)
+            return False
+
+    def _decode(self, delivery: Delivery) -> Arguments:
+        if self._inbox_guard is not None and not delivery.message_id:
+            raise DecodeError(
+                "the inbox knows messages by their message_id, and this one has none", reason="no-message-id"
+            )
+        return self._arguments(delivery)
+
+    def _not_decoded(self, delivery: Delivery, error: BaseException) -> None:
+        if not isinstance(error, DecodeError):
+            self._undecodable(delivery, describe("decode:error", error))
+        elif error.reason == "no-message-id":
+            self._undecodable(delivery, Failure(error.reason))
+        else:
+            self._undecodable(delivery, describe(f"decode:{error.reason}", error, with_traceback=False))
 
     def _undecodable(self, delivery: Delivery, failure: Failure) -> None:
         forget_unreadable(delivery)
@@ -160,6 +180,9 @@ class Handling:
             self._count("rejected")
             reason = f"rejected:{error.reason}" if error.reason else "rejected"
             self._carry_out(delivery, self._decide(Ended.REJECTED, delivery), Failure(reason))
+        elif issubclass(type(error), Skip):
+            self._count("skipped")
+            delivery.ack()
         else:
             self._count("failed")
             failure = describe("exception", error)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from rmqpool.core.ports import AsyncInboxPort, InboxPort
 from rmqpool.core.retry import RetryPolicy
 from rmqpool.errors import ConfigurationError
+from rmqpool.middleware import Middleware, checked
 from rmqpool.topology import DEAD_DELIVERY_LIMIT, Queue, Topology, dead_queue_name, expand, retry_queue
 from rmqpool.worker.handlers import Handler, content_types, inspect_handler
 
@@ -33,6 +34,7 @@ class ConsumerDefinition:
     redeclare: bool
     inbox: InboxPort | AsyncInboxPort | None = None
     retry: RetryPolicy | None = None
+    middleware: tuple[Middleware, ...] = ()
     parking_as: Queue | None = None  # how the worker declares the parking queue, if it does
 
     @property
@@ -83,6 +85,7 @@ def define(
     redeclare: bool,
     inbox: InboxPort | AsyncInboxPort | None = None,
     retry: RetryPolicy | None = None,
+    middleware: Iterable[Middleware] = (),
 ) -> ConsumerDefinition:
     """Check everything. Raises ConfigurationError that says what to write instead."""
     value = _queue(queue, declared_as)
@@ -108,6 +111,7 @@ def define(
         redeclare,
         inbox,
         retry,
+        checked(middleware, f"handler {handler.name}"),
     )
 
 

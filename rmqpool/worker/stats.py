@@ -31,8 +31,8 @@ class Counters:
 @dataclass(frozen=True, slots=True)
 class _Counted:
     """``handled``: the handler returned. ``failed``: it raised (a verdict is no failure). ``rejected``, ``retried``:
-    it raised Reject or Retry. ``undecodable``: it was not called, because the body is not what it takes. ``parked``:
-    confirmed in the dead-letter queue. ``dead_lettered``: left to the broker, because parking failed. ``requeued``:
+    it raised Reject or Retry. ``skipped``: it, or middleware, raised Skip, and the message was acknowledged.
+    ``undecodable``: it was not called, because the body is not what it takes. ``parked``: confirmed in the dead-letter queue. ``dead_lettered``: left to the broker, because parking failed. ``requeued``:
     went back to the queue, failed or not begun. ``unsettled``: ack='manual', and the handler returned without settling.
     ``stale``: dropped, because the channel of the delivery was gone (the message comes again). ``abandoned``: the
     handler still ran when the worker stopped waiting for it (the message comes again). ``duplicates``: acknowledged
@@ -44,6 +44,7 @@ class _Counted:
     failed: int = 0
     rejected: int = 0
     retried: int = 0
+    skipped: int = 0
     undecodable: int = 0
     parked: int = 0
     parking_failed: int = 0

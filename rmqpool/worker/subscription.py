@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import cast
 
 from rmqpool.amqp.deliveries import has_priority
 from rmqpool.consumer import BatchConsumer, ConsumerEvent, is_current
 from rmqpool.core.ports import AsyncInboxPort, InboxPort
 from rmqpool.message import Delivery
+from rmqpool.middleware import HandlingChain
 from rmqpool.pool import ConnectionPool
 from rmqpool.worker.async_executor import AsyncExecutor, LoopThread
 from rmqpool.worker.handling import Handling
 from rmqpool.worker.later import Later
+from rmqpool.worker.observed import ObservedHandling
 from rmqpool.worker.parking import Parking, ParkingPlace
 from rmqpool.worker.registration import ConsumerDefinition
 from rmqpool.worker.stats import ConsumerStats, Counters
@@ -45,7 +48,9 @@ class Subscription:
         self._consumer: BatchConsumer | None = None
         self._priorities_noticed = definition.queue.type == "classic"
         place = ParkingPlace(definition.parking(), definition.redeclare, broker_dead_letters, self.counters, is_current)
-        handling = Handling(
+        chain = HandlingChain(definition.middleware)
+        make = partial(ObservedHandling, chain=chain) if chain else Handling
+        handling = make(
             definition,
             self.counters,
             parking,

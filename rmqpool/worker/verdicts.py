@@ -11,7 +11,7 @@ import math
 from rmqpool.core.retry import LONGEST_DELAY
 from rmqpool.errors import ConfigurationError
 
-__all__ = ["Reject", "Retry"]
+__all__ = ["Reject", "Retry", "Skip"]
 
 
 class Retry(Exception):  # noqa: N818 - a verdict
@@ -37,6 +37,14 @@ class Retry(Exception):  # noqa: N818 - a verdict
 
 class Reject(Exception):  # noqa: N818 - a verdict
     """This message can never be handled: park it, with ``reason`` in its headers as ``rejected:<reason>``."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = str(reason)
+
+
+class Skip(Exception):  # noqa: N818 - a verdict
+    """Nothing has to be done for this message: acknowledge it, and count it as ``skipped``."""
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)

@@ -1,0 +1,261 @@
+"""Middleware around handling and publishing: in order, told of every end, and unable to lose a message."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from rmqpool import (
+    AsyncPublisher,
+    ConfigurationError,
+    Confirmation,
+    Delivery,
+    Message,
+    Middleware,
+    Publisher,
+    Reject,
+    Retry,
+    Skip,
+    UnroutableError,
+    headers,
+)
+from rmqpool.errors import NotSentError, PublishError
+from tests.integration.worker.conftest import Bench
+
+
+class Recorder(Middleware):
+    """Writes down what it is told."""
+
+    def __init__(self, name: str, told: list[Any]) -> None:
+        self.name = name
+        self.told = told
+
+    def before_handle(self, delivery: Delivery) -> str:
+        self.told.append((self.name, "before", delivery.body))
+        return f"state of {self.name}"
+
+    def after_handle(self, delivery: Delivery, state: Any, result: Any) -> None:
+        self.told.append((self.name, "after", state, result, delivery.settled))
+
+    def on_handle_error(self, delivery: Delivery, state: Any, error: BaseException) -> None:
+        self.told.append((self.name, "error", state, type(error).__name__))
+
+
+class Raising(Middleware):
+    """Raises in one of its hooks."""
+
+    def __init__(self, hook: str, error: Callable[[], BaseException]) -> None:
+        self.hook, self.error = hook, error
+
+    def before_handle(self, delivery: Delivery) -> None:
+        self._raise("before_handle")
+
+    def after_handle(self, delivery: Delivery, state: Any, result: Any) -> None:
+        self._raise("after_handle")
+
+    def on_handle_error(self, delivery: Delivery, state: Any, error: BaseException) -> None:
+        self._raise("on_handle_error")
+
+    def before_publish(self, message: Message) -> None:
+        self._raise("before_publish")
+
+    def after_publish(self, message: Message, state: Any, confirmation: Confirmation) -> None:
+        self._raise("after_publish")
+
+    def _raise(self, hook: str) -> None:
+        if hook == self.hook:
+            raise self.error()
+
+
+def consume(worker: Any, is_async: bool, behave: Callable[[Any], Any], **options: Any) -> None:
+    """A handler of either kind on queue orders."""
+    if is_async:
+
+        @worker.consumer("orders", **options)
+        async def handle_async(body: int) -> Any:
+            await asyncio.sleep(0)
+            return behave(body)
+    else:
+
+        @worker.consumer("orders", **options)
+        def handle(body: int) -> Any:
+            return behave(body)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_hooks_stand_around_the_handler_in_order(bench: Bench, is_async: bool) -> None:
+    """The worker's outside the consumer's; the result and each one's own state come back; before the ack."""
+    told: list[Any] = []
+    worker = bench.worker(middleware=[Recorder("outer", told)])
+    consume(worker, is_async, lambda body: body + 1, middleware=[Recorder("inner", told)])
+    worker.start()
+    bench.publisher.publish("orders", 41)
+    bench.wait(lambda: worker.stats().handled == 1)
+    assert told == [
+        ("outer", "before", b"41"),
+        ("inner", "before", b"41"),
+        ("inner", "after", "state of inner", 42, ""),
+        ("outer", "after", "state of outer", 42, ""),
+    ]
+    bench.wait_empty(worker, "orders", "orders.dead")
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize(
+    ("body", "error", "figure"),
+    [
+        (1, "ValueError", "parked"),
+        (2, "Reject", "rejected"),
+        (3, "Skip", "skipped"),
+        ("x", "DecodeError", "undecodable"),
+    ],
+)
+def test_every_other_end_is_told(bench: Bench, is_async: bool, body: Any, error: str, figure: str) -> None:
+    """Exceptions, verdicts, and bodies that cannot be decoded."""
+    told: list[Any] = []
+    worker = bench.worker(middleware=[Recorder("one", told)])
+
+    def behave(number: int) -> None:
+        raise (ValueError, Reject, Skip)[number - 1]
+
+    consume(worker, is_async, behave)
+    worker.start()
+    bench.publisher.publish("orders", body)
+    bench.wait(lambda: getattr(worker.stats(), figure) == 1)
+    assert told[1:] == [("one", "error", "state of one", error)]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_hook_may_decide_before_the_handler_does(bench: Bench, is_async: bool) -> None:
+    """Skip acknowledges, Reject parks with its reason, Retry brings it back; the handler is not called."""
+    verdicts: list[BaseException] = [Retry(delay=0), Skip("known"), Reject("never")]
+    told: list[Any] = []
+    handled: list[int] = []
+    worker = bench.worker(middleware=[Recorder("outer", told), Raising("before_handle", lambda: verdicts.pop(0))])
+    consume(worker, is_async, handled.append, concurrency=1)
+    worker.start()
+    bench.publisher.publish("orders", 1)
+    bench.wait(lambda: worker.stats().skipped == 1)
+    bench.publisher.publish("orders", 2)
+    bench.wait(lambda: worker.stats().parked == 1)
+    assert bench.take("orders.dead").headers[headers.REASON] == "rejected:never"
+    assert worker.stats().retried == 1
+    assert [entry[3] for entry in told if entry[1] == "error"] == ["Retry", "Skip", "Reject"]
+    assert not handled
+
+
+def test_a_hook_that_fails_after_the_handler_fails_the_message(bench: Bench) -> None:
+    """It is not acknowledged as if all were well; those outside it hear of the error."""
+    told: list[Any] = []
+    worker = bench.worker(middleware=[Recorder("outer", told), Raising("after_handle", lambda: OSError("no store"))])
+    consume(worker, False, lambda body: None)
+    worker.start()
+    bench.publisher.publish("orders", 1)
+    bench.wait(lambda: worker.stats().parked == 1)
+    assert worker.stats().handled == 0
+    assert told[-1] == ("outer", "error", "state of outer", "OSError")
+
+
+def test_a_hook_that_fails_on_an_error_changes_nothing(bench: Bench) -> None:
+    """It is logged, and the others are told all the same."""
+    told: list[Any] = []
+    worker = bench.worker(middleware=[Recorder("outer", told), Raising("on_handle_error", SystemExit)])
+
+    def behave(body: int) -> None:
+        raise ValueError
+
+    consume(worker, False, behave)
+    worker.start()
+    bench.publisher.publish("orders", 1)
+    bench.wait(lambda: worker.stats().parked == 1)
+    assert told[-1] == ("outer", "error", "state of outer", "ValueError")
+
+
+class Sent(Middleware):
+    """Adds a header, and writes down how publishes end."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[str, Any]] = []
+        self.ended = threading.Event()
+
+    def before_publish(self, message: Message) -> str:
+        message.headers = {**(message.headers or {}), "trace": "t1"}
+        return message.message_id
+
+    def after_publish(self, message: Message, state: Any, confirmation: Confirmation) -> None:
+        assert state == message.message_id == confirmation.message_id
+        self.ends.append(("confirmed", state))
+        self.ended.set()
+
+    def on_publish_error(self, message: Message, state: Any, error: PublishError) -> None:
+        assert state == message.message_id
+        self.ends.append((type(error).__name__, state))
+        self.ended.set()
+
+
+@pytest.mark.parametrize("options", [{}, {"headers": {"mine": 1}}])
+def test_publishing_hooks_may_add_headers_and_hear_the_outcome(bench: Bench, options: Any) -> None:
+    """Of publish, submit and publish_many; a message without a route, too."""
+    sent = Sent()
+    with bench.pool.channel() as channel:
+        channel.queue_declare("orders", durable=True)
+    publisher = Publisher(bench.pool, middleware=[sent])
+    publisher.publish("orders", 1, **options)
+    publisher.submit("orders", 2, **options).result()
+    publisher.publish_many("orders", [3, 4], **options).raise_for_failures()
+    with pytest.raises(UnroutableError):
+        publisher.publish("nowhere", 5, **options)
+    bench.wait(lambda: len(sent.ends) == 5)
+    assert [end for end, _ in sent.ends].count("confirmed") == 4
+    assert "UnroutableError" in dict(sent.ends)
+    assert all(bench.take("orders").headers == {"trace": "t1", **options.get("headers", {})} for _ in range(4))
+    publisher.close()
+
+
+async def test_async_publishing_has_the_same_hooks(bench: Bench) -> None:
+    """The same objects, too."""
+    sent = Sent()
+    with bench.pool.channel() as channel:
+        channel.queue_declare("orders", durable=True)
+    async with AsyncPublisher(bench.url, middleware=[sent]) as publisher:
+        await publisher.publish("orders", 1)
+        (await publisher.publish_many("orders", [2, 3])).raise_for_failures()
+        with pytest.raises(UnroutableError):
+            await publisher.publish("nowhere", 4)
+    assert [end for end, _ in sent.ends].count("confirmed") == 3
+    assert len(sent.ends) == 4
+
+
+def test_what_a_hook_refuses_is_not_sent(bench: Bench) -> None:
+    """Its error is the caller's; those before it hear that nothing was sent, of every message of the call."""
+    sent = Sent()
+    with bench.pool.channel() as channel:
+        channel.queue_declare("orders", durable=True)
+    publisher = Publisher(bench.pool, middleware=[sent, Raising("before_publish", lambda: OSError("no"))])
+    with pytest.raises(OSError, match="no"):
+        publisher.publish("orders", 1)
+    with pytest.raises(OSError, match="no"):
+        publisher.publish_many("orders", [1, 2])
+    assert [end for end, _ in sent.ends] == [NotSentError.__name__] * 2
+    assert bench.count("orders") == 0
+
+
+def test_a_hook_that_fails_after_the_confirm_changes_nothing(bench: Bench) -> None:
+    """The message is there, and the caller is told so."""
+    with bench.pool.channel() as channel:
+        channel.queue_declare("orders", durable=True)
+    publisher = Publisher(bench.pool, middleware=[Raising("after_publish", lambda: OSError("no"))])
+    assert publisher.publish("orders", 1).message_id
+    assert bench.count("orders") == 1
+
+
+def test_what_is_no_middleware_is_refused(bench: Bench) -> None:
+    """A class instead of an object, mostly."""
+    with pytest.raises(ConfigurationError, match=r"write Sent\(\)"):
+        bench.worker(middleware=[Sent])
+    with pytest.raises(ConfigurationError, match="give a list"):
+        Publisher(bench.pool, middleware=Sent())  # type: ignore[arg-type]
