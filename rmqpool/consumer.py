@@ -43,10 +43,8 @@ class BatchConsumer:
         on_event: Callable[[ConsumerEvent, str], None] | None = None,
     ) -> None:
         name = queue.name if isinstance(queue, Queue) else queue
-        if isinstance(prefetch, bool) or not isinstance(prefetch, int) or not 1 <= prefetch <= 65535:
-            raise ConfigurationError(f"prefetch of queue {name!r} is {prefetch!r}; give 1 to 65535 messages")
-        if isinstance(queue, Queue) and queue.type == "quorum" and prefetch > QUORUM_PREFETCH_MAX:
-            raise ConfigurationError(f"prefetch of quorum queue {name!r} is {prefetch}; RabbitMQ takes at most 2000")
+        _check_prefetch(queue, prefetch)
+        self._queue = queue
         topology = (*((queue,) if isinstance(queue, Queue) else ()), *declare)
         self._pool = pool
         self._spec = ConsumeSpec(name, prefetch, topology, redeclare)
@@ -79,6 +77,15 @@ class BatchConsumer:
         """Get no more deliveries; what was delivered can still be settled. False if the broker did not answer in time."""
         self._consuming.cancel()
         return self._consuming.cancelled.wait(timeout)
+
+    def pace(self, prefetch: int) -> None:
+        """Have so many messages delivered ahead from now on; 0 pauses. Unsettled deliveries stay, and can be settled.
+
+        Returns at once. While it is paused it is not ready. Raises ConfigurationError.
+        """
+        if prefetch:
+            _check_prefetch(self._queue, prefetch)
+        self._consuming.pace(prefetch)
 
     def status(self) -> ConsumerStatus:
         """The figures of this moment."""
@@ -145,3 +152,11 @@ class Consumer(BatchConsumer):
             except BaseException:  # a sys.exit() in it must not end the I/O thread
                 _LOGGER.exception("on_delivery of queue %r failed: the message goes back to it", self._spec.queue)
                 delivery.reject(requeue=True)  # counts towards the delivery limit of a quorum queue
+
+
+def _check_prefetch(queue: str | Queue, prefetch: int) -> None:
+    name = queue.name if isinstance(queue, Queue) else queue
+    if isinstance(prefetch, bool) or not isinstance(prefetch, int) or not 1 <= prefetch <= 65535:
+        raise ConfigurationError(f"prefetch of queue {name!r} is {prefetch!r}; give 1 to 65535 messages")
+    if isinstance(queue, Queue) and queue.type == "quorum" and prefetch > QUORUM_PREFETCH_MAX:
+        raise ConfigurationError(f"prefetch of quorum queue {name!r} is {prefetch}; RabbitMQ takes at most 2000")

@@ -60,6 +60,8 @@ class Consuming:
         self._channel: Any = None
         self._session: ConsumeSession | None = None  # from the moment the channel is open
         self._tag = ""
+        self._prefetch = spec.prefetch  # what is wanted; 0: no deliveries for now
+        self._pacing = False  # the subscription is being ended, to begin again with another prefetch
         self._cancelling = False
         self._closed = False
         self._first = True
@@ -78,6 +80,14 @@ class Consuming:
     def cancel(self) -> None:
         """Ask the broker for no more deliveries; what was delivered can still be settled. ``cancelled`` tells when done."""
         self._link.post(self._cancel)
+
+    def pace(self, prefetch: int) -> None:
+        """Have so many messages delivered ahead from now on; 0: none, until a later call. What is unsettled stays so.
+
+        A prefetch belongs to a subscription (AMQP 0-9-1, 1.8.3.1 as RabbitMQ reads it): the old one is cancelled, and a
+        new one begun on the same channel.
+        """
+        self._link.post(lambda: self._pace(prefetch))
 
     def close(self) -> None:
         """Close the channel: what was not settled goes back to its queue."""
@@ -170,7 +180,34 @@ class Consuming:
         )
         contained = self._link.contained
         channel.add_on_cancel_callback(contained(lambda _: self._on_broker_cancel(channel)))
-        channel.basic_qos(prefetch_count=self.spec.prefetch, callback=contained(lambda _: self._consume(channel)))
+        self._begin_to_consume(channel)
+
+    def _begin_to_consume(self, channel: Any) -> None:
+        if self._prefetch:
+            consume = self._link.contained(lambda _: self._consume(channel))
+            channel.basic_qos(prefetch_count=self._prefetch, callback=consume)
+
+    def _pace(self, prefetch: int) -> None:
+        if prefetch == self._prefetch:
+            return
+        self._prefetch = prefetch
+        channel = self._channel
+        if not prefetch:
+            self.ready.clear()
+        if self._cancelling or self._pacing or self._session is None or not channel.is_open:
+            return  # whoever subscribes next looks at the prefetch then
+        if self._tag:
+            self._pacing = True
+            tag, self._tag = self._tag, ""
+            channel.basic_cancel(tag, callback=self._link.contained(lambda _: self._paced(channel)))
+        else:
+            self._begin_to_consume(channel)
+
+    def _paced(self, channel: Any) -> None:
+        if channel is self._channel:
+            self._pacing = False
+            if not self._cancelling:
+                self._begin_to_consume(channel)
 
     def _consume(self, channel: Any) -> None:
         if self._cancelling:
@@ -178,6 +215,8 @@ class Consuming:
             return
         if channel is not self._channel:
             return  # closed, or lost, while the prefetch was being set
+        if self._tag or not self._prefetch:
+            return  # another prefetch was asked for meanwhile
         session = self._session
         if self._connection is None or session is None:
             return
@@ -191,7 +230,7 @@ class Consuming:
         )
 
     def _on_subscribed(self) -> None:
-        if self._cancelling:
+        if self._cancelling or not self._prefetch:
             return  # basic.cancel follows basic.consume: it was never ready
         self._first = False
         self._failures = 0
@@ -254,6 +293,7 @@ class Consuming:
         self.ready.clear()
         self._channel = None
         self._tag = ""
+        self._pacing = False
 
     # Settling and ending (I/O thread)
 

@@ -30,14 +30,17 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class _Counted:
-    """``handled``: the handler returned. ``failed``: it raised (a verdict is no failure). ``rejected``, ``retried``:
-    it raised Reject or Retry. ``skipped``: it, or middleware, raised Skip, and the message was acknowledged.
-    ``undecodable``: it was not called, because the body is not what it takes. ``parked``: confirmed in the dead-letter queue. ``dead_lettered``: left to the broker, because parking failed. ``requeued``:
-    went back to the queue, failed or not begun. ``unsettled``: ack='manual', and the handler returned without settling.
-    ``stale``: dropped, because the channel of the delivery was gone (the message comes again). ``abandoned``: the
-    handler still ran when the worker stopped waiting for it (the message comes again). ``duplicates``: acknowledged
-    without the handler, because the inbox knew it. ``postponed``: the inbox's database could not be reached; handled later.
-    ``held_back``: failed, and tried again by this process. ``delayed``: confirmed in a retry queue, from which it comes back.
+    """What became of messages.
+
+    ``handled``: the handler returned. ``failed``: it raised (a verdict is no failure). ``rejected``, ``retried``: it
+    raised Reject or Retry. ``skipped``: it, or middleware, raised Skip, and the message was acknowledged.
+    ``undecodable``: it was not called, because the body is not what it takes. ``parked``: confirmed in the dead-letter
+    queue. ``dead_lettered``: left to the broker, because parking failed. ``requeued``: went back to the queue, failed
+    or not begun. ``unsettled``: ack='manual', and the handler returned without settling. ``stale``: dropped, because
+    the channel of the delivery was gone (the message comes again). ``abandoned``: the handler still ran when the worker
+    stopped waiting for it (the message comes again). ``duplicates``: acknowledged without the handler, because the
+    inbox knew it. ``postponed``: the inbox's database could not be reached; handled later. ``held_back``: failed, and
+    tried again by this process. ``delayed``: confirmed in a retry queue, from which it comes back.
     """
 
     handled: int = 0
