@@ -224,13 +224,13 @@ class Claim:
         return rows, complete
 
     def _writers(self) -> set[str]:
-        return {writer for (writer,) in self._rows(self._statements.writers)}
+        return {writer for (writer,) in self._keep(self._statements.writers)}
 
     def _read(self, sql: bytes, parameters: Sequence[Any]) -> list[Row]:
         return [Row._make(row) for row in self._rows(sql, parameters)]
 
     def _keep(self, sql: bytes, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
-        """Take locks, and keep them."""
+        """Take locks, and keep them; also for what reads system catalogs only, which keeps nobody waiting."""
         started = time.monotonic()
         rows = self.connection.rows(sql, parameters)
         self._renewed = started  # the server's clock began not before this
@@ -243,4 +243,4 @@ class Claim:
         return rows
 
     def _value(self, sql: bytes) -> Any:
-        return self._rows(sql)[0][0]
+        return self._keep(sql)[0][0]

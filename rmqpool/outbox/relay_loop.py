@@ -176,7 +176,9 @@ class RelayLoop:
 
     def _read(self, claim: Claim) -> bool:
         room = self.flight.room
-        if self._stopping or self._giving_up or not room or time.monotonic() < self._send_from:
+        # Half a batch at least, while there is enough to do: a statement for each few rows that leave would cost more.
+        enough = room >= min(self.options.batch_size // 2, room + self.flight.on_their_way)
+        if self._stopping or self._giving_up or not (room and enough) or time.monotonic() < self._send_from:
             claim.renew()
             return False
         limit = min(self.options.batch_size, room)
