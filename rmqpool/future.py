@@ -7,15 +7,16 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError
 from typing import Protocol, TypedDict
 
 from rmqpool.errors import CallTimeoutError, ConfigurationError, NotSentError, PublishError, UnknownOutcomeError
 from rmqpool.message import Confirmation, Message
 from rmqpool.wakeups import Sleeper, pass_on, wake
+from rmqpool.write_lease import Lease
 
-__all__ = ["PublishFuture", "finish_all"]
+__all__ = ["PublishFuture", "break_leases", "finish_all"]
 
 _LOGGER = logging.getLogger("rmqpool")
 GRACE = 2.0  # seconds after the deadline in which the I/O thread must have spoken
@@ -51,6 +52,13 @@ class Canceller(Protocol):
     def end_inherited(self, future: PublishFuture) -> None: ...
 
 
+def break_leases(futures: Iterable[PublishFuture]) -> None:
+    """The connection that these were to be written to, or were written to, is lost."""
+    for future in futures:
+        if future.lease is not None:
+            future.lease.break_off()
+
+
 class PublishFuture:
     """What ``Publisher.submit`` returns; it ends in a :class:`Confirmation` or one of the :class:`PublishError` classes.
 
@@ -67,9 +75,11 @@ class PublishFuture:
         "cancelled_by_user",
         "deadline",
         "header",
+        "lease",
         "maybe_stored",
         "message",
         "nacks",
+        "patience",
         "retry",
         "size",
         "state",
@@ -80,6 +90,8 @@ class PublishFuture:
         self.header = header
         self.size = len(message.body) + len(header)
         self.deadline = deadline
+        self.lease: Lease | None = None
+        self.patience = 0.0  # seconds for the confirm of a message with a lease, from its writing on
         self.retry = retry
         self.attempts = 0
         self.nacks = 0
@@ -91,6 +103,13 @@ class PublishFuture:
         self._outcome: Confirmation | PublishError | _Confirmed | None = None
         self._waiters: list[Sleeper] | None = None
         self._callbacks: list[Callable[[PublishFuture], object]] | None = None
+
+    @property
+    def due(self) -> float:
+        """When it ends if nothing happens to it (monotonic)."""
+        if self.lease is not None and not self.attempts:
+            return self.lease.end
+        return self.deadline
 
     # What users call
 

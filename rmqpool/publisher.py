@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -27,6 +28,7 @@ from rmqpool.pool_options import seconds
 from rmqpool.sealing import MessageOptions, Sealing
 from rmqpool.settings import ConnectionSettings
 from rmqpool.topology import Binding, Exchange, Queue, Topology
+from rmqpool.write_lease import Lease
 
 __all__ = ["MessageOptions", "Publisher"]
 
@@ -126,9 +128,17 @@ class Publisher:
         return self.observe(future)
 
     def submit_message(
-        self, message: Message, *, timeout: float | None = None, retry: bool | None = None
+        self,
+        message: Message,
+        *,
+        timeout: float | None = None,
+        retry: bool | None = None,
+        lease: Lease | None = None,
     ) -> PublishFuture:
         """As :meth:`submit_to`, for a message that is ready: nothing of it is checked, encoded or changed.
+
+        With a ``lease`` it waits to be written for as long as that lasts, and then has ``timeout`` for its confirm; if
+        the connection is lost before it was written, it ends as not sent.
 
         For those who pass messages on: parking, replays, relays. Raises MessageError if its headers cannot be sent.
         """
@@ -137,7 +147,10 @@ class Publisher:
         deadline = time.monotonic() + (self._timeout if timeout is None else seconds("timeout", timeout))
         header = encode_properties(message, self._frame_max)
         self.ensure_declared(deadline)
-        return self._hand_over(message, header, deadline, self._retry if retry is None else retry)
+        retry = self._retry if retry is None else retry
+        if lease is None:
+            return self._hand_over(message, header, deadline, retry)
+        return self._hand_over(message, header, math.inf, retry, lease=lease, patience=deadline - time.monotonic())
 
     def publish_many(
         self, queue: str, bodies: Iterable[object], *, exchange: str = "", **options: Unpack[MessageOptions]
@@ -266,14 +279,24 @@ class Publisher:
         return NotSentError(f"nothing was sent: the publisher's topology could not be declared ({error})")
 
     def _hand_over(
-        self, message: Message, header: bytes, deadline: float, retry: bool, *, wake: bool = True
+        self,
+        message: Message,
+        header: bytes,
+        deadline: float,
+        retry: bool,
+        *,
+        wake: bool = True,
+        lease: Lease | None = None,
+        patience: float = 0.0,
     ) -> PublishFuture:
         engine = self.pool.publishing()
         while True:
             future = PublishFuture(message, header, deadline, retry, engine)
+            if lease is not None:
+                future.lease, future.patience = lease, patience
             # Waiting for room on the I/O thread (in a callback) would keep everything from leaving.
             if engine.window.try_enter(future.size) or engine.window.enter(
-                future.size, 0.0 if engine.on_io_thread else deadline
+                future.size, 0.0 if engine.on_io_thread else future.due
             ):
                 try:  # no function between the window and here: an interrupt would keep the place for ever
                     engine.take(future, wake)

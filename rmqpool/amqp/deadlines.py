@@ -25,7 +25,7 @@ class Deadlines:
 
     def watch(self, futures: Iterable[PublishFuture]) -> None:
         """Fire at the earliest of these deadlines, unless it fires earlier anyway."""
-        self.watch_at(min((future.deadline for future in futures), default=_NEVER))
+        self.watch_at(min((future.due for future in futures), default=_NEVER))
 
     def watch_at(self, earliest: float) -> None:
         """Fire at ``earliest`` (monotonic), unless it fires earlier anyway."""

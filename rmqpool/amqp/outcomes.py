@@ -126,6 +126,13 @@ class Outcomes:
         """The channel or connection died after it was written, and it must not be written again (retry=False)."""
         self._end(future, self._unknown(future, f"its channel was lost before the confirm ({text})"), cause)
 
+    def not_written(self, future: PublishFuture, cause: RmqpoolError) -> None:
+        """The connection was lost before it was written, and the message is not to wait for the next one."""
+        sentence = (
+            f"message {future.message.message_id} to {_target(future)} was not sent: {cause}; nothing was written"
+        )
+        self._end(future, NotSentError(sentence, **future.names()), cause)
+
     def stranded(self, futures: Iterable[PublishFuture]) -> list[PublishFuture]:
         """An error of ours kept these from their outcome: those that may be written again; the others end as unknown."""
         without = [future for future in futures if future.state == WRITTEN]

@@ -28,7 +28,7 @@ from rmqpool.core.backoff import Backoff
 from rmqpool.core.confirms import ConfirmWindow, Returned, Settled
 from rmqpool.core.redrive import Blame, judge_channel_close, judge_connection_close
 from rmqpool.errors import ConnectionFailedError, PoolClosedError, RmqpoolError
-from rmqpool.future import ENDED, PublishFuture
+from rmqpool.future import ENDED, PublishFuture, break_leases
 from rmqpool.message import Message
 from rmqpool.topology import Topology
 from rmqpool.window import Window
@@ -119,11 +119,7 @@ class Publishing:
     def forget(self, topology: Iterable[Topology]) -> None:
         """Declare these values no longer."""
         items = tuple(topology)
-        self._link.post(lambda: self._forget(items))
-
-    def _forget(self, items: tuple[Topology, ...]) -> None:
-        for item in items:
-            self._topology.pop(item, None)
+        self._link.post(lambda: [self._topology.pop(item, None) for item in items].clear())
 
     def close(self, deadline: float) -> bool:
         """Wait until ``deadline`` for outcomes, then end what is left; True if nothing was left."""
@@ -186,7 +182,10 @@ class Publishing:
         self._patience.end()
         code = connection.broker_close[0] if connection is not None and connection.broker_close else 0
         alone = len(self._written) == 1 and self._written.entries()[0].alone
+        break_leases([*self._unsent.leased(), *self._written.entries()])
         self._take_back(lambda count, _: judge_connection_close(code, count, alone), code, str(error), error)
+        for future in self._unsent.leased():  # whoever sends again what was lost sends these again behind it
+            self._outcomes.not_written(future, error)
         if isinstance(error, PoolClosedError):
             self._closed = True
             self.window.close()
@@ -382,7 +381,7 @@ class Publishing:
         now = time.monotonic()
         everything = [*self._written.entries(), *self._unsent.everything()]
         for future in everything:
-            if future.deadline <= now:
+            if future.due <= now:
                 self._outcomes.expired(future)
         self._unsent.drop_done()
         self._written.hollow(PublishFuture.done, ENDED)

@@ -149,13 +149,16 @@ class Unsent:
             taken += 1
             if future.state != QUEUED:
                 continue  # withdrawn, or its deadline passed
-            if future.deadline <= now:
+            lease = future.lease
+            if (future.deadline if lease is None else lease.end) <= now:
                 batch.late.append(future)
             elif len(future.header) > header_max:
                 batch.too_large.append(future)
             else:
                 future.state = WRITTEN
                 future.attempts += 1
+                if lease is not None:
+                    future.deadline = now + future.patience
                 ready.append(future)
                 room -= 1
                 size += future.size
@@ -163,6 +166,10 @@ class Unsent:
                     earliest = future.deadline
         batch.size, batch.earliest = size, earliest
         return taken
+
+    def leased(self) -> list[PublishFuture]:
+        """Those with a lease, none of which was written."""
+        return [future for future in self.everything() if future.lease is not None and not future.attempts]
 
     def drop_done(self) -> None:
         """Forget what has its outcome already, so that bodies do not pile up while nothing can be written."""

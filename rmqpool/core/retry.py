@@ -154,7 +154,11 @@ class RetryPolicy:
             delay = self.delay_after(attempt)
             if delay > self.hold and delay >= 1:
                 found.add(math.floor(delay))
-            if len(found) > _MOST_STEPS or (attempt > 1 and delay == self.delay_after(10_000)):
+            if isinstance(self.backoff, Backoff):
+                is_last = delay >= self.backoff.maximum or self.backoff.multiplier == 1
+            else:
+                is_last = not isinstance(self.backoff, tuple) or attempt >= len(self.backoff)
+            if is_last or len(found) > _MOST_STEPS:  # from here on it is the same
                 break
         return tuple(sorted(found))
 

@@ -15,9 +15,11 @@ from typing import Any, Final
 from rmqpool.core.lanes import LANES
 from rmqpool.core.reach import Reach
 from rmqpool.core.watermark import Watermark
+from rmqpool.errors import OutboxSchemaError
 from rmqpool.outbox.relay_connection import RelayConnection
 from rmqpool.outbox.relay_statements import RelayStatements
 from rmqpool.outbox.rows import Row
+from rmqpool.write_lease import Lease
 
 __all__ = ["LEASE", "Claim"]
 
@@ -25,7 +27,6 @@ LEASE: Final = 5.0  # seconds: idle_in_transaction_session_timeout
 _MARGIN: Final = 1.0  # seconds: a send that began before the lease's end is over by then
 _MARK_EVERY: Final = 0.1  # seconds
 _ALL: Final = -1  # the part of the table that is read when every lane is owned
-_FEWEST_OF_A_LANE: Final = 32
 
 
 class Claim:
@@ -43,14 +44,12 @@ class Claim:
         self._strict = strict
         self._watermark = Watermark()
         self._leads = False
-        self._of_a_lane = _FEWEST_OF_A_LANE
-        self._renewed = time.monotonic()
+        self.is_kept_out = False  # strict order, and somebody else owns lanes
+        self._of_a_lane = 1
+        self.lease = Lease(0.0)  # until when what was read may be sent: the server may free the lanes a moment later
+        self._renew(time.monotonic())
         self._begin()
-
-    @property
-    def lease_end(self) -> float:
-        """Until when (monotonic) what was read may be sent: the server may free the lanes a moment later."""
-        return self._renewed + LEASE - _MARGIN
+        self._sequence = self._find_sequence()
 
     @property
     def owns_all(self) -> bool:
@@ -76,6 +75,11 @@ class Claim:
         random.shuffle(others)  # relays that look at once do not all try the same ones
         new = {lane for (lane,) in self._keep(self._statements.lock_lanes, [others, wanted])}
         self.owned |= new
+        if self._strict and not self.owns_all:
+            self.is_kept_out = True
+            self.begin_anew(())  # all of them, or none: who has the others must not wait for these
+            return set()
+        self.is_kept_out = False
         if new:
             self._watermark = Watermark()
             self._reach.reset()  # from the start: what lies there was read by somebody else
@@ -86,19 +90,28 @@ class Claim:
 
         Only with nothing in hand: the next owner of a lane reads all rows that are there.
         """
-        self.connection.raw.commit()
-        self.owned, self._leads = set(), False
-        self._reach.reset()
-        self._watermark = Watermark()
+        self._end_transaction()
         self._begin()
         if keep and not self._strict:
             self.owned = {lane for (lane,) in self._keep(self._statements.lock_lanes, [sorted(keep), len(keep)])}
         return self.owned
 
-    def fetch(self, limit: int, in_hand: Iterable[int]) -> list[Row]:
+    def stand_by(self) -> None:
+        """Give up all lanes, and do not count as a relay, until :meth:`begin_anew`. Only with nothing in hand."""
+        self._end_transaction()
+        self._begin(announce=False)
+
+    def _end_transaction(self) -> None:
+        self.connection.raw.commit()
+        self.owned, self._leads = set(), False
+        self._reach.reset()
+        self._watermark = Watermark()
+
+    def fetch(self, limit: int, in_hand: Iterable[int], *, settles: bool = True) -> list[Row]:
         """The next rows, in the order of their ids within each lane; the claim query.
 
-        ``in_hand`` are the ids of rows that are not to be read again, although they are still there.
+        ``in_hand`` are the ids of rows that are not to be read again, although they are still there. Not ``settles``: some
+        of those may be other rows with the same ids, so low stays where it is, and they are found once the ids are free.
         """
         if not self.owned:
             return []
@@ -107,7 +120,7 @@ class Claim:
         upper = self._settled_upper()
         parts = {"low": self._reach.low, "in_hand": [row_id for row_id in in_hand if row_id > self._reach.low]}
         rows, complete = self._fetch_all(limit, parts) if self.owns_all else self._fetch_lanes(limit, parts)
-        if upper is not None and complete:
+        if upper is not None and complete and settles:
             self._reach.settle(upper, (_ALL,) if self.owns_all else self.owned)
             self._watermark.used_up()
         return rows
@@ -117,9 +130,10 @@ class Claim:
 
         Unless it was put there by hand, or with a sequence that gives ids out in advance: a floor is never trusted.
         """
-        if not self.owned or self._strict:
+        if not self.owned:
             return []
-        parameters = {"lanes": sorted(self.owned), "low": self._reach.low, "limit": limit}
+        low = self._reach.floor(_ALL) if self._strict else self._reach.low
+        parameters = {"lanes": sorted(self.owned), "low": low, "limit": limit}
         return [row_id for (row_id,) in self._rows(self._statements.sweep, parameters)]
 
     def fetch_ids(self, ids: Sequence[int]) -> list[Row]:
@@ -139,18 +153,34 @@ class Claim:
         if time.monotonic() - self._renewed > LEASE / 5:
             self._value(b"SELECT 1")
 
+    def begin_lease(self) -> None:
+        """A new lease, if the one before broke: the outcome of all that was sent with that is known."""
+        if self.lease.is_broken:
+            self.lease = Lease(self._renewed + LEASE - _MARGIN)
+
     def close(self) -> None:
         """Free the lanes."""
         self.owned.clear()
         self.connection.close()
 
-    def _begin(self) -> None:
+    def _begin(self, *, announce: bool = True) -> None:
         execute = self.connection.execute
         execute(b"SET TRANSACTION ISOLATION LEVEL READ COMMITTED")  # Repeatable Read would keep its first snapshot
         execute(f"SET LOCAL idle_in_transaction_session_timeout = '{LEASE:g}s'".encode())
         execute(b"SET LOCAL statement_timeout = '60s'")
         execute(b"SET LOCAL lock_timeout = '5s'")
-        self._keep(self._statements.announce)
+        self.stands_by = not announce
+        if announce:
+            self._keep(self._statements.announce)
+
+    def _find_sequence(self) -> bytes:
+        """The statement that tells the last id that was given out. Raises OutboxSchemaError."""
+        name, allowed = self._keep(self._statements.sequence)[0]
+        if not allowed:
+            raise OutboxSchemaError(
+                f"the relay's role may not read the sequence {name}: GRANT SELECT ON SEQUENCE {name}, as the documentation lists"
+            )
+        return f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {name}".encode()
 
     def _settled_upper(self) -> int | None:
         """An id up to which nobody can add a row any more, for a reading that begins now; None: not known yet.
@@ -166,7 +196,7 @@ class Claim:
     def _look_for_writers(self) -> None:
         if self._watermark.needs_mark:
             # First the sequence, then who writes: whoever was given an id up to that one holds the lock by now.
-            self._watermark.mark(self._value(self._statements.sequence), self._writers())
+            self._watermark.mark(self._rows(self._sequence)[0][0], self._writers())
         else:
             self._watermark.still_there(self._writers())
 
@@ -198,29 +228,31 @@ class Claim:
         return late + rows, True
 
     def _fetch_lanes(self, limit: int, parts: dict[str, Any]) -> tuple[list[Row], bool]:
-        lanes = sorted(self.owned)
-        of_a_lane = max(_FEWEST_OF_A_LANE, limit // len(lanes), self._of_a_lane)
-        floors = [self._reach.floor(lane) for lane in lanes]
-        found = self._rows(
-            self._statements.fetch_lanes, {**parts, "lanes": lanes, "floors": floors, "limit": of_a_lane}
-        )
+        lanes = random.sample(sorted(self.owned), len(self.owned))  # the limit may end in any of them
+        of_a_lane = max(1, limit // len(lanes), self._of_a_lane)
+        floors = {lane: self._reach.floor(lane) for lane in lanes}
+        parameters = {**parts, "lanes": lanes, "floors": list(floors.values()), "limit": of_a_lane, "most": 2 * limit}
+        found = self._rows(self._statements.fetch_lanes, parameters)
         late: dict[int, list[Row]] = {lane: [] for lane in lanes}
         new: dict[int, list[Row]] = {lane: [] for lane in lanes}
         for row in found:
             (late if row[-1] else new)[row[1]].append(Row._make(row[:-1]))
+        cut = lanes.index(found[-1][1]) if len(found) == 2 * limit else len(lanes)  # from there on rows may be missing
         rows: list[Row] = []
-        complete = True
-        for lane, floor in zip(lanes, floors, strict=True):
-            rows += late[lane]
-            if len(late[lane]) == of_a_lane:
-                complete = False
+        complete = cut == len(lanes)
+        for number, lane in enumerate(lanes[: cut + 1]):
+            room = limit - len(rows)
+            rows += late[lane][:room]
+            if len(late[lane]) >= min(room, of_a_lane) or (number == cut and not new[lane]):
+                complete = False  # there may be more that appeared late, and what is new has to wait for it
                 continue
-            rows += new[lane]
-            last = new[lane][-1].id if new[lane] else floor
-            self._reach.was_read(lane, last, to_the_end=len(new[lane]) < of_a_lane)
+            taken = new[lane][: room - len(late[lane])]
+            rows += taken
+            to_the_end = number != cut and len(taken) == len(new[lane]) < of_a_lane
+            self._reach.was_read(lane, taken[-1].id if taken else floors[lane], to_the_end=to_the_end)
         # All in few lanes: more of each next time.
         crowded = max(map(len, new.values())) >= of_a_lane and len(rows) < limit
-        self._of_a_lane = min(limit, of_a_lane * 2) if crowded else _FEWEST_OF_A_LANE
+        self._of_a_lane = min(limit, of_a_lane * 2) if crowded else 1
         return rows, complete
 
     def _writers(self) -> set[str]:
@@ -233,14 +265,20 @@ class Claim:
         """Take locks, and keep them; also for what reads system catalogs only, which keeps nobody waiting."""
         started = time.monotonic()
         rows = self.connection.rows(sql, parameters)
-        self._renewed = started  # the server's clock began not before this
+        self._renew(started)
         return rows
 
     def _rows(self, sql: bytes, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         started = time.monotonic()
         rows = self.connection.peek(sql, parameters)
-        self._renewed = started
+        self._renew(started)
         return rows
+
+    def _renew(self, started: float) -> None:
+        """A statement that began then has run: the server's clock began not before it."""
+        self._renewed = started
+        if not self.lease.is_broken:
+            self.lease.end = started + LEASE - _MARGIN
 
     def _value(self, sql: bytes) -> Any:
         return self._keep(sql)[0][0]

@@ -10,7 +10,7 @@ from rmqpool.core.flight import Flight
 from rmqpool.core.stalls import Stall, Stalls
 from rmqpool.outbox.outflow import Failure
 from rmqpool.outbox.relay_values import Counters
-from rmqpool.outbox.relay_work import Bury, Delete, Hold, SetStall, Unstall, Work
+from rmqpool.outbox.relay_work import Bury, Delete, Hold, SetStall, SetStalls, Unstall, Work
 from rmqpool.outbox.rows import Row
 
 __all__ = ["Failing", "HeldRows", "Settler"]
@@ -51,17 +51,17 @@ class Failing:
         ids = [row.id for row in rows]
         self._flight.finished(ids)
         if not self._held:
-            self._settling.add(Delete(tuple(ids)))
+            self._delete(rows, held=False)
             return
-        held = tuple(row_id for row_id in ids if row_id in self._held)
-        hot = tuple(row_id for row_id in ids if row_id not in self._held)
+        held = [row for row in rows if row.id in self._held]
+        hot = [row for row in rows if row.id not in self._held]
         for row in rows:
             if row.id in self._held and row.id not in self._late:
                 self._stalls.confirmed(row.stall, now)
         if hot:
-            self._settling.add(Delete(hot))
+            self._delete(hot, held=False)
         if held:
-            self._settling.add(Delete(held, held=True))
+            self._delete(held, held=True)
 
     def failed(self, failure: Failure, now: float, random: float) -> None:
         """The broker returned or refused this one."""
@@ -110,8 +110,10 @@ class Failing:
     def hold(self, ids: Sequence[int]) -> None:
         """Move these out of the hot table's way."""
         if ids:
-            self._stalls.writing(self._names(ids))
-            self._settling.add(Hold(tuple(ids)))
+            rows = [row for row in map(self._flight.get, ids) if row is not None]
+            stalls = tuple(sorted({row.stall for row in rows}))
+            self._stalls.writing(stalls)
+            self._settling.add(Hold(tuple(row.id for row in rows), tuple(row.message_id for row in rows), stalls))
 
     def read_due(self, claim: HeldRows, limit: int, now: float) -> bool:
         """Read the held rows of the keys that are due: one, or many once one was confirmed. True if there were some."""
@@ -144,16 +146,33 @@ class Failing:
                 case Delete(ids, held):
                     self._counters.removed += len(ids)
                     self._removed(ids, held=held)
-                case Hold(ids):
-                    self._stalls.written(self._names(ids))
+                case Hold(ids, _, stalls):
+                    self._stalls.written(stalls)
                     self._flight.removed(ids)
                 case SetStall(name):
                     self._stalls.written([name])
+                case SetStalls(given):
+                    self._stalls.written([one.stall for one in given])
                 case Bury(row_id, held):
                     self._counters.buried += 1
                     self._removed((row_id,), held=held)
                 case Unstall(name):
                     self._unstalled(name, done, now)
+
+    def leave(self, rows: Sequence[Row]) -> None:
+        """These were sent when other lanes were owned, and nobody knows whether they arrived: they stay in the table.
+
+        Whoever owns their lanes now reads them there.
+        """
+        ids = [row.id for row in rows]
+        self._flight.finished(ids)
+        for row in rows:
+            stall = self._stalls.get(row.stall) if row.id in self._held else None
+            if stall is not None:
+                stall.busy = max(0, stall.busy - 1)
+        self._held.difference_update(ids)
+        self._late.difference_update(ids)
+        self._flight.removed(ids)
 
     def forget(self) -> None:
         """The lanes are lost, and the stalls forgotten."""
@@ -180,12 +199,12 @@ class Failing:
         row = self._flight.get(row_id)
         return row is not None and row.stall == stall.name
 
-    def _names(self, ids: Sequence[int]) -> set[str]:
-        """What stalls of these rows in hand."""
-        return {row.stall for row in map(self._flight.get, ids) if row is not None}
-
     def _bury(self, failure: Failure, held: bool, attempts: int) -> None:
-        self._settling.add(Bury(failure.row.id, held, attempts, failure.reason, failure.error))
+        row = failure.row
+        self._settling.add(Bury(row.id, held, attempts, failure.reason, failure.error, row.message_id))
+
+    def _delete(self, rows: Sequence[Row], *, held: bool) -> None:
+        self._settling.add(Delete(tuple(row.id for row in rows), held, tuple(row.message_id for row in rows)))
 
     def _back(self, ids: Sequence[int], stall: Stall) -> None:
         """They stay in the held table, and are read again when the key is due."""

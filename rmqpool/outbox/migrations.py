@@ -61,6 +61,8 @@ def migrations(tables: Tables) -> tuple[Migration, ...]:
         "dead": tables.dead,
         "scheduled": tables.scheduled,
         "inbox": tables.inbox,
+        "held_literal": quote_literal(tables.held),
+        "dead_literal": quote_literal(tables.dead),
         "outbox_lane_id": tables.index("outbox_lane_id"),
         "held_stall": tables.index("held_stall"),
         "stalled_lane": tables.index("stalled_lane"),

@@ -18,6 +18,7 @@ from rmqpool.errors import (
 from rmqpool.future import PublishFuture
 from rmqpool.outbox.rows import Row, message_of
 from rmqpool.publisher import Publisher
+from rmqpool.write_lease import Lease
 
 __all__ = ["Failure", "Outflow", "Verdicts"]
 
@@ -69,16 +70,16 @@ class Outflow:
         self._batches: deque[_Batch] = deque()
         self._at_once = Verdicts()
 
-    def send(self, rows: Sequence[Row], deadline: float) -> None:
-        """Submit rows in order; whatever is not written by ``deadline`` (monotonic) never is."""
+    def send(self, rows: Sequence[Row], lease: Lease) -> None:
+        """Submit rows in order; what is not written when the lease ends never is. Its confirm may come later."""
         batch = _Batch([], [], time.monotonic())
         for row in rows:
-            remaining = min(self._timeout, deadline - time.monotonic())
-            if remaining <= 0:
+            if time.monotonic() >= lease.end:
                 self._at_once.again.append(row)
                 continue
             try:
-                future = self._publisher.submit_message(message_of(row), timeout=remaining, retry=False)
+                message = message_of(row)
+                future = self._publisher.submit_message(message, timeout=self._timeout, retry=False, lease=lease)
             except (PublishError, PoolClosedError) as error:
                 self._at_once.again.append(row)
                 self._at_once.trouble = _words(error)

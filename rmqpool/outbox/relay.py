@@ -86,6 +86,7 @@ class Relay:
         self._amqp = amqp
         self._lock = threading.Lock()
         self._state: Literal["new", "running", "stopping", "stopped"] = "new"
+        self._stop_by: float | None = None
         self._loop: RelayLoop | None = None
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
@@ -113,6 +114,9 @@ class Relay:
             self._thread = threading.Thread(target=self._run, args=(loop, pool if own else None), name=self.name)
             self._thread.daemon = True
             self._thread.start()
+            if self._stop_by is not None:  # asked for while this was under way
+                self._state = "stopping"
+                loop.stop(self._stop_by)
 
     def run(self) -> None:
         """Start, and wait until another thread, or a signal handler, calls :meth:`stop`. Raises what the relay died of."""
@@ -156,12 +160,13 @@ class Relay:
 
     def request_stop(self, timeout: float = 10.0) -> threading.Thread | None:
         """As :meth:`stop`, without waiting: for signal handlers. Returns the relay's thread, if it has one."""
-        if self._state == "new":
+        self._stop_by = time.monotonic() + timeout  # first: start() looks for it last
+        if self._state == "new" and not self._lock.locked():
             self._state = "stopped"
         loop = self._loop
         if loop is not None and self._state == "running":
             self._state = "stopping"
-            loop.stop(time.monotonic() + timeout)
+            loop.stop(self._stop_by)
         return self._thread
 
     def stats(self) -> RelayStats:

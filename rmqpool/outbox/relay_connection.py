@@ -16,6 +16,7 @@ from rmqpool.outbox.conninfo import masked, read_conninfo
 __all__ = ["RelayConnection"]
 
 _OPTIONS: dict[str, Any] = {
+    "client_encoding": "utf8",  # statements are sent as bytes, and rows are read as text, whatever the database has
     "connect_timeout": 5,
     "keepalives": 1,
     "keepalives_idle": 5,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import select
-import socket
 import time
 from typing import Final
 
@@ -16,11 +14,13 @@ from rmqpool.core.lanes import LANES, fair_share, lanes_to_give_up
 from rmqpool.core.pace import Pace
 from rmqpool.core.stalls import Stalls
 from rmqpool.errors import ConnectionFailedError, OutboxSchemaError
+from rmqpool.outbox.broker_watch import BrokerWatch
 from rmqpool.outbox.claim import Claim
 from rmqpool.outbox.doorbell import Doorbell
 from rmqpool.outbox.failing import Failing
 from rmqpool.outbox.migrations import check_version
-from rmqpool.outbox.outflow import Outflow
+from rmqpool.outbox.outflow import Outflow, Verdicts
+from rmqpool.outbox.readiness import WakeUp, wait_readable
 from rmqpool.outbox.relay_connection import RelayConnection
 from rmqpool.outbox.relay_statements import RelayStatements
 from rmqpool.outbox.relay_values import Counters, RelayOptions
@@ -34,6 +34,7 @@ _LOGGER = logging.getLogger("rmqpool.outbox.relay")
 _HOUSEKEEPING_EVERY: Final = 1.0  # seconds
 _WITHOUT_LANES: Final = 0.1  # seconds: lanes of a dead relay are taken soon
 _OLDEST_TRANSACTION: Final = 30.0  # seconds, then the lane transaction begins anew when nothing is in hand
+_LAST_STATEMENTS: Final = 5.0  # seconds that the settling thread has when the relay died
 _SWEEP_SHARE: Final = 50  # a sweep takes a fiftieth of the time at most
 _SETTINGS: Final = {"synchronous_commit": "off", "lock_timeout": "10s", "statement_timeout": "60s"}
 Lost = (psycopg.Error, ConnectionFailedError)
@@ -55,9 +56,11 @@ class RelayLoop:
         self._settling = Settling(
             self._connect_settling, self._statements, options.reconnect_backoff, self.wake, options.name
         )
+        self._broker = BrokerWatch(publisher.pool)
         self._failing = Failing(self.flight, self.stalls, self._settling, self.counters)
         self._pace = Pace(options.shortest_poll, options.longest_poll, options.awake_for)
         self._bell: Doorbell | None = None
+        self._opening: RelayConnection | None = None
         self._stopping = False
         self._stop_by = float("inf")
         self._giving_up = False
@@ -66,18 +69,15 @@ class RelayLoop:
         self._next_sweep = 0.0
         self._send_from = 0.0
         self._failed_sends = 0
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
+        self._sent_before: set[int] = set()  # ids on their way that were read under an earlier claim
+        self._looked_at_stalls = False
+        self._wake_up = WakeUp()
 
     # From any thread
 
     def wake(self) -> None:
         """Have the next turn now."""
-        try:
-            self._wake_in.send(b"!")
-        except (BlockingIOError, OSError):  # it is awake anyway, or has ended
-            return
+        self._wake_up.ring()
 
     def stop(self, deadline: float) -> None:
         """Read nothing more, and end when nothing is on its way, at ``deadline`` (monotonic) at the latest."""
@@ -87,9 +87,12 @@ class RelayLoop:
 
     def abort(self) -> None:
         """Cut the connections under statements that do not end."""
-        claim = self.claim
-        if claim is not None:
-            claim.connection.abort()
+        claim, bell = self.claim, self._bell
+        connections = [one.connection for one in (claim, bell) if one is not None]
+        if self._opening is not None:
+            connections.append(self._opening)
+        for connection in connections:
+            connection.abort()
 
     @property
     def settling_trouble(self) -> str:
@@ -108,7 +111,9 @@ class RelayLoop:
     def run(self) -> None:
         """Work until :meth:`stop`. A lost connection is opened again, with backoff; nothing in hand is forgotten."""
         self._settling.start()
+        self._broker.open()
         attempt = 0
+        died = True
         try:
             while not self._stopping:
                 try:
@@ -122,8 +127,9 @@ class RelayLoop:
                 except OutboxSchemaError as error:  # somebody may be about to migrate
                     attempt += 1
                     self._lost(error, attempt + 3)
+            died = False
         finally:
-            self._end()
+            self._end(died)
 
     def _is_finished(self) -> bool:
         if not self._stopping:
@@ -133,6 +139,7 @@ class RelayLoop:
 
     def _turn(self) -> None:
         claim = self._the_claim()
+        self._raise_what_settling_died_of()
         self._collect()
         self._failing.apply_done(time.monotonic())  # before anything is read: what is gone must not be read again
         now = time.monotonic()
@@ -146,11 +153,17 @@ class RelayLoop:
         else:
             self._rest(claim)
 
+    def _raise_what_settling_died_of(self) -> None:
+        if self._settling.died is not None:
+            raise self._settling.died
+
     def _collect(self) -> None:
         verdicts = self._outflow.collect()
         if not verdicts:
             return
         now = time.monotonic()
+        if self._sent_before:
+            self._leave_to_the_owners(verdicts)
         if verdicts.confirmed:
             self._failed_sends = 0
             self.counters.confirmed += len(verdicts.confirmed)
@@ -166,23 +179,41 @@ class RelayLoop:
         elif verdicts.confirmed:
             self._say("")
 
+    def _leave_to_the_owners(self, verdicts: Verdicts) -> None:
+        """What was sent under an earlier claim and was not confirmed is in the table, for whoever owns its lane now."""
+        left = [row for row in verdicts.again if row.id in self._sent_before]
+        left += [failure.row for failure in verdicts.failed if failure.row.id in self._sent_before]
+        if left:
+            self._failing.leave(left)
+            verdicts.again = [row for row in verdicts.again if row.id not in self._sent_before]
+            verdicts.failed = [failure for failure in verdicts.failed if failure.row.id not in self._sent_before]
+        self._sent_before.difference_update(row.id for row in left)
+
     def _send(self, claim: Claim) -> None:
         if self._stopping or time.monotonic() < self._send_from or not self.flight.waiting:
             return
-        if time.monotonic() >= claim.lease_end:
+        if claim.lease.is_broken:
+            if self.flight.on_their_way:
+                return
+            claim.begin_lease()
+        if time.monotonic() >= claim.lease.end:
             claim.renew()  # this process was stopped for a while: whose are the lanes?
         while rows := self.flight.next_to_send(self.options.batch_size):
-            self._outflow.send(rows, claim.lease_end)
+            self._outflow.send(rows, claim.lease)
 
     def _read(self, claim: Claim) -> bool:
         room = self.flight.room
         # Half a batch at least, while there is enough to do: a statement for each few rows that leave would cost more.
         enough = room >= min(self.options.batch_size // 2, room + self.flight.on_their_way)
+        self._looked_at_stalls = False
         if self._stopping or self._giving_up or not (room and enough) or time.monotonic() < self._send_from:
             claim.renew()
             return False
         limit = min(self.options.batch_size, room)
-        rows = claim.fetch(limit, self.flight.ids)
+        if self._sent_before:
+            self._sent_before.intersection_update(self.flight.ids)
+        rows = claim.fetch(limit, self.flight.ids, settles=not self._sent_before)
+        self._looked_at_stalls = True
         self.counters.fetches += 1
         found = self._take(rows)
         return self._failing.read_due(claim, limit, time.monotonic()) or found
@@ -195,6 +226,9 @@ class RelayLoop:
 
     def _keep_house(self, claim: Claim, now: float) -> None:
         """Count the relays, take lanes or give some up, look below the floor."""
+        if self._stands_by(claim, now):
+            self._next_housekeeping = now + _WITHOUT_LANES
+            return
         self.relays = claim.count_relays()
         strict = self.options.order == "strict"
         share = LANES if strict else fair_share(self.relays)
@@ -205,6 +239,10 @@ class RelayLoop:
             self._begin_anew(claim, claim.owned.difference(given_up), now)
         elif len(claim.owned) < share:
             new = claim.take_lanes(share)
+            if claim.is_kept_out:
+                self._say(
+                    "strict order needs all lanes, and relays of another order own some: stop them, or use their order"
+                )
             if new:
                 _LOGGER.info("%s owns %d lanes of %d", self.options.name, len(claim.owned), LANES)
         self.stalls.learn(claim.stalls(claim.owned), now)
@@ -212,6 +250,22 @@ class RelayLoop:
             self._sweep(claim)
         soon = self._giving_up or not claim.owned
         self._next_housekeeping = now + (_WITHOUT_LANES if soon else _HOUSEKEEPING_EVERY)
+
+    def _stands_by(self, claim: Claim, now: float) -> bool:
+        """Without a broker nothing is read, and the lanes are left to others as soon as nothing is in hand."""
+        if self._broker.is_away(now):
+            self._giving_up = True
+            self.flight.drop_unsent()
+            if not claim.stands_by and not len(self.flight):
+                claim.stand_by()
+                self.stalls.forget()
+                self._failing.forget()
+            self._say("there is no connection to the broker, so its lanes are left to other relays")
+            return True
+        if claim.stands_by:
+            self._begin_anew(claim, set(), now)
+            self._say("")
+        return False
 
     def _begin_anew(self, claim: Claim, keep: set[int], now: float) -> None:
         claim.begin_anew(keep)
@@ -243,13 +297,13 @@ class RelayLoop:
                 bell.silence()
         if self.flight.on_their_way:
             wait = min(wait, 0.02)
-        next_due = self.stalls.next_due()
+        next_due = self.stalls.next_due() if self._looked_at_stalls else None
         if next_due is not None:
             wait = min(wait, max(0.0, next_due - now))
-        readable = [self._wake_out.fileno()] if bell is None else [self._wake_out.fileno(), bell.fileno()]
-        ready = select.select(readable, (), (), wait)[0]
-        if self._wake_out.fileno() in ready:
-            self._wake_out.recv(4096)
+        woken = self._wake_up.fileno()
+        ready = wait_readable([woken] if bell is None else [woken, bell.fileno()], wait)
+        if woken in ready:
+            self._wake_up.drain()
         if bell is not None and bell.fileno() in ready:
             bell.has_rung()
 
@@ -258,6 +312,7 @@ class RelayLoop:
     def _open(self) -> None:
         options = self.options
         connection = RelayConnection(options.database, f"{options.name} lanes", autocommit=False, client_side=True)
+        self._opening = connection
         try:
             check_version(connection.raw, options.tables)
             connection.raw.commit()
@@ -265,6 +320,8 @@ class RelayLoop:
         except BaseException:
             connection.close()
             raise
+        finally:
+            self._opening = None
         self._begun_at = time.monotonic()
         self._next_housekeeping = self._next_sweep = 0.0
         self._giving_up = False
@@ -286,16 +343,10 @@ class RelayLoop:
         self._say(f"no work with Postgres: {str(error).strip()}")
         until = time.monotonic() + max(0.05, self.options.reconnect_backoff.delay(attempt, random.random()))
         while not self._stopping and (remaining := until - time.monotonic()) > 0:
-            select.select([self._wake_out.fileno()], (), (), remaining)
-            self._drain_wake()
+            wait_readable([self._wake_up.fileno()], remaining)
+            self._wake_up.drain()
             self._collect()
             self._failing.apply_done(time.monotonic())
-
-    def _drain_wake(self) -> None:
-        try:
-            self._wake_out.recv(4096)
-        except BlockingIOError:
-            return
 
     def _close(self) -> None:
         claim, self.claim = self.claim, None
@@ -305,16 +356,22 @@ class RelayLoop:
         if bell is not None:
             bell.close()
         self.flight.drop_unsent()
+        self._sent_before.update(self.flight.ids)
         self.stalls.forget()
         self._failing.forget()
 
-    def _end(self) -> None:
-        self._settle_what_is_on_its_way()
-        self._close()
-        self._settling.end()
-        self._settling.join(max(0.5, self._stop_by - time.monotonic()))
-        self._wake_in.close()
-        self._wake_out.close()
+    def _end(self, died: bool) -> None:
+        """``died``: of an error of its own, which is raised afterwards; everything is closed all the same."""
+        try:
+            if not died:
+                self._settle_what_is_on_its_way()
+        finally:
+            try:
+                self._close()
+            finally:
+                self._settling.end()
+                self._settling.join(_LAST_STATEMENTS if died else max(0.5, self._stop_by - time.monotonic()))
+                self._wake_up.close()
 
     def _settle_what_is_on_its_way(self) -> None:
         """Stopped while Postgres was away: outcomes still come, and their deletes may still succeed."""
@@ -323,8 +380,8 @@ class RelayLoop:
             self._collect()
             self.flight.drop_unsent()
             self._failing.apply_done(time.monotonic())
-            select.select([self._wake_out.fileno()], (), (), 0.02)
-            self._drain_wake()
+            wait_readable([self._wake_up.fileno()], 0.02)
+            self._wake_up.drain()
 
     def _the_claim(self) -> Claim:
         if self.claim is None:

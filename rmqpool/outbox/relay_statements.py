@@ -72,7 +72,7 @@ class RelayStatements:
             "(SELECT {read}, true FROM {outbox} AS o WHERE o.lane = l.lane AND o.id > %(low)s AND o.id <= l.floor"
             " AND o.id NOT IN (SELECT unnest(CAST(%(in_hand)s AS bigint[]))) ORDER BY o.id LIMIT %(limit)s)"
             " UNION ALL (SELECT {read}, false FROM {outbox} AS o WHERE o.lane = l.lane AND o.id > l.floor"
-            " ORDER BY o.id LIMIT %(limit)s)) AS r"
+            " ORDER BY o.id LIMIT %(limit)s)) AS r LIMIT %(most)s"
         )
         self.sweep = sql(
             "SELECT r.id FROM unnest(CAST(%(lanes)s AS smallint[])) AS l (lane)"
@@ -85,23 +85,30 @@ class RelayStatements:
             " FROM {stalled} WHERE lane = ANY(CAST(%s AS smallint[]))"
         )
         self.fetch_held = sql("SELECT {read} FROM {held} AS o WHERE o.stall = %s ORDER BY o.id LIMIT %s")
-        self.sequence = sql("SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence({table}, 'id')), 0)")
+        # Read as a table: pg_sequence_last_value() would keep a lock on it for as long as the transaction lasts.
+        self.sequence = sql(
+            "SELECT pg_get_serial_sequence({table}, 'id'),"
+            " has_sequence_privilege(pg_get_serial_sequence({table}, 'id'), 'SELECT')"
+        )
         self.writers = sql(
             "SELECT DISTINCT virtualtransaction FROM pg_locks WHERE locktype = 'relation'"
             " AND relation = CAST({table} AS regclass) AND mode = 'RowExclusiveLock' AND granted"
             " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
         )
         # The settling connection, in autocommit
-        self.delete_hot = sql("DELETE FROM {outbox} WHERE id = ANY(%s)")
-        self.delete_held = sql("DELETE FROM {held} WHERE id = ANY(%s)")
-        self.stall = sql(
+        # A row is its id and its message_id: after a fail-over to a standby that lagged, ids are given out again.
+        self.delete_hot = sql("DELETE FROM {outbox} WHERE id = ANY(%s) AND message_id = ANY(CAST(%s AS uuid[]))")
+        self.delete_held = sql("DELETE FROM {held} WHERE id = ANY(%s) AND message_id = ANY(CAST(%s AS uuid[]))")
+        self.stalls = sql(
             "INSERT INTO {stalled} AS s (stall, lane, attempts, next_at, reason, error)"
-            " VALUES (%s, %s, %s, clock_timestamp() + %s * interval '1 second', %s, %s)"
+            " SELECT stall, lane, attempts, clock_timestamp() + delay * interval '1 second', reason, error"
+            " FROM unnest(CAST(%s AS text[]), CAST(%s AS smallint[]), CAST(%s AS integer[]), CAST(%s AS float8[]),"
+            " CAST(%s AS text[]), CAST(%s AS text[])) AS given (stall, lane, attempts, delay, reason, error)"
             " ON CONFLICT (stall) DO UPDATE SET attempts = excluded.attempts, next_at = excluded.next_at,"
             " reason = excluded.reason, error = excluded.error"
         )
         self.hold = sql(
-            "WITH moved AS (DELETE FROM {outbox} WHERE id = ANY(%s) RETURNING {columns},"
+            "WITH moved AS (DELETE FROM {outbox} WHERE id = ANY(%s) AND message_id = ANY(CAST(%s AS uuid[])) RETURNING {columns},"
             " CASE WHEN key IS NULL THEN 'row:' || id ELSE 'key:' || key END AS stall), known AS ("
             " INSERT INTO {stalled} (stall, lane, attempts, next_at, reason, error)"
             " SELECT DISTINCT ON (stall) stall, lane, 0, clock_timestamp(), 'held', '' FROM moved"
@@ -109,11 +116,11 @@ class RelayStatements:
             " INSERT INTO {held} (stall, {columns}) SELECT stall, {columns} FROM moved"
         )
         self.bury_hot = sql(
-            "WITH moved AS (DELETE FROM {outbox} WHERE id = %s RETURNING {columns})"
+            "WITH moved AS (DELETE FROM {outbox} WHERE id = %s AND message_id = CAST(%s AS uuid) RETURNING {columns})"
             " INSERT INTO {dead} ({columns}, attempts, reason, error) SELECT {columns}, %s, %s, %s FROM moved"
         )
         self.bury_held = sql(
-            "WITH moved AS (DELETE FROM {held} WHERE id = %s RETURNING {columns})"
+            "WITH moved AS (DELETE FROM {held} WHERE id = %s AND message_id = CAST(%s AS uuid) RETURNING {columns})"
             " INSERT INTO {dead} ({columns}, attempts, reason, error) SELECT {columns}, %s, %s, %s FROM moved"
         )
         self.unstall = sql(

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rmqpool.outbox.relay_connection import RelayConnection
 from rmqpool.outbox.relay_statements import RelayStatements
 
-__all__ = ["Bury", "Delete", "Hold", "SetStall", "Unstall", "Work", "do", "merge"]
+__all__ = ["Bury", "Delete", "Hold", "SetStall", "SetStalls", "Unstall", "Work", "do", "merge"]
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """These were confirmed. ``held``: they lie in the held table."""
+    """These were confirmed. ``held``: they lie in the held table. ``message_ids`` belong to the ids."""
 
     ids: tuple[int, ...]
     held: bool = False
+    message_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class Hold:
     """Move these out of the hot table's way, to the held rows of their keys."""
 
     ids: tuple[int, ...]
+    message_ids: tuple[str, ...] = ()
+    stalls: tuple[str, ...] = ()  # what stalls of these: once for each piece of work that was merged
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,13 @@ class SetStall:
 
 
 @dataclass(frozen=True, slots=True)
+class SetStalls:
+    """Many at once, in their order: of one key the last counts."""
+
+    stalls: tuple[SetStall, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Bury:
     """A row is given up."""
 
@@ -47,6 +58,7 @@ class Bury:
     attempts: int
     reason: str
     error: str
+    message_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +68,37 @@ class Unstall:
     stall: str
 
 
-Work = Delete | Hold | SetStall | Bury | Unstall
+Work = Delete | Hold | SetStall | SetStalls | Bury | Unstall
 
 
 def merge(work: Sequence[Work]) -> list[Work]:
-    """The same work in fewer statements: deletes that follow each other become one."""
+    """The same work in fewer statements: what follows each other and is of one kind becomes one.
+
+    Stalls come before the rows that are held in the same breath: which of the two is first makes no difference.
+    """
     merged: list[Work] = []
-    for item in work:
-        last = merged[-1] if merged else None
-        if isinstance(item, Delete) and isinstance(last, Delete) and item.held == last.held:
-            merged[-1] = Delete(last.ids + item.ids, item.held)
-        else:
-            merged.append(item)
+    for is_failing, run in itertools.groupby(work, lambda item: isinstance(item, SetStall | Hold)):
+        if is_failing:
+            merged += _failing(list(run))
+            continue
+        for item in run:
+            last = merged[-1] if merged else None
+            if isinstance(item, Delete) and isinstance(last, Delete) and item.held == last.held:
+                merged[-1] = Delete(last.ids + item.ids, item.held, last.message_ids + item.message_ids)
+            else:
+                merged.append(item)
     return merged
+
+
+def _failing(run: list[Work]) -> list[Work]:
+    stalls = tuple(item for item in run if isinstance(item, SetStall))
+    holds = [item for item in run if isinstance(item, Hold)]
+    found: list[Work] = [SetStalls(stalls)] if stalls else []
+    if holds:
+        chain = itertools.chain.from_iterable
+        parts = ([hold.ids for hold in holds], [hold.message_ids for hold in holds], [hold.stalls for hold in holds])
+        found.append(Hold(tuple(chain(parts[0])), tuple(chain(parts[1])), tuple(chain(parts[2]))))
+    return found
 
 
 def do(work: Work, connection: RelayConnection, statements: RelayStatements) -> bool:
@@ -77,15 +107,20 @@ def do(work: Work, connection: RelayConnection, statements: RelayStatements) -> 
     Every statement may run a second time, if nobody knows whether the first one was committed.
     """
     match work:
-        case Delete(ids, held):
-            connection.execute(statements.delete_held if held else statements.delete_hot, [list(ids)])
-        case Hold(ids):
-            connection.execute(statements.hold, [list(ids)])
-        case SetStall(stall, lane, attempts, delay, reason, error):
-            connection.execute(statements.stall, [stall, lane, attempts, delay, reason, error])
-        case Bury(row_id, held, attempts, reason, error):
+        case Delete(ids, held, message_ids):
+            sql = statements.delete_held if held else statements.delete_hot
+            connection.execute(sql, [list(ids), list(message_ids)])
+        case Hold(ids, message_ids, _):
+            connection.execute(statements.hold, [list(ids), list(message_ids)])
+        case SetStall():
+            return do(SetStalls((work,)), connection, statements)
+        case SetStalls(stalls):
+            last = {one.stall: one for one in stalls}.values()
+            names = ("stall", "lane", "attempts", "delay", "reason", "error")
+            connection.execute(statements.stalls, [[getattr(one, name) for one in last] for name in names])
+        case Bury(row_id, held, attempts, reason, error, message_id):
             sql = statements.bury_held if held else statements.bury_hot
-            connection.execute(sql, [row_id, attempts, reason, error])
+            connection.execute(sql, [row_id, message_id, attempts, reason, error])
         case Unstall(stall):
             return connection.execute(statements.unstall, [stall]).rowcount > 0
     return True

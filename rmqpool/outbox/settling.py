@@ -16,7 +16,7 @@ from rmqpool.core.backoff import Backoff
 from rmqpool.errors import ConnectionFailedError
 from rmqpool.outbox.relay_connection import RelayConnection
 from rmqpool.outbox.relay_statements import RelayStatements
-from rmqpool.outbox.relay_work import Work, do, merge
+from rmqpool.outbox.relay_work import Delete, Work, do, merge
 
 __all__ = ["Done", "Settling"]
 
@@ -52,6 +52,7 @@ class Settling:
         self._connection: RelayConnection | None = None
         self._next_schedule = 0.0
         self.failure = ""
+        self.died: BaseException | None = None  # of an error of its own: nothing is settled any more
         self._thread = threading.Thread(target=self._run, name=f"{name}-settling", daemon=True)
 
     @property
@@ -94,6 +95,15 @@ class Settling:
         return True
 
     def _run(self) -> None:
+        try:
+            self._live()
+        except BaseException as error:  # noqa: BLE001 - the relay's thread raises it
+            self.died = error
+        finally:
+            self._drop_connection()
+            self._on_done()
+
+    def _live(self) -> None:
         attempt = 0
         while True:
             try:
@@ -107,7 +117,6 @@ class Settling:
                 self.failure = str(error).strip()
                 if not self._pause(self._backoff.delay(attempt, random.random())):
                     break
-        self._drop_connection()
 
     def _settle(self) -> None:
         """Work until the end is asked for and nothing is left."""
@@ -115,17 +124,34 @@ class Settling:
             work = self._next()
             if work is None:
                 return
-            if self._connection is None:
-                self._connection = self._connect()
-            for item in merge(work):
-                done = do(item, self._connection, self._statements)
-                self._finished(item, done)
+            try:
+                self._do_all(work)
+            finally:
+                if self._done:
+                    self._on_done()
             self._release_due()
             if self.failure:
                 _LOGGER.info("rows are settled again")
                 self.failure = ""
-            if work:
-                self._on_done()
+
+    def _do_all(self, work: list[Work]) -> None:
+        """After a failure deletes go first: one statement that cannot succeed must not keep what was published."""
+        if self.failure:
+            work.sort(key=lambda item: not isinstance(item, Delete))
+        left = deque(merge(work))
+        try:
+            while left:
+                if self._connection is None:
+                    self._connection = self._connect()
+                done = do(left[0], self._connection, self._statements)
+                self._finished(left[0], done)
+                left.popleft()
+        finally:
+            with self._changed:
+                self._work.extendleft(reversed(left))
+
+    def _finished(self, item: Work, done: bool) -> None:
+        self._done.append((item, done))
 
     def _next(self) -> list[Work] | None:
         """All the work there is; none of it when only the time for scheduled rows has come; None: the end."""
@@ -137,24 +163,16 @@ class Settling:
                 if remaining <= 0:
                     return []
                 self._changed.wait(remaining)
-            return list(self._work)
-
-    def _finished(self, item: Work, done: bool) -> None:
-        """Take what ``item`` was merged from off the queue; only now, so that nothing is forgotten on the way."""
-        self._done.append((item, done))
-        count = getattr(item, "ids", None)
-        with self._changed:
-            if count is None:
-                self._work.popleft()
-                return
-            left = len(count)
-            while left > 0 and self._work:
-                left -= len(getattr(self._work.popleft(), "ids", ()))
+            work = list(self._work)
+            self._work.clear()
+            return work
 
     def _release_due(self) -> None:
         now = time.monotonic()
-        if now < self._next_schedule or self._connection is None or self._ending:
+        if now < self._next_schedule or self._ending:
             return
+        if self._connection is None:
+            self._connection = self._connect()
         released = self._connection.value(self._statements.release_due, [_DUE_AT_ONCE])
         self._next_schedule = 0.0 if released == _DUE_AT_ONCE else time.monotonic() + _SCHEDULE_EVERY
         if released:
@@ -163,7 +181,7 @@ class Settling:
     def _pause(self, seconds: float) -> bool:
         """Wait before the next try; False if the end was asked for and there is nothing left to do."""
         with self._changed:
-            self._changed.wait(max(0.05, seconds))
+            self._changed.wait_for(lambda: self._ending, max(0.05, seconds))  # new work does not cut it short
             return not self._ending or bool(self._work)
 
     def _drop_connection(self) -> None:

@@ -67,7 +67,7 @@ class Tables:
 
     @property
     def channel(self) -> str:
-        """The channel of NOTIFY, a quoted identifier. One for each schema and prefix; channels are per database."""
+        """The channel of NOTIFY, a quoted identifier. One for each prefix: with a schema for each tenant, all hear a ring."""
         return quote_identifier(self.channel_name)
 
     @property

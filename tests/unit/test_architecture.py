@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "version", "late_imports", "secret", "tls", "identifiers", "headers"),
     ("message", "topology", "topology_checks", "mismatch", "header_checks", "settings", "urls", "url_options"),
     ("core",),
-    ("future", "window", "wakeups"),
+    ("write_lease", "future", "window", "wakeups"),
     ("amqp",),
     ("leasing", "lease", "lease_topology", "publish_connections", "pool_declare", "pool_options", "pool_stats"),
     ("pool_parts", "pool"),

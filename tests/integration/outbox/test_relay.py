@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +17,8 @@ import pytest
 from rmqpool import ConfigurationError, ConnectionPool, Delivery, PoolClosedError, Publisher, Queue
 from rmqpool.outbox import Outbox, Relay, Tables
 from rmqpool.outbox.migrations import migrate
+from rmqpool.testing.proxy import FaultProxy
+from rmqpool.testing.rabbitmq import RabbitMQNode
 from rmqpool.testing.waiting import wait_until
 
 MakeRelay = Callable[..., Relay]
@@ -431,3 +435,80 @@ def test_it_costs_few_statements_and_little_wal(bench: Bench, start: MakeRelay) 
     assert wal is not None
     assert float(wal[0]) / rows <= 120, f"{float(wal[0]) / rows:.0f} bytes a row"
     assert stats.statements / rows <= 0.02, f"{stats.statements / rows:.4f} statements a row"
+
+
+def test_a_relay_without_a_broker_keeps_no_lanes_from_the_others(bench: Bench, start: MakeRelay) -> None:
+    """It says so, counts as none, and takes part as soon as it can publish."""
+    healthy = start()
+    wait_until(lambda: healthy.stats().lanes == 64, "all lanes", timeout=10)
+    with Relay("amqp://guest:wrong@127.0.0.1:1/", bench.database, name="lonely") as lonely:
+        wait_until(lambda: "broker" in lonely.stats().trouble, "the trouble", timeout=10)
+        for number in range(100):
+            bench.write(number, key=f"key-{number}")
+        assert len(bench.take(100)) == 100
+        assert lonely.stats().lanes == 0
+        assert healthy.stats().lanes == 64
+
+
+def test_confirms_that_take_longer_than_the_lease_count(bench: Bench, broker: RabbitMQNode, vhost: str) -> None:
+    """The lease bounds the writing; the confirm has publish_timeout: nothing is sent again for being slow."""
+    with FaultProxy(("127.0.0.1", broker.port)) as proxy:
+        slow = broker.amqp_url(vhost=vhost).replace(f":{broker.port}/", f":{proxy.port}/")
+        with Relay(slow, bench.database) as relay:
+            wait_until(lambda: relay.stats().lanes == 64, "all lanes", timeout=20)
+            proxy.latency(2.5)
+            bench.write(*range(50))
+            bench.wait_empty("outbox")
+            assert relay.stats().sent_again == 0
+            proxy.heal()
+    assert sorted(bench.bodies(50)) == list(range(50))
+    with bench.pool.channel() as channel:
+        assert channel.queue_declare(bench.queue, passive=True).message_count == 0
+
+
+def test_a_service_with_many_open_files_may_have_a_relay(bench: Bench, start: MakeRelay) -> None:
+    """select() would end it at descriptor 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(4096, hard)), hard))
+    with ExitStack() as stack:
+        for _ in range(1100):
+            stack.enter_context(open(os.devnull))
+        start()
+        bench.write("x")
+        assert bench.bodies(1) == ["x"]
+        bench.wait_empty()
+
+
+def test_relays_of_two_orders_say_that_they_keep_each_other_out(bench: Bench, start: MakeRelay) -> None:
+    """Strict order has all lanes or none: it holds none while another one has some."""
+    by_key = start()
+    wait_until(lambda: by_key.stats().lanes == 64, "all lanes", timeout=10)
+    strict = start(order="strict")
+    wait_until(lambda: "strict order needs all lanes" in strict.stats().trouble, "the trouble", timeout=10)
+    assert strict.stats().lanes == 0
+
+
+def test_several_relays_keep_to_what_they_may_have_in_hand(bench: Bench, start: MakeRelay) -> None:
+    """However the rows lie in the lanes."""
+    with bench.connection.transaction():
+        for number in range(2000):
+            bench.outbox.publish(bench.connection, bench.queue, number, key=f"key-{number}")
+    relays = [start(batch_size=10, batches_in_flight=2) for _ in range(2)]
+    most = 0
+    while bench.count("outbox"):
+        most = max(most, *(relay.stats().in_hand for relay in relays))
+    assert 0 < most <= 20
+
+
+def test_a_dead_row_with_an_id_that_comes_again_stops_nobody(bench: Bench, start: MakeRelay) -> None:
+    """As after a fail-over, or TRUNCATE ... RESTART IDENTITY, which no relay keeps waiting."""
+    relay = start(max_attempts=1)
+    for number in range(2):
+        bench.write(number, queue="nobody-takes-it")
+        wait_until(lambda number=number: bench.count("dead") == number + 1, "a dead row", timeout=10)
+        bench.wait_empty()
+        bench.connection.execute("SET lock_timeout = '5s'")
+        bench.connection.execute("TRUNCATE rmqpool_outbox RESTART IDENTITY")
+    bench.write("x")
+    assert bench.bodies(1) == ["x"]
+    wait_until(lambda: relay.stats().trouble == "", "no trouble", timeout=10)

@@ -15,7 +15,7 @@ from rmqpool.core.stalls import Stalls
 from rmqpool.outbox.failing import Failing
 from rmqpool.outbox.outflow import Failure
 from rmqpool.outbox.relay_values import Counters
-from rmqpool.outbox.relay_work import Bury, Delete, Hold, SetStall, Unstall, Work, merge
+from rmqpool.outbox.relay_work import Bury, Delete, Hold, SetStall, SetStalls, Unstall, Work, merge
 from rmqpool.outbox.rows import Row
 
 LANE = 7
@@ -56,6 +56,9 @@ class Tables:
                     self.held[row.id] = row
             case SetStall(stall, _, attempts, delay):
                 self.stalled[stall] = (attempts, self.now + delay)
+            case SetStalls(stalls):
+                for one in stalls:
+                    self.do(one)
             case Bury(row_id, held, attempts):
                 if (self.held if held else self.hot).pop(row_id, None):
                     self.dead[row_id] = attempts

@@ -23,6 +23,7 @@ from rmqpool.outbox.outflow import Outflow, Verdicts
 from rmqpool.outbox.rows import Row
 from rmqpool.publisher import Publisher
 from rmqpool.testing.waiting import wait_until
+from rmqpool.write_lease import Lease
 
 CONFIRMED = Confirmation("id", "", "orders", 1)
 
@@ -46,13 +47,15 @@ class OpenPublisher:
     def __init__(self) -> None:
         self.futures: dict[str, PublishFuture] = {}
         self.timeouts: list[float] = []
+        self.leases: list[Lease] = []
         self.refuses: dict[str, Exception] = {}
 
-    def submit_message(self, message: Message, *, timeout: float, retry: bool) -> PublishFuture:
+    def submit_message(self, message: Message, *, timeout: float, retry: bool, lease: Lease) -> PublishFuture:
         assert not retry, "only one party decides what is sent again"
         if message.message_id in self.refuses:
             raise self.refuses[message.message_id]
         self.timeouts.append(timeout)
+        self.leases.append(lease)
         future = PublishFuture(message, b"", time.monotonic() + timeout, retry, Owner())
         self.futures[message.message_id] = future
         return future
@@ -74,8 +77,8 @@ def make(wake: Callable[[], object] = lambda: None) -> tuple[OpenPublisher, Outf
     return publisher, Outflow(cast(Publisher, publisher), 30.0, wake)
 
 
-def soon() -> float:
-    return time.monotonic() + 60
+def soon() -> Lease:
+    return Lease(time.monotonic() + 60)
 
 
 def ids(rows: list[Row]) -> list[int]:
@@ -182,19 +185,18 @@ def test_words_of_an_error_are_what_postgres_takes() -> None:
 def test_nothing_is_submitted_after_the_deadline() -> None:
     """The lanes may be somebody else's by then."""
     publisher, outflow = make()
-    outflow.send([make_row(1), make_row(2)], time.monotonic() - 0.001)
+    outflow.send([make_row(1), make_row(2)], Lease(time.monotonic() - 0.001))
     assert not publisher.futures
     assert ids(outflow.collect().again) == [1, 2]
 
 
-def test_no_message_may_be_written_after_the_deadline() -> None:
-    """The publisher's time for a row ends with the lease, or with the timeout if that is earlier."""
+def test_messages_wait_for_as_long_as_the_lease_lasts() -> None:
+    """However often it is prolonged; the time for the confirm is the publisher's own."""
     publisher, outflow = make()
-    outflow.send([make_row(1)], time.monotonic() + 2)
-    outflow.send([make_row(2)], time.monotonic() + 600)
-    first, second = publisher.timeouts
-    assert 0 < first <= 2
-    assert second == 30.0
+    lease = soon()
+    outflow.send([make_row(1)], lease)
+    assert publisher.leases == [lease]
+    assert publisher.timeouts == [30.0]
 
 
 def test_no_verdicts_are_false() -> None:
