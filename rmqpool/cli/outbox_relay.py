@@ -54,7 +54,7 @@ def relay(
     ] = None,
     max_attempts: Annotated[
         int, typer.Option("--max-attempts", min=1, max=10_000, help="Failures after which a row is dead.")
-    ] = 10,
+    ] = 1000,
     doorbell: Annotated[
         bool,
         typer.Option("--doorbell/--no-doorbell", help="Listen for writers, or only poll."),

@@ -52,7 +52,7 @@ class Relay:
         key_window: int | None = None,
         doorbell: bool = True,
         pgbouncer: bool = False,
-        max_attempts: int = 10,
+        max_attempts: int = 1000,
         publish_timeout: float = 30.0,
         name: str | None = None,
         **tuning: Any,

@@ -26,7 +26,7 @@ class RelayOptions:
     key_window: int | None = None
     doorbell: bool = True
     pgbouncer: bool = False
-    max_attempts: int = 10
+    max_attempts: int = 1000
     publish_timeout: float = 30.0
     shortest_poll: float = 0.001
     longest_poll: float = 0.2

@@ -17,6 +17,7 @@ from faults.programs.relay import POINTS
 from rmqpool.outbox import Relay
 from rmqpool.testing.pgbouncer import PgBouncer
 from rmqpool.testing.postgres import PostgresServer
+from rmqpool.testing.proxy import FaultProxy
 from rmqpool.testing.rabbitmq_node import RabbitMQNode
 
 IN_HAND = 200  # rows that a relay of these tests has in hand at most
@@ -104,6 +105,29 @@ def test_twelve_writers_with_rollbacks_lose_nothing_and_keep_their_order(story: 
     story.assert_order_of_keys()
     if order == "strict":
         story.assert_one_order()
+
+
+@pytest.mark.parametrize("order", ["key", "strict"])
+def test_the_order_holds_across_lost_connections(
+    broker: RabbitMQNode, vhost: str, postgres_url: str, queue_name: str, order: str
+) -> None:
+    """What was written is sent again first, and what waited behind it comes after: nothing slips onto a new connection."""
+    with FaultProxy(("127.0.0.1", broker.port)) as proxy:
+        url = broker.amqp_url(vhost=vhost)
+        through = url.replace(f":{broker.port}/", f":{proxy.port}/")
+        with Story(url, postgres_url, queue_name) as story:
+            with Relay(through, story.database, order=order, **SMALL):  # type: ignore[arg-type]
+                story.write(2)
+                for number in range(1, 7):
+                    story.wait_for_committed(200 * number)
+                    proxy.reset() if number % 2 else proxy.reset_after(3000, "to_broker")
+                proxy.heal()
+                story.stop_writing()
+                story.wait_until_empty()
+            story.judge()
+            story.assert_order_of_keys()
+            if order == "strict":
+                story.assert_one_order()
 
 
 def test_a_row_that_commits_late_is_found(story: Story) -> None:
