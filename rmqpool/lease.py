@@ -6,10 +6,11 @@ unacknowledged deliveries, was put into confirm or transaction mode, or saw an e
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -25,6 +26,7 @@ from rmqpool.message import Delivery
 __all__ = ["LeasedChannel", "QueueDeclared"]
 
 _LOGGER = logging.getLogger("rmqpool")
+_CHUNK = 500  # deliveries settled in one go on the I/O thread
 
 
 class LeasedChannel(LeasedTopology):
@@ -201,6 +203,32 @@ class LeasedChannel(LeasedTopology):
         self._tell(_settlement(tag, verdict, requeue), f"{verdict} of delivery {tag}", None)
         return True
 
+    def ack_each(self, delivery_tags: Iterable[int], timeout: float | None = None) -> int:
+        """Acknowledge many deliveries, faster than one by one; those that are not held are passed over. How many were."""
+        settled = 0
+        remaining = iter(delivery_tags)
+        while chunk := list(itertools.islice(remaining, _CHUNK)):
+            self._check()
+            held = [tag for tag in chunk if self._take_unacked(tag, multiple=False)]
+            self._tell(_acknowledgements(held), f"ack of {len(held)} deliveries", timeout)
+            settled += len(held)
+        return settled
+
+    def returning(self, size: int, timeout: float | None = None) -> Iterator[int]:
+        """Give all unacknowledged deliveries back, the oldest first, ``size`` with each basic.nack; yields how many.
+
+        The caller may wait in between: a quorum queue keeps the order of 32 at a time. Cancel the consumers before,
+        otherwise the messages come again at once.
+        """
+        with self._lock:
+            tags = sorted(self._unacked)
+        for start in range(0, len(tags), size):
+            self._check()
+            held = [tag for tag in tags[start : start + size] if self._take_unacked(tag, multiple=False)]
+            if held:
+                self._tell(_return_up_to(held[-1]), f"nack of {len(held)} deliveries", timeout)
+                yield len(held)
+
     def received(self, delivery_tag: int) -> None:
         """A consumer of this lease got a delivery that must be settled."""
         with self._lock:
@@ -249,3 +277,15 @@ def _settlement(tag: int, verdict: str, requeue: bool) -> Callable[[Any], None]:
     if verdict == "nack":
         return lambda channel: channel.basic_nack(tag, requeue=requeue)
     return lambda channel: channel.basic_reject(tag, requeue=requeue)
+
+
+def _acknowledgements(tags: Sequence[int]) -> Callable[[Any], None]:
+    def send(channel: Any) -> None:
+        for tag in tags:
+            channel.basic_ack(tag)
+
+    return send
+
+
+def _return_up_to(tag: int) -> Callable[[Any], None]:
+    return lambda channel: channel.basic_nack(tag, multiple=True, requeue=True)

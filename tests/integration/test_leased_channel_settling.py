@@ -10,6 +10,7 @@ from rmqpool import (
     ConnectionPool,
     LeasedChannel,
     LeaseReleasedError,
+    Queue,
 )
 from rmqpool.testing.rabbitmq import RabbitMQNode
 from rmqpool.testing.waiting import wait_until
@@ -169,3 +170,21 @@ def test_what_was_not_acknowledged_comes_back_after_release(pool: ConnectionPool
     with pool.channel() as channel:
         again = wait_until(lambda: channel.basic_get(queue_name, auto_ack=True), "the message", timeout=5)
         assert again.redelivered
+
+
+def test_a_quorum_queue_gets_everything_back_in_its_order(channel: LeasedChannel, queue_name: str) -> None:
+    """Far more than it keeps in order when a channel closes over them."""
+    channel.queue_declare(Queue(queue_name, dead_letter=None))
+    bodies = [b"%d" % number for number in range(600)]
+    fill(channel, queue_name, *bodies)
+    wait_until(
+        lambda: channel.queue_declare(queue_name, passive=True).message_count == 600, "all to be ready", timeout=10
+    )
+    consumer = channel.basic_consume(queue_name, prefetch=1000)
+    taken = [next(consumer) for _ in bodies]
+    consumer.close()
+    assert channel.ack_each([taken[1].delivery_tag, taken[1].delivery_tag, 10**6]) == 1
+    assert sum(channel.returning(32)) == 599
+    assert list(channel.returning(32)) == []
+    again = channel.basic_consume(queue_name, prefetch=1000)
+    assert [next(again).body for _ in range(599)] == [bodies[0], *bodies[2:]]
