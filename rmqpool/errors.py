@@ -24,6 +24,7 @@ RmqpoolError
 ├── MessageError                          refused before anything was written: the field is named (also a ValueError)
 │   ├── EncodeError                       the body cannot be turned into bytes
 │   └── MessageTooLargeError              body or headers larger than the broker takes
+├── MigrationError                        a queue cannot be moved to another type, or not now: nothing is lost
 ├── DecodeError                           a received body cannot be turned into what the handler asks for
 ├── OutboxError                           the outbox in Postgres
 │   ├── CommitUnknownError                the answer to a COMMIT was lost: committed or not
@@ -62,6 +63,7 @@ __all__ = [
     "LeaseReleasedError",
     "MessageError",
     "MessageTooLargeError",
+    "MigrationError",
     "NackedError",
     "NotFoundError",
     "NotInTransactionError",
@@ -209,6 +211,10 @@ class EncodeError(MessageError):
 
 class MessageTooLargeError(MessageError):
     """The body is larger than the broker takes, or the headers do not fit into one frame."""
+
+
+class MigrationError(RmqpoolError):
+    """A queue cannot be moved to another type, or not now. Nothing is lost: the message says what to do, then run it again."""
 
 
 class DecodeError(RmqpoolError):

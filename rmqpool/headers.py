@@ -22,6 +22,9 @@ __all__ = [
     "EXCEPTION_TRACEBACK",
     "EXCEPTION_TYPE",
     "FIRST_FAILURE_AT",
+    "MOVED_EXCHANGE",
+    "MOVED_EXPIRATION",
+    "MOVED_USER_ID",
     "ORIGINAL_CC",
     "ORIGINAL_EXCHANGE",
     "ORIGINAL_EXPIRATION",
@@ -84,6 +87,15 @@ WORKER: Final = "x-rmqpool-worker"
 PARKED_AT: Final = "x-rmqpool-parked-at"
 """str, ISO 8601 in UTC: when it was parked."""
 
+MOVED_EXCHANGE: Final = "x-rmqpool-moved-exchange"
+"""str: the exchange of a message that ``rmqpool topology migrate`` moved, where it is not the one it carries now."""
+
+MOVED_EXPIRATION: Final = "x-rmqpool-moved-expiration"
+"""str, milliseconds: the expiration of a message that waits in a migration's temporary queue; put back on the way back."""
+
+MOVED_USER_ID: Final = "x-rmqpool-moved-user-id"
+"""str: the user_id of a message that was moved by another user, whom the broker does not let say so (406)."""
+
 ALL: Final = frozenset(
     {
         ATTEMPT,
@@ -101,6 +113,9 @@ ALL: Final = frozenset(
         ORIGINAL_CC,
         WORKER,
         PARKED_AT,
+        MOVED_EXCHANGE,
+        MOVED_EXPIRATION,
+        MOVED_USER_ID,
     }
 )
 

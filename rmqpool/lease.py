@@ -144,16 +144,24 @@ class LeasedChannel(LeasedTopology):
         return delivery
 
     def basic_consume(
-        self, queue: str, auto_ack: bool = False, prefetch: int = 100, inactivity_timeout: float | None = None
+        self,
+        queue: str,
+        auto_ack: bool = False,
+        prefetch: int = 100,
+        inactivity_timeout: float | None = None,
+        exclusive: bool = False,
     ) -> LeaseConsumer:
         """basic.consume as an iterator of deliveries; leave it with ``break``, or by ``close()`` on the iterator.
 
         It ends after ``inactivity_timeout`` seconds without a message (None: never), and raises what went wrong when the
         channel or the queue is lost: a consumer never stops silently. ``prefetch`` is in messages (basic.qos).
+        ``exclusive``: the only consumer of the queue, or AccessRefusedError (classic queues; others do not know it).
         """
         self._check()
         self._channel.unclean = "it consumed"
-        return LeaseConsumer(self._channel, queue, auto_ack, prefetch, inactivity_timeout, self, self._timeout)
+        return LeaseConsumer(
+            self._channel, queue, auto_ack, prefetch, inactivity_timeout, self, self._timeout, exclusive
+        )
 
     def basic_ack(self, delivery_tag: int, multiple: bool = False, timeout: float | None = None) -> None:
         """basic.ack. A tag that this lease does not hold raises LeaseReleasedError: the broker would close the channel."""

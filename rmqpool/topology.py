@@ -20,6 +20,7 @@ from rmqpool.topology_checks import (
     check_name,
     check_queue,
     check_text,
+    check_unstated,
     milliseconds,
 )
 
@@ -56,7 +57,8 @@ class Queue:
     is no dead-lettering. ``dead_letter_exchange`` instead of it names an exchange of one's own ("" is the default one).
     ``dead_letter_strategy``: ``at-least-once`` by default on quorum queues, which needs ``overflow="reject-publish"``.
     ``message_ttl``, ``expires``, ``consumer_timeout`` are seconds (or timedelta); ``max_length`` messages,
-    ``max_length_bytes`` bytes. ``arguments`` holds whatever else the broker takes. Raises ConfigurationError.
+    ``max_length_bytes`` bytes. ``arguments`` holds whatever else the broker takes. ``unstated`` names arguments that are
+    left out of the declaration: for a queue that another client declared without them. Raises ConfigurationError.
     """
 
     name: str
@@ -78,10 +80,12 @@ class Queue:
     max_priority: int | None = None
     consumer_timeout: float | timedelta | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    unstated: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_name("queue", self.name)
         check_queue(self)
+        object.__setattr__(self, "unstated", check_unstated(f"queue {self.name!r}", self.unstated, QUEUE_FIELDS))
         object.__setattr__(self, "arguments", check_arguments(f"queue {self.name!r}", self.arguments, QUEUE_FIELDS))
         if self.dead_letter_queue == self.name:
             raise ConfigurationError(f"queue {self.name!r}: dead_letter names the queue itself; name another one")
@@ -101,7 +105,7 @@ class Queue:
         return (Queue(name, delivery_limit=DEAD_DELIVERY_LIMIT, dead_letter=None),)
 
     def declare_arguments(self) -> dict[str, Any]:
-        """The arguments of queue.declare (x-arguments), each one stated explicitly. A new dict at each call."""
+        """The arguments of queue.declare (x-arguments), each one stated explicitly but those ``unstated``. A new dict."""
         arguments: dict[str, Any] = {"x-queue-type": self.type}
         if self.type == "quorum":
             arguments["x-delivery-limit"] = DELIVERY_LIMIT if self.delivery_limit is None else self.delivery_limit
@@ -118,7 +122,7 @@ class Queue:
         }
         arguments.update({name: value for name, value in stated.items() if value is not None})
         arguments.update(self.arguments)
-        return arguments
+        return {name: value for name, value in arguments.items() if name not in self.unstated}
 
     def _dead_letter_arguments(self) -> dict[str, Any]:
         queue = self.dead_letter_queue

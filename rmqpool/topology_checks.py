@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ __all__ = [
     "check_name",
     "check_queue",
     "check_text",
+    "check_unstated",
     "milliseconds",
 ]
 
@@ -96,6 +97,17 @@ def check_arguments(owner: str, arguments: object, fields: Mapping[str, str]) ->
         if name in fields:
             raise ConfigurationError(f"{owner}: give {name!r} as {fields[name]}=, not in arguments")
     return dict(arguments)
+
+
+def check_unstated(owner: str, names: object, fields: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of arguments to leave out, sorted; raise for what is no list of names that a field would state."""
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise ConfigurationError(f"{owner}: unstated must be a list of arguments, such as ['x-delivery-limit']")
+    given = sorted({str(name) for name in names})
+    unknown = [name for name in given if name not in fields]
+    if unknown:
+        raise ConfigurationError(f"{owner}: unstated has {unknown[0]!r}; it may have: {', '.join(sorted(fields))}")
+    return tuple(given)
 
 
 def check_exchange_type(owner: str, kind: object) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from managed import ManagedNode, managed_node
 
 from rmqpool.testing.pgbouncer import PgBouncer
 from rmqpool.testing.postgres import PostgresServer
@@ -81,6 +82,20 @@ def private_broker(_private_broker: RabbitMQNode) -> RabbitMQNode:
     """A node that the test may kill, pause, block and restart. It is healed before each test; its queues stay."""
     _private_broker.heal()
     return _private_broker
+
+
+@pytest.fixture(scope="session")
+def managed() -> Iterator[ManagedNode]:
+    """A node with the management API, which many tests share: own vhosts, please."""
+    with managed_node() as node:
+        yield node
+
+
+@pytest.fixture
+def managed_url(managed: ManagedNode) -> Iterator[str]:
+    """The AMQP URL of a vhost of the test's own on `managed`."""
+    with managed.vhost() as url:
+        yield url
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ class LeaseConsumer(Iterator[Delivery]):
         inactivity_timeout: float | None,
         lease: Lease,
         call_timeout: float,
+        exclusive: bool = False,
     ) -> None:
         self._channel = channel
         self._queue = queue
@@ -42,7 +43,7 @@ class LeaseConsumer(Iterator[Delivery]):
         self._inbox: queues.SimpleQueue[Delivery | RmqpoolError | None] = queues.SimpleQueue()
         self._closed = False
         self._tag = ""
-        self._start(prefetch)
+        self._start(prefetch, exclusive)
 
     def __next__(self) -> Delivery:
         if self._closed:
@@ -70,13 +71,28 @@ class LeaseConsumer(Iterator[Delivery]):
             )
         self._inbox.put(None)
 
-    def _start(self, prefetch: int) -> None:
+    def rest(self) -> list[Delivery]:
+        """After :meth:`close`: what was delivered and not iterated over. Raises why the channel or the queue was lost."""
+        found: list[Delivery] = []
+        while not self._inbox.empty():
+            item = self._inbox.get_nowait()
+            if isinstance(item, RmqpoolError):
+                raise item
+            if item is not None:
+                found.append(item)
+        return found
+
+    def _start(self, prefetch: int, exclusive: bool) -> None:
         contained = self._channel.link.contained
 
         def send(channel: Any, reply: Callable[[Any], None]) -> None:
             channel.add_on_cancel_callback(contained(self._on_cancel))
             self._tag = channel.basic_consume(
-                self._queue, contained(self._on_message), auto_ack=self._auto_ack, callback=contained(reply)
+                self._queue,
+                contained(self._on_message),
+                auto_ack=self._auto_ack,
+                exclusive=exclusive,
+                callback=contained(reply),
             )
 
         self._channel.call(

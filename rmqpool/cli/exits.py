@@ -26,6 +26,8 @@ class ExitCode(enum.IntEnum):
     CONNECTION = 4
     INPUT = 5
     REFUSED = 6
+    ADDITIONS = 7
+    DIFFERENCES = 8
     INTERNAL = 70
     INTERRUPTED = 130
     BROKEN_PIPE = 141
@@ -40,6 +42,8 @@ Exit codes:
   4    no connection: broker not there, password, virtual host, TLS
   5    wrong input: a line that is no JSON, a message that cannot be sent
   6    refused or not answered by the broker: permission, arguments that differ
+  7    topology plan: something is to be added
+  8    topology plan, apply: something differs, and cannot be changed in place
   70   a fault inside rmqpool
   130  interrupted (Ctrl-C)
 """

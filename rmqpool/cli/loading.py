@@ -18,9 +18,10 @@ from rmqpool.cli.failures import ReportedError
 from rmqpool.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from rmqpool.topology import Topology
     from rmqpool.worker import Worker
 
-__all__ = ["load_worker", "nearest", "parse_path"]
+__all__ = ["load_topology", "load_worker", "nearest", "parse_path"]
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _IMPORTLIB = str(Path(importlib.__file__).parent) + os.sep
@@ -33,16 +34,38 @@ def load_worker(path: str) -> Worker:
     """
     from rmqpool.worker import Worker
 
+    module, found = _find(path, Worker)
+    if not isinstance(found, Worker):
+        raise ConfigurationError(f"{path} is no Worker but {_kind(found)}; {_workers_hint(module, Worker)}")
+    return found
+
+
+def load_topology(path: str) -> tuple[Topology, ...]:
+    """What ``MODULE:WORKER`` declares, or the queues, exchanges and bindings of ``MODULE:LIST``. Errors as load_worker's."""
+    from rmqpool.cli.worker_facts import topology_of_worker
+    from rmqpool.topology import Binding, Exchange, Queue
+    from rmqpool.worker import Worker
+
+    module, found = _find(path, Worker)
+    if isinstance(found, Worker):
+        return topology_of_worker(found)
+    if isinstance(found, list | tuple) and all(isinstance(item, Queue | Exchange | Binding) for item in found):
+        return tuple(found)
+    raise ConfigurationError(
+        f"{path} is neither a Worker nor a list of Queue, Exchange and Binding but {_kind(found)}; "
+        f"{_workers_hint(module, Worker)}"
+    )
+
+
+def _find(path: str, worker_class: type) -> tuple[ModuleType, Any]:
     module_name, attribute = parse_path(path)
     module = _import(module_name, attribute)
     found: Any = module
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise _missing(module, attribute, Worker)
+            raise _missing(module, attribute, worker_class)
         found = getattr(found, part)
-    if not isinstance(found, Worker):
-        raise ConfigurationError(f"{path} is no Worker but {_kind(found)}; {_workers_hint(module, Worker)}")
-    return found
+    return module, found
 
 
 def parse_path(path: str) -> tuple[str, str]:

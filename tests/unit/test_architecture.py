@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("codecs", "compression", "conversion", "plain_json", "preparation", "envelope"),
     ("sealing", "middleware"),
     ("publisher", "async_publisher", "consumer"),
-    ("worker", "outbox", "observe", "dlq"),
+    ("worker", "outbox", "observe", "dlq", "planning"),
     ("config", "config_sources"),
     ("cli", "integrations", "testing", "__main__"),
 )

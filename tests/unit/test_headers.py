@@ -22,6 +22,9 @@ def test_the_names_are_these_for_good():
         "x-rmqpool-worker",
         "x-rmqpool-parked-at",
         "x-rmqpool-delay-left",
+        "x-rmqpool-moved-exchange",
+        "x-rmqpool-moved-expiration",
+        "x-rmqpool-moved-user-id",
     } == headers.ALL
 
 
