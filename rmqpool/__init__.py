@@ -11,6 +11,7 @@ from rmqpool.version import __version__
 if TYPE_CHECKING:
     from rmqpool.amqp.link_values import LinkEvent, LinkState, LinkStatus
     from rmqpool.async_publisher import AsyncPublisher
+    from rmqpool.calls import CallOptions, Reply
     from rmqpool.config import Settings, load_settings
     from rmqpool.consumer import Consumer, ConsumerEvent, ConsumerStatus
     from rmqpool.core.backoff import Backoff
@@ -46,6 +47,10 @@ if TYPE_CHECKING:
         PublishAccessRefusedError,
         PublishError,
         PublishPreconditionError,
+        RemoteError,
+        ReplyError,
+        ReplyLostError,
+        ReplyTimeoutError,
         ResourceLockedError,
         RmqpoolError,
         TLSError,
@@ -96,12 +101,14 @@ __all__ = [
     "QueueDeclared",
     "WorkerStats",
     # what travels
+    "CallOptions",
     "Confirmation",
     "Delivery",
     "Message",
     "MessageOptions",
     "Outcome",
     "PublishReport",
+    "Reply",
     # topology
     "Binding",
     "Exchange",
@@ -145,6 +152,10 @@ __all__ = [
     "PublishAccessRefusedError",
     "PublishError",
     "PublishPreconditionError",
+    "RemoteError",
+    "ReplyError",
+    "ReplyLostError",
+    "ReplyTimeoutError",
     "ResourceLockedError",
     "RmqpoolError",
     "TLSError",
@@ -162,6 +173,7 @@ __all__ = [
 _MODULES = {
     "amqp.link_values": ("LinkEvent", "LinkState", "LinkStatus"),
     "async_publisher": ("AsyncPublisher",),
+    "calls": ("CallOptions", "Reply"),
     "core.backoff": ("Backoff",),
     "core.retry": ("RetryPolicy",),
     "config": ("Settings", "load_settings"),

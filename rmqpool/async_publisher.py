@@ -11,8 +11,9 @@ import time
 from collections import deque
 from collections.abc import Coroutine, Iterable
 from types import TracebackType
-from typing import Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
+from rmqpool.calls import CallOptions, Reply, Waiting, request_options
 from rmqpool.errors import NotSentError, PoolClosedError, PublishError
 from rmqpool.future import GRACE, PublishFuture
 from rmqpool.message import Confirmation, Message, PublishReport
@@ -23,8 +24,12 @@ from rmqpool.settings import ConnectionSettings
 from rmqpool.topology import Topology
 from rmqpool.window import Window
 
+if TYPE_CHECKING:
+    from rmqpool.amqp.calling import Call
+
 __all__ = ["AsyncPublisher"]
 
+T = TypeVar("T")
 Outcome = Confirmation | PublishError
 
 _GRACE = GRACE + 0.1  # seconds after the deadline: a PublishFuture then speaks for an I/O thread that did not
@@ -106,6 +111,51 @@ class AsyncPublisher:
                 waiting.append(inbox.awaitable(future))
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
         return PublishReport(tuple(_outcome(outcome) for outcome in outcomes))
+
+    @overload
+    async def call(
+        self,
+        queue: str,
+        body: object,
+        timeout: float | None = None,
+        *,
+        reply_type: type[T],
+        **options: Unpack[CallOptions],
+    ) -> Reply[T]: ...
+    @overload
+    async def call(
+        self, queue: str, body: object, timeout: float | None = None, **options: Unpack[CallOptions]
+    ) -> Reply[Any]: ...
+    async def call(
+        self,
+        queue: str,
+        body: object,
+        timeout: float | None = None,
+        *,
+        reply_type: Any = Any,
+        **options: Unpack[CallOptions],
+    ) -> Reply[Any]:
+        """Publish a request and await what its handler returns; everything as for :meth:`Publisher.call`."""
+        publisher = self._publisher
+        waiting: Waiting[Any] = Waiting(reply_type, publisher.timeout_of({"timeout": timeout}))
+        message, header = publisher.prepare("", queue, body, request_options(options))
+        try:
+            await self._ensure_declared(waiting.deadline)
+            call = await self._begin_call(message, header, waiting.deadline)
+        except BaseException as error:
+            publisher.not_taken(message, error)
+            raise
+        publisher.observe(call.request)
+        return await waiting.result_async(call)
+
+    async def _begin_call(self, message: Message, header: bytes, deadline: float) -> Call:
+        size = len(message.body) + len(header)
+        while True:
+            engine = self.pool.calling()
+            if engine.window.try_enter(size) or await _enter(engine.window, size, deadline):
+                return engine.begin(message, header, deadline)
+            if not engine.closed:
+                raise window_full(message, self.pool)
 
     async def flush(self, timeout: float = 10.0) -> bool:
         """Await until every message handed to the pool has its outcome; False if some had none after ``timeout``."""

@@ -26,6 +26,10 @@ RmqpoolError
 │   └── MessageTooLargeError              body or headers larger than the broker takes
 ├── MigrationError                        a queue cannot be moved to another type, or not now: nothing is lost
 ├── DecodeError                           a received body cannot be turned into what the handler asks for
+├── ReplyError                            a call whose request was written ended without a result: its queue is named
+│   ├── ReplyTimeoutError                 no reply within the call's time (also a TimeoutError)
+│   ├── ReplyLostError                    the connection on which the reply would have come was lost
+│   └── RemoteError                       the handler failed: its reason, exception type and message
 ├── OutboxError                           the outbox in Postgres
 │   ├── CommitUnknownError                the answer to a COMMIT was lost: committed or not
 │   ├── InboxUnavailableError             the database of an inbox cannot be reached now
@@ -77,6 +81,10 @@ __all__ = [
     "PublishAccessRefusedError",
     "PublishError",
     "PublishPreconditionError",
+    "RemoteError",
+    "ReplyError",
+    "ReplyLostError",
+    "ReplyTimeoutError",
     "ResourceLockedError",
     "RmqpoolError",
     "TLSError",
@@ -226,6 +234,36 @@ class DecodeError(RmqpoolError):
     def __init__(self, message: str, *, reason: str = "corrupt") -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class ReplyError(RmqpoolError):
+    """A call ended without a result although its request was written. ``queue`` and ``message_id`` name the request."""
+
+    def __init__(self, message: str, *, queue: str = "", message_id: str = "") -> None:
+        super().__init__(message)
+        self.queue = queue
+        self.message_id = message_id
+
+
+class ReplyTimeoutError(ReplyError, TimeoutError):
+    """No reply came within the call's time. The request may have been handled, or be handled later."""
+
+
+class ReplyLostError(ReplyError):
+    """The connection was lost while the reply was awaited. The request may have been handled, or be handled later."""
+
+
+class RemoteError(ReplyError):
+    """The message was not handled well, and will not be tried again. ``reason`` is a short word, as for parked messages
+    (``exception``, ``rejected:…``, ``decode:…``); ``type`` and ``message`` are those of the handler's exception."""
+
+    def __init__(
+        self, text: str, *, reason: str = "", type: str = "", message: str = "", queue: str = "", message_id: str = ""
+    ) -> None:
+        super().__init__(text, queue=queue, message_id=message_id)
+        self.reason = reason
+        self.type = type
+        self.message = message
 
 
 class OutboxError(RmqpoolError):

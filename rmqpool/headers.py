@@ -34,6 +34,7 @@ __all__ = [
     "PARKED_AT",
     "PREFIX",
     "REASON",
+    "REPLY_ERROR",
     "STRIPPED",
     "WORKER",
     "without_broker_history",
@@ -95,6 +96,8 @@ MOVED_EXPIRATION: Final = "x-rmqpool-moved-expiration"
 
 MOVED_USER_ID: Final = "x-rmqpool-moved-user-id"
 """str: the user_id of a message that was moved by another user, whom the broker does not let say so (406)."""
+REPLY_ERROR: Final = "x-rmqpool-reply-error"
+"""str: on a reply that says that the request was not handled well; the words of REASON. Exception type and message follow."""
 
 ALL: Final = frozenset(
     {
@@ -116,6 +119,7 @@ ALL: Final = frozenset(
         MOVED_EXCHANGE,
         MOVED_EXPIRATION,
         MOVED_USER_ID,
+        REPLY_ERROR,
     }
 )
 

@@ -30,7 +30,7 @@ from rmqpool.settings import ConnectionSettings
 from rmqpool.topology import Topology
 
 if TYPE_CHECKING:
-    from rmqpool.pool_parts import ChannelLeases, LeasedChannel, Link, PoolStats, PublishConnection, Publishing
+    from rmqpool.pool_parts import Calling, ChannelLeases, LeasedChannel, Link, PoolStats, PublishConnection, Publishing
 
 __all__ = ["ConnectionPool"]
 
@@ -125,10 +125,10 @@ class ConnectionPool:
             link.wait_ready(deadline)
 
     def close(self, timeout: float = 5.0) -> bool:
-        """Wait for messages on their way, then close every connection, within ``timeout`` seconds; idempotent.
+        """Wait for messages on their way and for replies, then close every connection, within ``timeout`` seconds; idempotent.
 
         Returns True if every message had its outcome and every thread ended in time. What is still open then ends as
-        NotSentError or UnknownOutcomeError; whoever waits for a channel gets PoolClosedError.
+        NotSentError or UnknownOutcomeError, calls as ReplyLostError; whoever waits for a channel gets PoolClosedError.
         """
         self.refuse_on_io_thread("close")
         deadline = time.monotonic() + timeout
@@ -141,7 +141,7 @@ class ConnectionPool:
         if leases is not None:
             leases.close()
         flush_until = deadline - min(1.0, timeout / 4)
-        clean = [connection.publishing.close(flush_until) for connection in publishing]
+        clean = [connection.close(flush_until) for connection in publishing]
         links = [connection.link for connection in publishing] + consuming + ([leases.link] if leases else [])
         for link in links:
             link.close_soon()  # all at once, then wait for each
@@ -227,6 +227,10 @@ class ConnectionPool:
         """The publishing engine of the calling thread: always the same one, so that its messages keep their order."""
         return self._publish.mine()
 
+    def calling(self) -> Calling:
+        """As :meth:`publishing`, for requests that wait for a reply."""
+        return self._publish.calling()
+
     def flush(self, timeout: float) -> bool:
         """Wait until no message is on its way; False if some still were after ``timeout`` seconds."""
         self.refuse_on_io_thread("flush")
@@ -259,12 +263,7 @@ class ConnectionPool:
     @property
     def broker_generation(self) -> int | None:
         """The broker's major version, None until a connection told it."""
-        for link in self._publish.links:
-            version = link.status().broker.rpartition(" ")[2]
-            major = version.partition(".")[0]
-            if major.isdigit():
-                return int(major)
-        return None
+        return self._publish.broker_generation()
 
     def stats(self) -> PoolStats:
         """The state of every connection, the leased channels and the messages on their way, at this moment."""
@@ -279,6 +278,7 @@ class ConnectionPool:
             channels=channel_stats(leases.snapshot()) if leases else None,
             unsettled=self._publish.unsettled(),
             unconfirmed=self._publish.unconfirmed(),
+            late_replies=self._publish.late_replies(),
         )
 
     def __repr__(self) -> str:

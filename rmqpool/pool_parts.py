@@ -8,6 +8,7 @@ from __future__ import annotations
 import concurrent.futures.thread  # noqa: F401 - asyncio loads it on the loop's thread when somebody must wait
 import encodings.idna  # noqa: F401 - Python's look-up of host names loads it on whichever thread asks first
 
+from rmqpool.amqp.calling import Calling
 from rmqpool.amqp.link import Link
 from rmqpool.amqp.publishing import Publishing
 from rmqpool.lease import LeasedChannel
@@ -17,6 +18,7 @@ from rmqpool.pool_stats import PoolStats, channel_stats
 from rmqpool.publish_connections import PublishConnection, PublishConnections
 
 __all__ = [
+    "Calling",
     "ChannelLeases",
     "LeasedChannel",
     "Link",

@@ -31,7 +31,8 @@ class ChannelStats:
 class PoolStats:
     """Everything :meth:`ConnectionPool.stats` tells.
 
-    ``unsettled`` messages have no outcome yet; ``unconfirmed`` ones of them were written.
+    ``unsettled`` messages have no outcome yet; ``unconfirmed`` ones of them were written. ``late_replies`` came when their
+    call had ended already, and were dropped.
     """
 
     publish: tuple[LinkStatus, ...]
@@ -40,6 +41,7 @@ class PoolStats:
     channels: ChannelStats | None
     unsettled: int
     unconfirmed: int
+    late_replies: int = 0
 
     @property
     def connections(self) -> tuple[LinkStatus, ...]:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
+from rmqpool.amqp.calling import Calling
 from rmqpool.amqp.link import Link, LinkState, LinkStatus
 from rmqpool.amqp.publishing import Publishing
 from rmqpool.errors import PoolClosedError
@@ -19,13 +20,36 @@ __all__ = ["PublishConnection", "PublishConnections"]
 
 
 class PublishConnection:
-    """A publish connection, its engine, and when it is to be replaced (monotonic)."""
+    """A publish connection, its engines, and when it is to be replaced (monotonic). Thread-safe."""
 
     def __init__(self, link: Link, publishing: Publishing, retire_at: float) -> None:
         self.link = link
         self.publishing = publishing
         self._retire_at = retire_at
         self._retired = False
+        self._lock = threading.Lock()
+        self._calling: Calling | None = None
+
+    @property
+    def engines(self) -> tuple[Publishing, ...]:
+        """The engine for messages, and the one for calls if there ever was a call."""
+        calling = self._calling
+        return (self.publishing,) if calling is None else (calling, self.publishing)
+
+    @property
+    def late_replies(self) -> int:
+        """Replies that nobody waited for any longer."""
+        return self._calling.late if self._calling is not None else 0
+
+    def calling(self) -> Calling | None:
+        """The engine for calls, made for the first of them; None if it would be made too late."""
+        with self._lock:
+            if self._calling is None and self._retired:
+                return None
+            if self._calling is None:
+                self._calling = Calling(self.link, *self.publishing.window.bounds)
+                self.link.attach(self._calling)
+            return self._calling
 
     @property
     def usable(self) -> bool:
@@ -39,8 +63,24 @@ class PublishConnection:
 
     def retire(self) -> None:
         """Take no new messages; the connection ends by itself once the last one has its outcome."""
-        self._retired = True
-        self.publishing.retire()
+        with self._lock:
+            self._retired = True
+            calling = self._calling
+        if calling is None:
+            self.publishing.retire()
+        else:
+            calling.retire_then(self.publishing.retire)
+
+    def close(self, deadline: float) -> bool:
+        """Wait until ``deadline`` for outcomes and replies, then end what is left; True if nothing was left."""
+        clean = [engine.close(deadline) for engine in self.engines]
+        return all(clean)
+
+    def abandon_after_fork(self) -> None:
+        """In a forked child: it is the parent's."""
+        for engine in self.engines:
+            engine.abandon_after_fork()
+        self.link.abandon_after_fork()
 
 
 class PublishConnections:
@@ -54,6 +94,7 @@ class PublishConnections:
         self._current: list[PublishConnection] = []
         self._retired: list[PublishConnection] = []
         self._turn = 0
+        self._late = 0  # replies that came late on connections that ended
         self._closed = False
 
     @property
@@ -81,6 +122,15 @@ class PublishConnections:
         self._local.connection = chosen
         return chosen.publishing
 
+    def calling(self) -> Calling:
+        """The calling thread's engine for calls, on the same connection. Raises PoolClosedError."""
+        while True:
+            self.mine()
+            connection: PublishConnection = self._local.connection
+            engine = connection.calling()
+            if engine is not None:
+                return engine
+
     def resize(self, count: int) -> None:
         """Change how many there are; surplus ones retire."""
         with self._lock:
@@ -99,7 +149,7 @@ class PublishConnections:
             if old:
                 self.open()
         for connection in old:
-            connection.publishing.close(deadline)
+            connection.close(deadline)
             connection.link.close(max(0.5, deadline - time.monotonic()))
 
     def declare_on_connect(self, topology: Iterable[Topology]) -> None:
@@ -119,7 +169,7 @@ class PublishConnections:
     def flush(self, deadline: float) -> bool:
         """Wait until no message is on its way; False if some still are at ``deadline``."""
         with self._lock:
-            engines = [connection.publishing for connection in self._living()]
+            engines = self._engines()
         return all(engine.window.wait_empty(deadline) for engine in engines)
 
     def close(self) -> list[PublishConnection]:
@@ -137,22 +187,37 @@ class PublishConnections:
     def unsettled(self) -> int:
         """Messages without an outcome, also on connections that retire."""
         with self._lock:
-            return sum(connection.publishing.window.messages for connection in self._living())
+            return sum(engine.window.messages for engine in self._engines())
 
     def unconfirmed(self) -> int:
         """Messages written and not answered, also on connections that retire."""
         with self._lock:
-            return sum(connection.publishing.unconfirmed for connection in self._living())
+            return sum(engine.unconfirmed for engine in self._engines())
+
+    def late_replies(self) -> int:
+        """Replies that nobody waited for any longer, also on connections that ended."""
+        with self._lock:
+            return self._late + sum(connection.late_replies for connection in self._living())
+
+    def broker_generation(self) -> int | None:
+        """The broker's major version, None until a connection told it."""
+        for status in self.statuses():
+            major = status.broker.rpartition(" ")[2].partition(".")[0]
+            if major.isdigit():
+                return int(major)
+        return None
 
     def abandon_after_fork(self) -> None:
         """In a forked child: the parent's connections are not ours, and nobody else runs here yet."""
         for connection in (*self._current, *self._retired):
-            connection.publishing.abandon_after_fork()
-            connection.link.abandon_after_fork()
+            connection.abandon_after_fork()
 
     def _living(self) -> list[PublishConnection]:
         self._forget_ended()
         return [*self._current, *self._retired]
+
+    def _engines(self) -> list[Publishing]:
+        return [engine for connection in self._living() for engine in connection.engines]
 
     def _retire(self, connections: Iterable[PublishConnection]) -> None:
         for connection in tuple(connections):
@@ -162,7 +227,9 @@ class PublishConnections:
         self._forget_ended()
 
     def _forget_ended(self) -> None:
-        self._retired = [connection for connection in self._retired if not connection.ended]
+        ended = [connection for connection in self._retired if connection.ended]
+        self._late += sum(connection.late_replies for connection in ended)
+        self._retired = [connection for connection in self._retired if connection not in ended]
 
     def _check_open(self) -> None:
         if self._closed:

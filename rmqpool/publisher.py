@@ -9,9 +9,10 @@ import time
 import weakref
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from rmqpool.amqp.wire import encode_properties
+from rmqpool.calls import CallOptions, Reply, Waiting, request_options
 from rmqpool.errors import (
     ConfigurationError,
     ConnectionFailedError,
@@ -30,7 +31,12 @@ from rmqpool.settings import ConnectionSettings
 from rmqpool.topology import Binding, Exchange, Queue, Topology
 from rmqpool.write_lease import Lease
 
+if TYPE_CHECKING:
+    from rmqpool.amqp.calling import Call
+
 __all__ = ["MessageOptions", "Publisher"]
+
+T = TypeVar("T")
 
 
 class Publisher:
@@ -177,6 +183,56 @@ class Publisher:
                 self.not_taken(message, error)
         outcomes = (future if isinstance(future, NotSentError) else future.outcome() for future in futures)
         return PublishReport(tuple(outcomes))
+
+    @overload
+    def call(
+        self,
+        queue: str,
+        body: object,
+        timeout: float | None = None,
+        *,
+        reply_type: type[T],
+        **options: Unpack[CallOptions],
+    ) -> Reply[T]: ...
+    @overload
+    def call(
+        self, queue: str, body: object, timeout: float | None = None, **options: Unpack[CallOptions]
+    ) -> Reply[Any]: ...
+    def call(
+        self,
+        queue: str,
+        body: object,
+        timeout: float | None = None,
+        *,
+        reply_type: Any = Any,
+        **options: Unpack[CallOptions],
+    ) -> Reply[Any]:
+        """Publish a request to ``queue`` and wait for what its handler returns, ``timeout`` seconds at most. Thread-safe.
+
+        ``reply_type`` is what ``reply.body`` shall be, as a handler's annotation. Raises RemoteError (the handler failed,
+        and no retry follows), ReplyTimeoutError, ReplyLostError (both: it may have been handled), DecodeError (the
+        reply); UnroutableError, NackedError, NotSentError, MessageError as :meth:`publish`: it was not handled.
+        """
+        self.pool.refuse_on_io_thread("call")
+        waiting: Waiting[Any] = Waiting(reply_type, self.timeout_of({"timeout": timeout}))
+        message, header = self.prepare("", queue, body, request_options(options))
+        try:
+            self.ensure_declared(waiting.deadline)
+            call = self._begin_call(message, header, waiting.deadline)
+        except BaseException as error:
+            self.not_taken(message, error)
+            raise
+        self.observe(call.request)
+        return waiting.result(call)
+
+    def _begin_call(self, message: Message, header: bytes, deadline: float) -> Call:
+        size = len(message.body) + len(header)
+        while True:
+            engine = self.pool.calling()
+            if engine.window.enter(size, deadline):
+                return engine.begin(message, header, deadline)
+            if not engine.closed:
+                raise window_full(message, self.pool)
 
     def flush(self, timeout: float = 10.0) -> bool:
         """Wait until every message handed to the pool has its outcome; False if some had none after ``timeout`` seconds."""

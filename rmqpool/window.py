@@ -44,6 +44,11 @@ class Window:
         self.closed = False  # True: nothing more is let in; only :meth:`close` and its kin change it
 
     @property
+    def bounds(self) -> tuple[int, int]:
+        """The most messages, and the most bytes."""
+        return self._max_messages, self._max_bytes
+
+    @property
     def messages(self) -> int:
         """Messages without an outcome."""
         return self._messages

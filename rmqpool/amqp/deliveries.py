@@ -16,7 +16,15 @@ from rmqpool.amqp import wire
 from rmqpool.errors import DecodeError
 from rmqpool.message import Delivery, Settler
 
-__all__ = ["Origin", "ReceivedDelivery", "delivery_from", "forget_unreadable", "has_priority", "receive"]
+__all__ = [
+    "Origin",
+    "ReceivedDelivery",
+    "delivery_from",
+    "forget_unreadable",
+    "has_priority",
+    "has_reply_to",
+    "receive",
+]
 
 _TAG_AND_BITS = Struct(">QB").unpack_from
 # The flags of the properties (AMQP 0-9-1, 4.2.6.1; the order of the basic class), the highest bit first.
@@ -40,6 +48,7 @@ _MORE_FLAGS = 1
 # In the first byte, of which there are always two (frame_reader takes no header frame without).
 _ENCODING_OR_HEADERS = (_FLAGS["content_encoding"] | _FLAGS["headers"]) >> 8
 _PRIORITY = _FLAGS["priority"] >> 8
+_REPLY_TO = _FLAGS["reply_to"] >> 8
 _NAMES = ("consumer_tag", "exchange", "routing_key")
 
 
@@ -193,6 +202,16 @@ def has_priority(delivery: Delivery) -> bool:
         return bool(delivery.priority)
     except DecodeError:
         return False  # whoever handles it finds out
+
+
+def has_reply_to(delivery: Delivery) -> bool:
+    """Whether somebody waits for a reply; costs next to nothing where nobody does."""
+    if type(delivery) is ReceivedDelivery and not delivery._encoded[0] & _REPLY_TO:
+        return False
+    try:
+        return bool(delivery.reply_to)
+    except DecodeError:
+        return False  # nobody can tell where to
 
 
 def forget_unreadable(delivery: Delivery) -> None:

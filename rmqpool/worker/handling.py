@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
-from rmqpool.amqp.deliveries import forget_unreadable
+from rmqpool.amqp.deliveries import forget_unreadable, has_reply_to
 from rmqpool.core.disposition import Action, Disposition, Ended, decide
-from rmqpool.errors import DecodeError
+from rmqpool.errors import DecodeError, MessageError
 from rmqpool.message import Delivery
 from rmqpool.worker.failure import Failure, describe
 from rmqpool.worker.handlers import Arguments
-from rmqpool.worker.inbox_guard import InboxGuard
+from rmqpool.worker.inbox_guard import NOT_DONE, InboxGuard
 from rmqpool.worker.later import Later
 from rmqpool.worker.parking import Parking, ParkingPlace
 from rmqpool.worker.registration import ConsumerDefinition
@@ -71,13 +71,15 @@ class Handling:
         positional, named = arguments
         try:
             if self._inbox_guard is None:
-                self._function(*positional, **named)
-            elif not self._inbox_guard.call(delivery, positional, named):
-                return
+                result = self._function(*positional, **named)
+            else:
+                result = self._inbox_guard.call(delivery, positional, named)
+                if result is NOT_DONE:
+                    return
         except BaseException as error:  # noqa: BLE001 - see the class
             self._raised(delivery, error)
         else:
-            self._returned(delivery)
+            self._returned(delivery, result)
 
     async def run_async(self, delivery: Delivery) -> None:
         """Handle with a coroutine function, on its event loop."""
@@ -87,17 +89,19 @@ class Handling:
         positional, named = arguments
         try:
             if self._inbox_guard is None:
-                await self._function(*positional, **named)
-            elif not await self._inbox_guard.call_async(delivery, positional, named):
-                return
+                result = await self._function(*positional, **named)
+            else:
+                result = await self._inbox_guard.call_async(delivery, positional, named)
+                if result is NOT_DONE:
+                    return
         except BaseException as error:  # noqa: BLE001 - see the class
             self._ended_by(delivery, error)
         else:
-            self._returned(delivery)
+            self._returned(delivery, result)
 
     def _ended_by(self, delivery: Delivery, error: BaseException) -> None:
         """As :meth:`_raised`; but a coroutine that the worker itself cancelled did not fail."""
-        if isinstance(error, asyncio.CancelledError) and self._is_cancelling():
+        if issubclass(type(error), asyncio.CancelledError) and self._is_cancelling():
             forget_unreadable(delivery)
             self._carry_out(delivery, self._decide(Ended.CANCELLED, delivery), None)
         else:
@@ -145,14 +149,37 @@ class Handling:
         _LOGGER.error("%s cannot be handled by %s: %s", _named(delivery), self._handler.name, failure)
         self._carry_out(delivery, self._decide(Ended.UNDECODABLE, delivery), failure)
 
-    def _returned(self, delivery: Delivery) -> None:
+    def _returned(self, delivery: Delivery, result: Any) -> None:
         self._count("handled")
+        if has_reply_to(delivery) and self._answered(delivery, result):
+            return
         if delivery.settled:
             return
         if self._acknowledges:
             delivery.ack()
         elif self._is_current(delivery):
             self._promise_broken(delivery)
+
+    def _answered(self, delivery: Delivery, result: Any) -> bool:
+        """Send what the handler returned; True if the delivery is settled with that, or was."""
+        try:
+            reply = self._parking.answering.reply(delivery, result)
+        except BaseException as error:  # noqa: BLE001 - the user's own values are encoded here
+            self._unanswerable(delivery, error)
+            return True
+        if self._acknowledges and not delivery.settled:
+            self._parking.answer(delivery, reply, self._place)
+            return True
+        self._parking.answering.send(reply)
+        return False
+
+    def _unanswerable(self, delivery: Delivery, error: BaseException) -> None:
+        """The handler is done, and what it returned cannot be sent: the same would come of another attempt."""
+        self._count("failed")
+        failure = describe("reply:encode", error, with_traceback=not issubclass(type(error), MessageError))
+        disposition = self._decide(Ended.UNDECODABLE, delivery)
+        self._log_failure(delivery, failure, disposition)
+        self._carry_out(delivery, disposition, failure)
 
     def _promise_broken(self, delivery: Delivery) -> None:
         """ack='manual': perhaps it is settled later, by somebody else; if not, it goes back when the worker stops."""
@@ -183,6 +210,8 @@ class Handling:
         elif issubclass(type(error), Skip):
             self._count("skipped")
             delivery.ack()
+            if has_reply_to(delivery):
+                self._parking.answering.fail(delivery, Failure("skipped"))
         else:
             self._count("failed")
             failure = describe("exception", error)
@@ -208,7 +237,7 @@ class Handling:
             Action.REQUEUE: f"it goes back to its queue in {disposition.delay:g} s",
             Action.RETRY: f"it is tried again in {disposition.delay:g} s",
         }.get(disposition.action, f"it was settled before ({delivery.settled})")
-        told = failure.traceback.rstrip() or failure.reason
+        told = failure.traceback.rstrip() or str(failure)
         _LOGGER.error("handler %s failed on %s; %s\n%s", self._handler.name, _named(delivery), what, told)
 
     def _decide(self, ended: Ended, delivery: Delivery, delay: float | None = None) -> Disposition:

@@ -14,10 +14,11 @@ from rmqpool.worker.later import Later
 from rmqpool.worker.registration import ConsumerDefinition
 from rmqpool.worker.stats import Counters
 
-__all__ = ["InboxGuard"]
+__all__ = ["NOT_DONE", "InboxGuard"]
 
 _LOGGER = logging.getLogger("rmqpool")
 _PAUSES = Backoff(0.1, 5.0)
+NOT_DONE = object()  # instead of a result: nothing more is to be done for the message
 
 
 class InboxGuard:
@@ -40,32 +41,34 @@ class InboxGuard:
         self._again = again
         self._failures = 0  # in a row; a race loses a count, no more
 
-    def call(self, delivery: Delivery, positional: tuple[Any, ...], named: dict[str, Any]) -> bool:
-        """True if the handler returned, and its transaction is committed: the message can be acknowledged.
+    def call(self, delivery: Delivery, positional: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """What the handler returned; its transaction is committed then, and the message can be acknowledged.
 
-        False if there is nothing more to do: it was acknowledged as known, or is postponed. Raises what the handler
+        NOT_DONE if there is nothing more to do: it was acknowledged as known, or is postponed. Raises what the handler
         raises; its transaction is rolled back then.
         """
+        result = None
         try:
             with cast("InboxPort", self._inbox).transaction(self._name, str(delivery.message_id)) as transaction:
                 if transaction is not None:
-                    self._function(*positional, **self._with(transaction, named))
+                    result = self._function(*positional, **self._with(transaction, named))
         except InboxUnavailableError as error:
             self._postpone(delivery, error)
-            return False
-        return self._ended(delivery, known=transaction is None)
+            return NOT_DONE
+        return self._ended(delivery, result, known=transaction is None)
 
-    async def call_async(self, delivery: Delivery, positional: tuple[Any, ...], named: dict[str, Any]) -> bool:
+    async def call_async(self, delivery: Delivery, positional: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """As :meth:`call`, awaited."""
+        result = None
         inbox = cast("AsyncInboxPort", self._inbox)
         try:
             async with inbox.transaction(self._name, str(delivery.message_id)) as transaction:
                 if transaction is not None:
-                    await self._function(*positional, **self._with(transaction, named))
+                    result = await self._function(*positional, **self._with(transaction, named))
         except InboxUnavailableError as error:
             self._postpone(delivery, error)
-            return False
-        return self._ended(delivery, known=transaction is None)
+            return NOT_DONE
+        return self._ended(delivery, result, known=transaction is None)
 
     @property
     def _name(self) -> str:
@@ -84,11 +87,12 @@ class InboxGuard:
         pause = _PAUSES.ceiling(min(failures, 64))
         self._later.call(lambda: self._again(delivery), pause)
 
-    def _ended(self, delivery: Delivery, *, known: bool) -> bool:
+    def _ended(self, delivery: Delivery, result: Any, *, known: bool) -> Any:
         if self._failures:
             self._failures = 0
             _LOGGER.info("the inbox of queue %r works again", self._definition.queue.name)
         if known:
             self._count("duplicates")
             delivery.ack()
-        return not known
+            return NOT_DONE
+        return result

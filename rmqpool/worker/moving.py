@@ -31,21 +31,23 @@ _DECLARE_TIMEOUT: Final = 5.0
 
 @dataclass(slots=True, eq=False)
 class Move:
-    """One message on its way to ``target``. ``make`` makes the copy when its turn has come.
+    """One message on its way to the queue ``target``. ``make`` makes the copy when its turn has come.
 
-    ``redeclare``: declare the target again when it is gone. ``broker_dead_letters``: the consumed queue dead-letters to
-    a queue that was declared, and this message may go there. ``counter`` and ``failed_counter`` name figures.
+    ``redeclare``: declare this queue again when it is gone. ``broker_dead_letters``: the consumed queue dead-letters to
+    a queue that was declared, and this message may go there. ``counter`` and ``failed_counter`` name figures. ``after``
+    is called once it is elsewhere for good, on any thread.
     """
 
     delivery: Delivery
-    target: Queue
+    target: str
     make: Callable[[], Message]
     counters: Counters
     is_current: Callable[[Delivery], bool]
-    redeclare: bool
+    redeclare: Queue | None
     broker_dead_letters: bool
     counter: str
     failed_counter: str
+    after: Callable[[], None] | None = None
     declared_again: bool = False
 
     def names(self) -> tuple[str, str]:
@@ -110,13 +112,14 @@ class Moving:
         self._failures = 0
         if move.delivery.ack():
             move.counters.add(move.counter)
+            self._tell(move)
         self._done()
 
     def _after_refusal(self, move: Move, error: RmqpoolError) -> None:
-        if isinstance(error, UnroutableError) and move.redeclare and not move.declared_again:
+        if isinstance(error, UnroutableError) and move.redeclare is not None and not move.declared_again:
             move.declared_again = True
             try:
-                self._pool.declare_once([move.target], _DECLARE_TIMEOUT)
+                self._pool.declare_once([move.redeclare], _DECLARE_TIMEOUT)
             except RmqpoolError as problem:
                 self._fall_back(move, problem)
                 return
@@ -136,7 +139,7 @@ class Moving:
         _LOGGER.error(
             "message %s of queue %r could not be moved to %r, and %s: %s",
             *move.names(),
-            move.target.name,
+            move.target,
             "is left to the broker's dead-lettering" if dead_letter else f"goes back in {disposition.delay:g} s",
             error,
         )
@@ -148,7 +151,16 @@ class Moving:
     def _settle(self, move: Move, *, requeue: bool) -> None:
         if move.delivery.reject(requeue=requeue):
             move.counters.add("requeued" if requeue else "dead_lettered")
+            if not requeue:
+                self._tell(move)
         self._done()
+
+    def _tell(self, move: Move) -> None:
+        if move.after is not None:
+            try:
+                move.after()
+            except Exception:  # nobody may be kept from hearing that it is done
+                _LOGGER.exception("what follows the move of message %s of queue %r failed", *move.names())
 
     def _done(self) -> None:
         with self._changed:

@@ -8,11 +8,10 @@ from rmqpool.message import Delivery
 from rmqpool.middleware import HandlingChain, States
 from rmqpool.worker.handlers import Arguments
 from rmqpool.worker.handling import Handling
+from rmqpool.worker.inbox_guard import NOT_DONE
 from rmqpool.worker.verdicts import Skip
 
 __all__ = ["ObservedHandling"]
-
-_NOT_DONE = object()  # nothing more is to be done for the message: acknowledged as known, or postponed
 
 
 class ObservedHandling(Handling):
@@ -33,7 +32,7 @@ class ObservedHandling(Handling):
             if arguments is None:
                 return
             result = self._call(delivery, arguments)
-            if result is _NOT_DONE:
+            if result is NOT_DONE:
                 self._chain.failed(delivery, states, Skip("known to the inbox, or postponed by it"))
                 return
             self._chain.after(delivery, states, result)
@@ -41,7 +40,7 @@ class ObservedHandling(Handling):
             self._chain.failed(delivery, states, error)
             self._raised(delivery, error)
         else:
-            self._returned(delivery)
+            self._returned(delivery, result)
 
     async def run_async(self, delivery: Delivery) -> None:
         """Handle with a coroutine function, on its event loop."""
@@ -54,7 +53,7 @@ class ObservedHandling(Handling):
             if arguments is None:
                 return
             result = await self._call_async(delivery, arguments)
-            if result is _NOT_DONE:
+            if result is NOT_DONE:
                 self._chain.failed(delivery, states, Skip("known to the inbox, or postponed by it"))
                 return
             self._chain.after(delivery, states, result)
@@ -62,7 +61,7 @@ class ObservedHandling(Handling):
             self._chain.failed(delivery, states, error)
             self._ended_by(delivery, error)
         else:
-            self._returned(delivery)
+            self._returned(delivery, result)
 
     def _decoded(self, delivery: Delivery, states: States) -> Arguments | None:
         try:
@@ -76,10 +75,10 @@ class ObservedHandling(Handling):
         positional, named = arguments
         if self._inbox_guard is None:
             return self._function(*positional, **named)
-        return None if self._inbox_guard.call(delivery, positional, named) else _NOT_DONE
+        return self._inbox_guard.call(delivery, positional, named)
 
     async def _call_async(self, delivery: Delivery, arguments: Arguments) -> Any:
         positional, named = arguments
         if self._inbox_guard is None:
             return await self._function(*positional, **named)
-        return None if await self._inbox_guard.call_async(delivery, positional, named) else _NOT_DONE
+        return await self._inbox_guard.call_async(delivery, positional, named)

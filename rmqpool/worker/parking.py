@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypedDict
 
+from rmqpool.amqp.deliveries import has_reply_to
 from rmqpool.message import Delivery, Message
 from rmqpool.pool import ConnectionPool
 from rmqpool.topology import Queue
+from rmqpool.worker.answering import Answering
 from rmqpool.worker.failure import Failure
 from rmqpool.worker.later import Later
 from rmqpool.worker.moving import Move, Moving
@@ -38,17 +41,22 @@ class Parking:
     def __init__(self, pool: ConnectionPool, later: Later, worker: str) -> None:
         self._pool = pool
         self._moving = Moving(pool, later)
+        self.answering = Answering(pool, later)
         self._worker = worker_identity(worker)
         self.wait_idle = self._moving.wait_idle
         self.close = self._moving.close
 
     def park(self, delivery: Delivery, failure: Failure, place: ParkingPlace) -> None:
-        """Begin to park; returns at once. The delivery is settled when the copy is safe, or by the fall-back."""
+        """Begin to park; returns at once. The delivery is settled when the copy is safe, or by the fall-back.
+
+        Whoever waits for a reply is told the failure then: no further attempt will bring one.
+        """
 
         def make() -> Message:
             return parked_message(delivery, failure, place.queue.name, **self._circumstances())
 
-        self._begin(delivery, place, place.queue, make, place.broker_dead_letters, "parked")
+        after = partial(self.answering.fail, delivery, failure) if has_reply_to(delivery) else None
+        self._begin(delivery, place, place.queue, make, place.broker_dead_letters, "parked", after)
 
     def delay(self, delivery: Delivery, failure: Failure | None, place: ParkingPlace, wait: Queue, left: float) -> None:
         """Begin to move it to the queue ``wait``; ``left`` seconds of its delay remain after that.
@@ -61,6 +69,18 @@ class Parking:
 
         self._begin(delivery, place, wait, make, False, "delayed")
 
+    def answer(self, delivery: Delivery, reply: Message, place: ParkingPlace) -> None:
+        """Begin to send ``reply``; returns at once. The delivery is acknowledged when it is confirmed.
+
+        If the broker does not take it, the message goes back to its own queue after a pause.
+        """
+        target, counters = reply.routing_key, place.counters
+        self._moving.begin(
+            Move(
+                delivery, target, lambda: reply, counters, place.is_current, None, False, "answered", "answering_failed"
+            )
+        )
+
     def _begin(
         self,
         delivery: Delivery,
@@ -69,17 +89,19 @@ class Parking:
         make: Callable[[], Message],
         broker_dead_letters: bool,
         counter: str,
+        after: Callable[[], None] | None = None,
     ) -> None:
         move = Move(
             delivery,
-            target,
+            target.name,
             make,
             place.counters,
             place.is_current,
-            place.redeclare,
+            target if place.redeclare else None,
             broker_dead_letters,
             counter,
             "parking_failed" if counter == "parked" else "delaying_failed",
+            after,
         )
         self._moving.begin(move)
 

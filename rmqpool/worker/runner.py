@@ -198,6 +198,7 @@ class Runner:
             subscription.join(deadline)
         self._later.drain(_THREAD_TIMEOUT)
         self._parking.wait_idle(max(0.0, deadline - time.monotonic()))
+        self._later.drain(_THREAD_TIMEOUT)  # what became of requests is told once they are parked
         self._parking.close()
         for subscription in self._subscriptions:
             subscription.close()

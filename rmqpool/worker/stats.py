@@ -32,7 +32,8 @@ class Counters:
 class _Counted:
     """What became of messages.
 
-    ``handled``: the handler returned. ``failed``: it raised (a verdict is no failure). ``rejected``, ``retried``: it
+    ``handled``: the handler returned. ``failed``: it raised (a verdict is no failure), or
+    returned what cannot be sent as a reply. ``rejected``, ``retried``: it
     raised Reject or Retry. ``skipped``: it, or middleware, raised Skip, and the message was acknowledged.
     ``undecodable``: it was not called, because the body is not what it takes. ``parked``: confirmed in the dead-letter
     queue. ``dead_lettered``: left to the broker, because parking failed. ``requeued``: went back to the queue, failed
@@ -40,7 +41,8 @@ class _Counted:
     the channel of the delivery was gone (the message comes again). ``abandoned``: the handler still ran when the worker
     stopped waiting for it (the message comes again). ``duplicates``: acknowledged without the handler, because the
     inbox knew it. ``postponed``: the inbox's database could not be reached; handled later. ``held_back``: failed, and
-    tried again by this process. ``delayed``: confirmed in a retry queue, from which it comes back.
+    tried again by this process. ``delayed``: confirmed in a retry queue, from which it comes back. ``answered``: the
+    handler's result was confirmed as the reply, and the message acknowledged.
     """
 
     handled: int = 0
@@ -61,6 +63,8 @@ class _Counted:
     held_back: int = 0
     delayed: int = 0
     delaying_failed: int = 0
+    answered: int = 0
+    answering_failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("leasing", "lease", "lease_topology", "publish_connections", "pool_declare", "pool_options", "pool_stats"),
     ("pool_parts", "pool"),
     ("codecs", "compression", "conversion", "plain_json", "preparation", "envelope"),
-    ("sealing", "middleware"),
+    ("sealing", "middleware", "calls"),
     ("publisher", "async_publisher", "consumer"),
     ("worker", "outbox", "observe", "dlq", "planning"),
     ("config", "config_sources"),

@@ -25,6 +25,7 @@ def test_the_names_are_these_for_good():
         "x-rmqpool-moved-exchange",
         "x-rmqpool-moved-expiration",
         "x-rmqpool-moved-user-id",
+        "x-rmqpool-reply-error",
     } == headers.ALL
 
 

@@ -22,6 +22,7 @@ from rmqpool.amqp.deliveries import (
     delivery_from,
     forget_unreadable,
     has_priority,
+    has_reply_to,
     is_surely_plain,
     receive,
 )
@@ -88,6 +89,7 @@ def test_both_paths_give_the_same_delivery(method: Any, given_properties: Any, o
         assert getattr(lazy, name) == getattr(eager, name), name
     assert (lazy.attempt, lazy.delivery_count, repr(lazy)) == (eager.attempt, eager.delivery_count, repr(eager))
     assert has_priority(lazy) == has_priority(eager) == bool(given_properties.priority)
+    assert has_reply_to(lazy) == has_reply_to(eager) == bool(given_properties.reply_to)
     assert not is_surely_plain(eager)
     if is_surely_plain(lazy):
         assert (lazy.content_encoding, lazy.headers) == (None, {})
