@@ -8,7 +8,8 @@ BEGIN
         SELECT conrelid::regclass AS name, conname FROM pg_constraint
         WHERE contype = 'p' AND conrelid IN ({dead_literal}::regclass, {held_literal}::regclass)
     LOOP
-        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I, ADD PRIMARY KEY (id, message_id)', one.name, one.conname);
+        EXECUTE 'ALTER TABLE ' || one.name || ' DROP CONSTRAINT ' || quote_ident(one.conname)
+            || ', ADD PRIMARY KEY (id, message_id)';
     END LOOP;
 END
 $rmqpool$;
