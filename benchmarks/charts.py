@@ -18,12 +18,16 @@ _BARS = {
     "many": "publish-many",
     "consume": "consume",
     "outbox": "outbox",
+    "outbox-writers": "outbox-writers",
 }
-_LINES = (
-    ("growth-threads", "publishing threads, 2 connections"),
-    ("growth-connections", "connections, 32 threads"),
-    ("growth-window", "messages without a confirm"),
-)
+_LINES = {
+    "growth": (
+        ("growth-threads", "publishing threads, 2 connections"),
+        ("growth-connections", "connections, 32 threads"),
+        ("growth-window", "messages without a confirm"),
+    ),
+    "outbox-relays": (("outbox-relays", "relays of one outbox"),),
+}
 _DPI = 144
 
 
@@ -38,9 +42,10 @@ def draw_charts(report: Report, folder: Path) -> list[Path]:
     for key, name in _BARS.items():
         if key in by_key and bars_of(by_key[key]):
             written.append(_draw_bars(by_key[key], _subtitle(report), folder / f"benchmark-{name}.png"))
-    growing = [(by_key[key], label) for key, label in _LINES if key in by_key and points_of(by_key[key])]
-    if growing:
-        written.append(_draw_lines(growing, _subtitle(report), folder / "benchmark-growth.png"))
+    for name, lines in _LINES.items():
+        growing = [(by_key[key], label) for key, label in lines if key in by_key and points_of(by_key[key])]
+        if growing:
+            written.append(_draw_lines(growing, _subtitle(report), folder / f"benchmark-{name}.png"))
     return written
 
 
@@ -115,6 +120,7 @@ def _draw_lines(growing: list[tuple[ScenarioResult, str]], subtitle: str, path: 
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
     all_axes[0][0].set_ylabel("messages a second", color=INK)
+    subtitle = textwrap.fill(subtitle, 54 * len(growing))
     figure.suptitle(f"rmqpool, growing\n{subtitle}", fontsize=10, color=INK, x=0.01, ha="left")
     return _save(figure, path)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -122,6 +123,10 @@ class Child:
             raise RunFailedError(str(error), self.output) from None
         if not condition():
             raise RunFailedError(f"it ended before {what}", self.output)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal; nothing happens when it has ended."""
+        self._process.send(number)
 
     def result(self, deadline: float) -> dict[str, Any]:
         """The JSON of its last line, when it has ended. RunFailedError if it has none, or after ``deadline`` seconds."""

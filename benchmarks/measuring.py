@@ -15,7 +15,7 @@ from benchmarks.footprint import measure_footprint
 from benchmarks.goals import GOALS, entries_asked_for
 from benchmarks.growth import CONNECTIONS, GROWTH_THREADS, SIZES, WINDOW
 from benchmarks.machine import describe_machine
-from benchmarks.outbox_part import measure_outbox
+from benchmarks.outbox_part import OutboxPlan, measure_outbox
 from benchmarks.recovery import measure_recovery
 from benchmarks.report import Footprint, OutboxCost, Recovery, Report, ScenarioResult
 from benchmarks.rounds import Rounds
@@ -37,7 +37,7 @@ Tell = Callable[[str], None]
 class Plan:
     """What to run. ``all_rounds`` gives also those tables all rounds that no goal is about.
 
-    Mode quick runs what the goals compare and nothing else; full runs more rounds of more messages.
+    Mode quick runs what the goals compare and nothing else, but for the outbox, in short; full runs more rounds of more messages.
     """
 
     mode: Mode
@@ -73,6 +73,11 @@ class Plan:
     def rounds_of(self, scenario: Scenario) -> int:
         """How many rounds a table gets."""
         return self.rounds if self.all_rounds or scenario.usual_rounds is None else scenario.usual_rounds
+
+    def outbox(self) -> OutboxPlan:
+        """How much of the outbox is run."""
+        other_rounds = self.rounds if self.all_rounds else 1
+        return OutboxPlan(self.rounds, other_rounds, self.factor, short=self.mode == "quick")
 
 
 def measure(plan: Plan, tell: Tell) -> Report:
@@ -132,10 +137,7 @@ def _outbox(
     if "outbox" not in plan.parts:
         return (), None
     try:
-        result, cost = measure_outbox(
-            node.amqp_url(), c_client, plan.rounds, plan.factor, problems, tell, whole=plan.mode != "quick"
-        )
+        return measure_outbox(node.amqp_url(), c_client, plan.outbox(), problems, tell)
     except ServicesError as error:
         problems.append(f"outbox FAILED: {error}")
         return (), None
-    return (result,), cost

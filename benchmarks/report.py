@@ -97,11 +97,17 @@ class Footprint:
 
 @dataclass(frozen=True)
 class Latency:
-    """From the insert's start to the broker's confirm, in seconds, at ``rate`` transactions a second."""
+    """To the broker's confirm, in seconds, at ``rate`` transactions a second.
+
+    ``p50`` and ``p99`` are from before the insert, so the commit with its fsync is in them; ``commit_p50`` and
+    ``commit_p99`` from when the commit had returned: what the outbox adds to the application's own transaction.
+    """
 
     rate: int
     p50: float
     p99: float
+    commit_p50: float | None = None
+    commit_p99: float | None = None
 
 
 @dataclass(frozen=True)
@@ -114,12 +120,16 @@ class ClaimTime:
 
 @dataclass(frozen=True)
 class OutboxCost:
-    """What the outbox costs. Statements and bytes of write-ahead log are for each row, one of each for a run."""
+    """What the outbox costs. Statements and bytes of write-ahead log are for each row, one of each for a run.
+
+    ``postgres`` is the server's version.
+    """
 
     statements: tuple[float, ...] = ()
     wal_bytes: tuple[float, ...] = ()
     latencies: tuple[Latency, ...] = ()
     claims: tuple[ClaimTime, ...] = ()
+    postgres: str = ""
 
 
 @dataclass(frozen=True)

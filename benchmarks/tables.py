@@ -91,8 +91,10 @@ def _print_rest(report: Report, console: Console) -> None:
         console.print(f"Idle worker: {report.footprint.idle_worker_bytes / 1_000_000:,.0f} MB", highlight=False)
     if report.outbox:
         for one in report.outbox.latencies:
-            told = f"p50 {one.p50 * 1000:.2f} ms, p99 {one.p99 * 1000:.2f} ms"
-            console.print(f"Insert to confirm at {one.rate:,} rows/s: {told}", highlight=False)
+            for since, p50, p99 in (("Insert", one.p50, one.p99), ("Commit", one.commit_p50, one.commit_p99)):
+                if p50 is not None and p99 is not None:
+                    told = f"p50 {p50 * 1000:.2f} ms, p99 {p99 * 1000:.2f} ms"
+                    console.print(f"{since} to confirm at {one.rate:,} rows/s: {told}", highlight=False)
         for claim in report.outbox.claims:
             told = f"{claim.seconds * 1000:.2f} ms"
             console.print(f"Claim of 1,000 rows, {claim.rows:,} waiting: {told}", highlight=False)
