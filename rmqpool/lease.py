@@ -47,6 +47,7 @@ class LeasedChannel(LeasedTopology):
         self._released = False
         self._lock = threading.Lock()
         self._unacked: set[int] = set()
+        self._consumes_only = True  # a basic.get of another thread may hold a tag that is not in _unacked yet
         self._confirms: LeaseConfirms | None = None
 
     # The lease
@@ -129,6 +130,7 @@ class LeasedChannel(LeasedTopology):
     def basic_get(self, queue: str, auto_ack: bool = False, timeout: float | None = None) -> Delivery | None:
         """basic.get: one message, or None if the queue is empty. Settle it through this channel or by the delivery."""
         self._check()
+        self._consumes_only = False
         answer = self._channel.get(queue, auto_ack, self._timeout if timeout is None else timeout)
         if answer is None:
             return None
@@ -212,13 +214,17 @@ class LeasedChannel(LeasedTopology):
         return True
 
     def ack_each(self, delivery_tags: Iterable[int], timeout: float | None = None) -> int:
-        """Acknowledge many deliveries, faster than one by one; those that are not held are passed over. How many were."""
+        """Acknowledge many deliveries, faster than one by one; those that are not held are passed over. How many were.
+
+        The oldest ones of a consumer take one basic.ack: a quorum queue is sent each ack as a command of its own, and when
+        the channel is closed while more than 32 are under way, RabbitMQ forgets the rest and delivers their messages again.
+        """
         settled = 0
         remaining = iter(delivery_tags)
         while chunk := list(itertools.islice(remaining, _CHUNK)):
             self._check()
             held = [tag for tag in chunk if self._take_unacked(tag, multiple=False)]
-            self._tell(_acknowledgements(held), f"ack of {len(held)} deliveries", timeout)
+            self._tell(_acknowledgements(held, self._covers(held)), f"ack of {len(held)} deliveries", timeout)
             settled += len(held)
         return settled
 
@@ -250,6 +256,11 @@ class LeasedChannel(LeasedTopology):
                 return False
             self._unacked -= held
             return True
+
+    def _covers(self, tags: Sequence[int]) -> bool:
+        """True if one basic.ack up to the last of ``tags`` settles these and no other delivery."""
+        with self._lock:
+            return self._consumes_only and len(tags) > 1 and max(tags) < min(self._unacked, default=max(tags) + 1)
 
     def _settle_tag(
         self, tag: int, multiple: bool, name: str, timeout: float | None, send: Callable[[Any], None]
@@ -287,7 +298,10 @@ def _settlement(tag: int, verdict: str, requeue: bool) -> Callable[[Any], None]:
     return lambda channel: channel.basic_reject(tag, requeue=requeue)
 
 
-def _acknowledgements(tags: Sequence[int]) -> Callable[[Any], None]:
+def _acknowledgements(tags: Sequence[int], at_once: bool) -> Callable[[Any], None]:
+    if at_once:
+        return lambda channel: channel.basic_ack(max(tags), multiple=True)
+
     def send(channel: Any) -> None:
         for tag in tags:
             channel.basic_ack(tag)

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
-from rmqpool.errors import DecodeError, MessageError, MigrationError, PublishError
+from rmqpool.errors import DecodeError, MessageError, MigrationError, PublishError, RmqpoolError
 from rmqpool.future import PublishFuture
 from rmqpool.lease import LeasedChannel
 from rmqpool.message import Delivery, Message
@@ -50,38 +50,57 @@ class Mover:
         """
         before = self.moved
         consumer = channel.basic_consume(queue, prefetch=2 * self._window, inactivity_timeout=silence, exclusive=True)
-        self._move(_some(consumer, most, until), copy)
+        self._move(channel, _some(consumer, most, until), copy)
         consumer.close()
-        self._move(consumer.rest(), copy)
+        self._move(channel, consumer.rest(), copy)
         return self.moved - before
 
-    def _move(self, deliveries: Iterable[Delivery], copy: Callable[[Delivery], Message]) -> None:
+    def _move(
+        self, channel: LeasedChannel, deliveries: Iterable[Delivery], copy: Callable[[Delivery], Message]
+    ) -> None:
         pending: deque[tuple[Delivery, PublishFuture]] = deque()
         for delivery in deliveries:
-            pending.append((delivery, self._submit(delivery, copy)))
-            while pending and (len(pending) >= self._window or pending[0][1].done()):
-                self._settle(*pending.popleft())
-        while pending:
-            self._settle(*pending.popleft())
+            try:
+                future = self._submit(delivery, copy)
+            except MigrationError:
+                self._settle(channel, pending, len(pending))
+                raise
+            pending.append((delivery, future))
+            if len(pending) >= self._window:
+                self._settle(channel, pending, (self._window + 1) // 2)
+        self._settle(channel, pending, len(pending))
+
+    def _settle(self, channel: LeasedChannel, pending: deque[tuple[Delivery, PublishFuture]], count: int) -> None:
+        """Wait for the confirms of the first ``count``, and acknowledge those that have one, at once."""
+        confirmed: list[int] = []
+        try:
+            for _ in range(count):
+                delivery, future = pending.popleft()
+                try:
+                    future.result()
+                except PublishError as error:
+                    raise _stays(delivery, error) from error
+                self._on_confirmed()
+                confirmed.append(delivery.delivery_tag)
+        finally:
+            if confirmed:
+                self._acknowledge(channel, delivery.queue, confirmed)
+
+    def _acknowledge(self, channel: LeasedChannel, queue: str, tags: list[int]) -> None:
+        try:
+            channel.ack_each(tags)
+        except RmqpoolError as error:
+            raise MigrationError(
+                f"queue {queue!r}: the channel was lost before {len(tags)} moved messages were acknowledged ({error}); they "
+                "stay, and are moved a second time: run this again"
+            ) from error
+        self.moved += len(tags)
 
     def _submit(self, delivery: Delivery, copy: Callable[[Delivery], Message]) -> PublishFuture:
         try:
             return self._publisher.submit_message(copy(delivery), timeout=self._timeout)
         except (MessageError, DecodeError, PublishError) as error:
             raise _stays(delivery, error) from error
-
-    def _settle(self, delivery: Delivery, future: PublishFuture) -> None:
-        try:
-            future.result()
-        except PublishError as error:
-            raise _stays(delivery, error) from error
-        self._on_confirmed()
-        if not delivery.ack():
-            raise MigrationError(
-                f"queue {delivery.queue!r}: the channel was lost before a message was acknowledged; it stays, and is moved "
-                "a second time: run this again"
-            )
-        self.moved += 1
 
 
 def _some(deliveries: Iterable[Delivery], most: int | None, until: float) -> Iterator[Delivery]:

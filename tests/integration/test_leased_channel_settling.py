@@ -172,6 +172,20 @@ def test_what_was_not_acknowledged_comes_back_after_release(pool: ConnectionPool
         assert again.redelivered
 
 
+def test_acknowledged_at_once_and_closed_nothing_comes_again(
+    pool: ConnectionPool, channel: LeasedChannel, queue_name: str
+) -> None:
+    """RabbitMQ forgets what it has not told a quorum queue when a channel closes over many acknowledgements."""
+    channel.queue_declare(Queue(queue_name, dead_letter=None))
+    fill(channel, queue_name, *[b""] * 600)
+    with pool.channel() as closing:
+        consumer = closing.basic_consume(queue_name, prefetch=1000)
+        tags = [next(consumer).delivery_tag for _ in range(600)]
+        consumer.close()
+        assert closing.ack_each(tags) == 600
+    assert list(channel.basic_consume(queue_name, inactivity_timeout=0.5)) == []
+
+
 def test_a_quorum_queue_gets_everything_back_in_its_order(channel: LeasedChannel, queue_name: str) -> None:
     """Far more than it keeps in order when a channel closes over them."""
     channel.queue_declare(Queue(queue_name, dead_letter=None))
