@@ -107,9 +107,10 @@ class ConfigurationError(RmqpoolError, ValueError):
 
 
 class ConnectionFailedError(RmqpoolError):
-    """A connection to the broker could not be opened.
+    """A connection to the broker, or to the outbox' Postgres, could not be opened.
 
-    ``stage`` is one of ``dns``, ``tcp``, ``tls``, ``amqp``; ``host`` and ``port`` name the address that was tried.
+    ``stage`` is one of ``dns``, ``tcp``, ``tls``, ``amqp``, for Postgres also ``password``, ``database``, ``rights``;
+    ``host`` and ``port`` name the address that was tried.
     """
 
     def __init__(self, message: str, *, host: str = "", port: int = 0, stage: str = "") -> None:

@@ -39,9 +39,9 @@ Exit codes:
   1    done, but not all is well: a message not confirmed, a queue missing, a problem found
   2    wrong usage of the command line
   3    wrong configuration: URL, settings, module path, worker
-  4    no connection: broker not there, password, virtual host, TLS
+  4    no connection: broker or Postgres not there, password, virtual host, TLS
   5    wrong input: a line that is no JSON, a message that cannot be sent
-  6    refused or not answered by the broker: permission, arguments that differ
+  6    refused by the broker (permission, arguments that differ) or by Postgres (tables, rights, locks)
   7    topology plan: something is to be added
   8    topology plan, apply: something differs, and cannot be changed in place
   70   a fault inside rmqpool

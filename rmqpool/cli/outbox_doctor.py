@@ -10,6 +10,7 @@ from rmqpool.cli.doctor import Told
 from rmqpool.cli.exits import ExitCode
 from rmqpool.cli.options import JsonOption
 from rmqpool.cli.outbox_session import (
+    BrokerOption,
     DatabaseOption,
     PrefixOption,
     SchemaOption,
@@ -34,11 +35,12 @@ def register(group: typer.Typer) -> None:
 
 def doctor(
     url: DatabaseOption = None,
+    broker: BrokerOption = None,
     schema: SchemaOption = None,
     prefix: PrefixOption = "rmqpool",
     as_json: JsonOption = False,
 ) -> None:
-    """Look at the database, the tables, vacuum, and the relays, and say what is wrong and what to do.
+    """Look at the database, the tables, vacuum, the relays and the broker, and say what is wrong and what to do.
 
     Who holds back vacuum is named: the pid, its query and age, the prepared transaction, or the replication slot.
     Nothing is changed. Ends with 0 if there is no problem (warnings do not count), with 1 if there is one.
@@ -54,6 +56,7 @@ def doctor(
     require_driver()
     told = Told(as_json, "server")
     server = _examine(database, tables, told.tell)
+    told.tell(_look_at_broker(broker))
     well_enough = exit_state(told.findings)
     told.end(well_enough, server)
     raise typer.Exit(ExitCode.OK if well_enough else ExitCode.PROBLEMS)
@@ -74,20 +77,39 @@ def _examine(database: str, tables: Tables, tell: Callable[[Finding], None]) -> 
     try:
         with closing(connect(database, name="rmqpool outbox doctor")) as connection:
             try:
-                with explained():
+                with explained(connection, tables):
                     check_version(connection, tables)
             except OutboxSchemaError as error:
-                tell(problem("schema", str(error), "rmqpool outbox migrate"))
+                sentence, _, advice = str(error).partition("; ")
+                tell(problem("schema", sentence, advice))
                 tell(skipped("tables", "not looked at: they must be there, of this release's version"))
                 return server
             tell(well("schema", f"{tables.outbox} is of version {LATEST}", version=LATEST))
             found = health(connection, tables)
             server = f"PostgreSQL {found.server}"
             tell(well("server", server))
-            for finding in [*health_findings(found), *status_findings(status(connection, tables))]:
+            for finding in health_findings(found, tables):
+                tell(finding)
+            for finding in status_findings(status(connection, tables), tables):
                 tell(finding)
     except (ConfigurationError, ConnectionFailedError) as error:
         tell(problem("connect", str(error), "rmqpool config show tells where the URL comes from"))
     except RmqpoolError as error:
         tell(problem("look", str(error)))
     return server
+
+
+def _look_at_broker(url: str | None) -> Finding:
+    """One finding, last: the database is well or not without a broker."""
+    from rmqpool.cli.diagnosis.finding import problem, skipped
+    from rmqpool.cli.diagnosis.outbox_broker import broker_finding
+    from rmqpool.cli.session import load, sources_of
+    from rmqpool.errors import ConfigurationError
+
+    try:
+        settings = load(url=url)
+        if sources_of(settings)["url"] == "default":
+            return skipped("broker", "not looked at: none is named; give --broker, or set RMQPOOL_URL")
+        return broker_finding(settings.connection())
+    except ConfigurationError as error:
+        return problem("broker", str(error), "rmqpool config show tells where the URL comes from")

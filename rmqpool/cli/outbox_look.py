@@ -22,9 +22,9 @@ from rmqpool.cli.outbox_session import (
 from rmqpool.cli.terminal import print_json, print_line, print_table
 
 if TYPE_CHECKING:
-    from rmqpool.outbox.inspection import Status
+    from rmqpool.outbox.inspection import StalledKey, Status
 
-__all__ = ["register", "status_facts"]
+__all__ = ["register", "stalled_facts", "status_facts"]
 
 LimitOption = Annotated[int, typer.Option("--limit", min=1, max=100_000, metavar="N", help="Show at most so many.")]
 
@@ -59,7 +59,7 @@ def status(
     from rmqpool.outbox.migrations import check_version
 
     tables = tables_of(schema, prefix)
-    with connected(url, "status") as connection:
+    with connected(url, "status", tables) as connection:
         check_version(connection, tables)
         try:
             while True:
@@ -97,11 +97,11 @@ def stalled(
     from rmqpool.outbox.migrations import check_version
 
     tables = tables_of(schema, prefix)
-    with connected(url, "stalled") as connection:
+    with connected(url, "stalled", tables) as connection:
         check_version(connection, tables)
         found = stalled_keys(connection, tables, limit=limit)
     if as_json:
-        print_json({"ok": True, "stalled": [{**dataclasses.asdict(one), "held": _count(one.held)} for one in found]})
+        print_json({"ok": True, "stalled": [stalled_facts(one) for one in found]})
         return
     if not found:
         print_line("nothing stalls", error=True)
@@ -140,7 +140,7 @@ def dead(
     from rmqpool.outbox.migrations import check_version
 
     tables = tables_of(schema, prefix)
-    with connected(url, "dead") as connection:
+    with connected(url, "dead", tables) as connection:
         check_version(connection, tables)
         found = dead_rows(connection, tables, limit=limit)
     if as_json:
@@ -172,8 +172,19 @@ def dead(
 
 
 def status_facts(found: Status) -> dict[str, Any]:
-    """For machines: counts are objects with ``rows`` and ``more``."""
-    return dataclasses.asdict(found)
+    """For machines: counts are objects with ``rows`` and ``more``; ages and times end with ``_seconds``."""
+    facts = dataclasses.asdict(found)
+    facts["oldest_age_seconds"], facts["next_due_seconds"] = facts.pop("oldest_age"), facts.pop("next_due")
+    for lane in facts["lanes"]:
+        lane["oldest_age_seconds"] = lane.pop("oldest_age")
+    return facts
+
+
+def stalled_facts(found: StalledKey) -> dict[str, Any]:
+    """For machines, as :func:`status_facts`; ``next_in_seconds`` is negative when it is due."""
+    facts = dataclasses.asdict(found)
+    facts["since_seconds"], facts["next_in_seconds"] = facts.pop("since"), facts.pop("next_at")
+    return facts
 
 
 def _show(found: Status, *, clear: bool) -> None:
@@ -201,10 +212,6 @@ def _show(found: Status, *, clear: bool) -> None:
             for one in found.lanes
         ]
         print_table(("lane", "waiting", "oldest", "owner"), lanes, right=("lane", "waiting"))
-
-
-def _count(count: Any) -> dict[str, Any]:
-    return dataclasses.asdict(count)
 
 
 def _line(text: str) -> str:

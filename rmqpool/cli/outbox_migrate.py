@@ -60,7 +60,7 @@ def migrate(
         else:
             print_line(text.rstrip("\n"))
         return
-    with connected(url, "migrate") as connection:
+    with connected(url, "migrate", tables) as connection:
         applied = (pending_migrations if dry_run else apply)(connection, tables, up_to=last)
     if as_json:
         told = [{"version": one.version, "name": one.name} for one in applied]

@@ -11,6 +11,7 @@ import typer
 
 from rmqpool.cli.options import JsonOption
 from rmqpool.cli.outbox_session import (
+    BrokerOption,
     DatabaseOption,
     PrefixOption,
     SchemaOption,
@@ -33,15 +34,7 @@ def register(group: typer.Typer) -> None:
 
 def relay(
     url: DatabaseOption = None,
-    broker: Annotated[
-        str | None,
-        typer.Option(
-            "--broker",
-            metavar="URL",
-            help="Where the broker is: amqp://user:password@host:5672/virtual-host. Otherwise RMQPOOL_URL.",
-            show_default=False,
-        ),
-    ] = None,
+    broker: BrokerOption = None,
     schema: SchemaOption = None,
     prefix: PrefixOption = "rmqpool",
     order: Annotated[
@@ -69,6 +62,14 @@ def relay(
         float | None,
         typer.Option(min=0.0, max=86400.0, metavar="SECONDS", help="How long to wait for confirms at the end."),
     ] = None,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait",
+            help="Wait also for what only people mend: password, database, tables, rights.",
+            show_default=False,
+        ),
+    ] = False,
     log_format: Annotated[
         Literal["text", "json"] | None, typer.Option("--log-format", help="Lines for people, or JSON lines.")
     ] = None,
@@ -78,6 +79,9 @@ def relay(
     as_json: JsonOption = False,
 ) -> None:
     """Publish the outbox's rows until SIGTERM or Ctrl-C. Any number of relays share the work.
+
+    A server that is not there is waited for. What no waiting mends (a wrong password, an unknown database, missing tables
+    or rights) ends it at the start with 4 or 6; with --wait it is waited for too, as it is later on.
 
     Logs go to stderr. It ends in good order with 0; a second signal ends it at once. Nothing is lost then: what was not
     confirmed is published again, with the same message id.
@@ -95,25 +99,26 @@ def relay(
     connection = settings.connection()
     require_driver()
     from rmqpool.outbox.inspection_connection import password_of
+    from rmqpool.outbox.preflight import check_start
     from rmqpool.outbox.relay import Relay
 
     secrets = [connection.password.reveal(), password_of(database)]
     set_up_logging(settings.log_format, log_level, secrets=[secret for secret in secrets if secret])
-    run(
-        Relay(
-            build_url(connection),
-            database,
-            tables=tables,
-            order=order,
-            batch_size=batch_size,
-            key_window=key_window,
-            doorbell=doorbell,
-            pgbouncer=pgbouncer,
-            max_attempts=max_attempts,
-            name=name,
-        ),
-        settings.grace,
+    one = Relay(
+        build_url(connection),
+        database,
+        tables=tables,
+        order=order,
+        batch_size=batch_size,
+        key_window=key_window,
+        doorbell=doorbell,
+        pgbouncer=pgbouncer,
+        max_attempts=max_attempts,
+        name=name,
     )
+    if not wait:
+        check_start(database, tables)
+    run(one, settings.grace)
 
 
 def run(relay: Relay, grace: float) -> None:

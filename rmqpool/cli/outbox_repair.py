@@ -66,7 +66,7 @@ def replay(
         raise typer.BadParameter("say what to replay: --stall STALL, --dead ID, or --all")
     ids = _ids(dead or [])
     tables = tables_of(schema, prefix)
-    with connected(url, "replay") as connection:
+    with connected(url, "replay", tables) as connection:
         check_version(connection, tables)
         stalls_of, ids_of = (None, None) if everything else (stall or [], ids)
         done = repair(connection, tables, stalls=stalls_of, dead=ids_of, dry_run=True)
@@ -103,7 +103,7 @@ def skip(
     from rmqpool.outbox.repair import skip as repair
 
     tables = tables_of(schema, prefix)
-    with connected(url, "skip") as connection:
+    with connected(url, "skip", tables) as connection:
         check_version(connection, tables)
         done = repair(connection, tables, stall, dry_run=True)
         if not dry_run:
@@ -149,7 +149,7 @@ def prune(
     if inbox_age is None and dead_age is None:
         raise typer.BadParameter("say what to remove: --inbox-older-than 30d, --dead-older-than 30d, or both")
     tables = tables_of(schema, prefix)
-    with connected(url, "prune") as connection:
+    with connected(url, "prune", tables) as connection:
         check_version(connection, tables)
         done = repair(
             connection, tables, inbox_older_than=inbox_age, dead_older_than=dead_age, dry_run=dry_run or not yes

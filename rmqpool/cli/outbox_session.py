@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rmqpool.outbox.tables import Tables
 
 __all__ = [
+    "BrokerOption",
     "DatabaseOption",
     "DryRunOption",
     "PrefixOption",
@@ -39,6 +40,15 @@ DatabaseOption = Annotated[
         metavar="URL",
         help="The outbox's database: postgresql://user:password@host:5432/database. "
         "Otherwise RMQPOOL_POSTGRES_URL, or [tool.rmqpool] in pyproject.toml.",
+        show_default=False,
+    ),
+]
+BrokerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--broker",
+        metavar="URL",
+        help="Where the broker is: amqp://user:password@host:5672/virtual-host. Otherwise RMQPOOL_URL.",
         show_default=False,
     ),
 ]
@@ -77,13 +87,16 @@ def database_of(url: str | None) -> str:
 
 
 @contextlib.contextmanager
-def connected(url: str | None, command: str) -> Iterator[psycopg.Connection[Any]]:
+def connected(url: str | None, command: str, tables: Tables) -> Iterator[psycopg.Connection[Any]]:
     """A connection to the outbox's database, closed at the end. Postgres' refusals become errors of ours."""
     database = database_of(url)
     require_driver()
     from rmqpool.outbox.inspection_connection import connect, explained
 
-    with contextlib.closing(connect(database, name=f"rmqpool outbox {command}")) as connection, explained():
+    with (
+        contextlib.closing(connect(database, name=f"rmqpool outbox {command}")) as connection,
+        explained(connection, tables),
+    ):
         yield connection
 
 

@@ -25,7 +25,7 @@ class AsyncOutbox:
         max_message_size: int = 128 * 1024 * 1024,
         doorbell: bool = True,
     ) -> None:
-        self._writes = Writes(tables or Tables(), inject, max_message_size, doorbell)
+        self._writes = Writes(tables, inject, max_message_size, doorbell)
 
     @property
     def tables(self) -> Tables:
@@ -84,7 +84,10 @@ class AsyncOutbox:
     async def _execute(self, connection: Any, write: Write) -> None:
         driver = async_driver_of(connection)
         await driver.check_transaction(connection)
-        await driver.execute(connection, write.sql(driver.style), write.parameters)
+        writes = self._writes
+        if not writes.is_checked:  # with the first message only
+            writes.check_version(await driver.fetch(connection, *writes.version_query(driver.style), writes.tables))
+        await driver.execute(connection, write.sql(driver.style), write.parameters, writes.tables)
 
     def __repr__(self) -> str:
         return f"<AsyncOutbox {self.tables.outbox}>"

@@ -11,10 +11,10 @@ from typing import Any, Final
 import psycopg
 import psycopg_pool
 
-from rmqpool.outbox.inbox_parts import Progress, lock_timeout_text, prune_seconds, unavailable
+from rmqpool.outbox.inbox_parts import Progress, check_inbox, lock_timeout_text, prune_seconds, unavailable
 from rmqpool.outbox.inbox_statements import InboxStatements
 from rmqpool.outbox.pool import OutboxPool
-from rmqpool.outbox.tables import Tables
+from rmqpool.outbox.tables import Tables, tables_or_default
 from rmqpool.outbox.transaction import Transaction
 from rmqpool.pool_options import whole_number
 from rmqpool.secret import Secret
@@ -44,9 +44,11 @@ class Inbox:
         tables: Tables | None = None,
         timeout: float = 10.0,
     ) -> None:
+        check_inbox(database, consumer, (OutboxPool, psycopg_pool.ConnectionPool))
         self.consumer = consumer
         self._database = database
-        self._tables = tables or (database.outbox.tables if isinstance(database, OutboxPool) else Tables())
+        given = database.outbox.tables if tables is None and isinstance(database, OutboxPool) else tables
+        self._tables = tables_or_default(given)
         self._statements = InboxStatements(self._tables)
         self._timeout = timeout
         self._lock_timeout = lock_timeout_text(timeout)
@@ -87,7 +89,7 @@ class Inbox:
                         progress.raised(error, transaction.connection)
                     raise
         except Exception as error:
-            later = unavailable(error, progress)
+            later = unavailable(error, progress, self._tables)
             if later is None:
                 raise
             raise later from error

@@ -16,10 +16,23 @@ from rmqpool.errors import (
 )
 from rmqpool.outbox.pool_alive import is_lost
 from rmqpool.outbox.pool_parts import is_worth_another_attempt
+from rmqpool.outbox.refusals import schema_reason
+from rmqpool.outbox.tables import Tables
+from rmqpool.secret import Secret
 
-__all__ = ["Progress", "lock_timeout_text", "prune_seconds", "unavailable"]
+__all__ = ["Progress", "check_inbox", "lock_timeout_text", "prune_seconds", "unavailable"]
 
-_NO_TABLE = ("42P01", "3F000", "42501")  # undefined_table, invalid_schema_name, insufficient_privilege
+
+def check_inbox(database: object, consumer: object, pools: tuple[type, type]) -> None:
+    """Refuse what an inbox cannot work with. Raises ConfigurationError; a URL is not repeated."""
+    if not isinstance(database, (str, Secret, *pools)):
+        ours, theirs = pools
+        raise ConfigurationError(
+            f"the inbox' database is a {type(database).__name__}; give a URL, an {ours.__name__}, or psycopg_pool's "
+            f"{theirs.__name__}"
+        )
+    if consumer is not None and not (isinstance(consumer, str) and consumer):
+        raise ConfigurationError(f"the inbox' consumer must be a text that is not empty, or None, not {consumer!r:.80}")
 
 
 class Progress:
@@ -44,10 +57,10 @@ class Progress:
         return self._lost
 
 
-def unavailable(error: BaseException, progress: Progress) -> InboxUnavailableError | None:
+def unavailable(error: BaseException, progress: Progress, tables: Tables) -> InboxUnavailableError | None:
     """What is to be tried again later, without the message being to blame; None: the handler's own failure."""
     if not progress.is_handed_out:
-        what = _before_the_handler(error)
+        what = _before_the_handler(error, tables)
     elif progress.is_handlers(error):
         what = _in_the_handler(error, progress.is_lost)
     else:
@@ -55,7 +68,7 @@ def unavailable(error: BaseException, progress: Progress) -> InboxUnavailableErr
     return None if what is None else InboxUnavailableError(what)
 
 
-def _before_the_handler(error: BaseException) -> str | None:
+def _before_the_handler(error: BaseException, tables: Tables) -> str | None:
     """Nothing but its id can make the message guilty here: a text that Postgres does not take."""
     if isinstance(error, PoolError | ConnectionLostError):
         return f"nothing was done: {error}"
@@ -63,9 +76,8 @@ def _before_the_handler(error: BaseException) -> str | None:
         return "nothing was done: somebody else has been handling the same message for too long"
     if isinstance(error, psycopg.DataError) or not isinstance(error, psycopg.Error):
         return None
-    hint = ""
-    if error.sqlstate in _NO_TABLE:
-        hint = "; create the tables with: rmqpool outbox migrate, and grant SELECT and INSERT on the inbox"
+    reason = schema_reason(error.sqlstate, tables, "handle")
+    hint = "" if reason is None else f"; {reason}"
     return f"nothing was done: the message could not be marked ({_text(error)}){hint}"
 
 

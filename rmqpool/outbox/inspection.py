@@ -33,6 +33,7 @@ COUNTED: Final = 100_000
 _TIMEOUT = 30.0  # seconds for a statement
 _ALIVE = -2 % 2**32  # second keys of advisory locks, as pg_locks shows them
 _AWAKE = -1 % 2**32
+_OF_LANES = " lanes"  # what a relay adds to its name on the connection that holds its lanes
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class LaneStatus:
 
 @dataclass(frozen=True, slots=True)
 class RelayStatus:
-    """A session of a relay that is alive: its process id in Postgres, its application_name, and the lanes it owns."""
+    """A session of a relay that is alive: its process id in Postgres, its name, and the lanes it owns."""
 
     pid: int
     name: str
@@ -126,7 +127,7 @@ class DeadRow:
 def status(connection: psycopg.Connection[Any], tables: Tables, *, counted: int = COUNTED) -> Status:
     """The state of the outbox now. Raises OutboxSchemaError, OutboxError, ConnectionLostError."""
     names = names_of(tables)
-    with transaction(connection, timeout=_TIMEOUT, read_only=True) as cursor:
+    with transaction(connection, tables, timeout=_TIMEOUT, read_only=True) as cursor:
         # A table that was never analysed looks empty, and is read from end to end then.
         cursor.execute(b"SET LOCAL enable_seqscan = off")
         cursor.execute(b"SET LOCAL enable_bitmapscan = off")
@@ -152,14 +153,14 @@ def stalled_keys(
     connection: psycopg.Connection[Any], tables: Tables, *, limit: int = 100, counted: int = COUNTED
 ) -> list[StalledKey]:
     """The keys that stall, those that do so for longest first. Raises as :func:`status`."""
-    with transaction(connection, timeout=_TIMEOUT, read_only=True) as cursor:
+    with transaction(connection, tables, timeout=_TIMEOUT, read_only=True) as cursor:
         found = rows_of(cursor, _STALLED.format_map(names_of(tables)), counted + 1, limit)
     return [StalledKey(*told, Count.of(held, counted), first) for *told, held, first in found]  # type: ignore[call-arg]
 
 
 def dead_rows(connection: psycopg.Connection[Any], tables: Tables, *, limit: int = 100) -> list[DeadRow]:
     """The rows that were given up, the newest ids first. Raises as :func:`status`."""
-    with transaction(connection, timeout=_TIMEOUT, read_only=True) as cursor:
+    with transaction(connection, tables, timeout=_TIMEOUT, read_only=True) as cursor:
         return [DeadRow(*row) for row in rows_of(cursor, _DEAD.format_map(names_of(tables)), limit)]
 
 
@@ -186,7 +187,11 @@ def _lanes(cursor: psycopg.Cursor[Any], names: dict[str, str], lanes: Iterable[i
 def _relays(cursor: psycopg.Cursor[Any], tables: Tables) -> tuple[tuple[RelayStatus, ...], bool]:
     table = quote_literal(tables.outbox).replace("%", "%%")
     found = rows_of(cursor, _RELAYS.format(table=table), _ALIVE, LANES - 1, _AWAKE)
-    alive = tuple(RelayStatus(pid, name, tuple(lanes)) for pid, name, is_alive, lanes, _ in found if is_alive)
+    alive = tuple(
+        RelayStatus(pid, name.removesuffix(_OF_LANES), tuple(lanes))
+        for pid, name, is_alive, lanes, _ in found
+        if is_alive
+    )
     return alive, any(awake for *_, awake in found)
 
 

@@ -14,7 +14,10 @@ from rmqpool.errors import (
     OutboxError,
     OutboxSchemaError,
 )
+from rmqpool.outbox.connect_failures import stage_of
 from rmqpool.outbox.conninfo import masked, read_conninfo
+from rmqpool.outbox.refusals import INSUFFICIENT_PRIVILEGE, command, grant_advice, schema_reason
+from rmqpool.outbox.rights import missing_grants
 from rmqpool.outbox.tables import Tables
 from rmqpool.secret import Secret
 
@@ -29,17 +32,17 @@ _OPTIONS: dict[str, Any] = {
     "client_encoding": "utf8",  # statements are sent as bytes
 }
 # postgresql.org/docs/current/errcodes-appendix.html
-_SCHEMA_REASONS = {
-    "42P01": "a table of the outbox is not there; create it with: rmqpool outbox migrate",
-    "3F000": "the schema of the outbox is not there; create it, and its tables, with: rmqpool outbox migrate",
-    "42703": "a column of the outbox is not there: its tables are of another version; run: rmqpool outbox migrate",
-    "42501": "the role may not do that; use a role that may, or grant it what is missing",
-}
 _REASONS = {
     "25006": "the server is read-only: a standby, or default_transaction_read_only; use the primary",
-    "55P03": "somebody else held a lock for too long; rmqpool outbox doctor names old transactions. Then try again",
+    "55P03": "somebody else held a lock for too long; {doctor} names old transactions. Then try again",
     "57014": "the statement took too long and was given up",
     "40P01": "it met another transaction in a deadlock; try again",
+}
+_CHECK = {
+    "tcp": "check its URL and that it runs",
+    "password": "check the URL's user and password, and the server's pg_hba.conf",
+    "database": "check the name of the database in the URL",
+    "rights": "grant the role CONNECT on the database",
 }
 _LOST = ("08", "57P")  # connection exceptions, and a server that is told to stop
 
@@ -56,11 +59,13 @@ def connect(database: str | Secret, *, name: str = "rmqpool outbox") -> psycopg.
         return psycopg.Connection.connect(**options, autocommit=True)
     except psycopg.Error as error:
         told = masked(str(error).strip(), given)
+        stage = stage_of(told)
         host, port = str(given.get("host") or ""), str(given.get("port") or "")
     raise ConnectionFailedError(
-        f"no connection to Postgres, check its URL and that it runs: {told}",
+        f"no connection to Postgres, {_CHECK[stage]}: {told}",
         host=host,
         port=int(port) if port.isdigit() else 0,
+        stage=stage,
     )
 
 
@@ -70,27 +75,42 @@ def password_of(database: str) -> str:
 
 
 @contextlib.contextmanager
-def explained() -> Iterator[None]:
-    """Turns what Postgres refuses into errors of ours: OutboxSchemaError, ConnectionLostError or OutboxError."""
+def explained(connection: psycopg.Connection[Any], tables: Tables) -> Iterator[None]:
+    """Turns what Postgres refuses into errors of ours: OutboxSchemaError, ConnectionLostError or OutboxError.
+
+    ``connection`` is one of :func:`connect`, in no transaction when the block has ended: it is asked which rights its role
+    lacks.
+    """
     try:
         yield
     except psycopg.Error as error:
         state = error.sqlstate or ""
         # The first line only: the details of a violated constraint would show the row.
         said = f"(Postgres said: {error.diag.message_primary or str(error).strip() or type(error).__name__})"
-        if state in _SCHEMA_REASONS:
-            raise OutboxSchemaError(f"the outbox cannot be used: {_SCHEMA_REASONS[state]} {said}") from error
+        reason = schema_reason(state, tables, "operate")
+        if state == INSUFFICIENT_PRIVILEGE:
+            reason = f"its role may not do that; {_what_to_grant(connection, tables)}"
+        if reason is not None:
+            raise OutboxSchemaError(f"the outbox cannot be used: {reason} {said}") from error
         if state.startswith(_LOST) or (not state and isinstance(error, psycopg.OperationalError)):
             raise ConnectionLostError(f"the connection to Postgres was lost; try again {said}") from error
-        raise OutboxError(f"nothing was changed by the last step: {_REASONS.get(state, 'it failed')} {said}") from error
+        why = _REASONS.get(state, "it failed").format(doctor=command(tables, "doctor"))
+        raise OutboxError(f"nothing was changed by the last step: {why} {said}") from error
+
+
+def _what_to_grant(connection: psycopg.Connection[Any], tables: Tables) -> str:
+    lacking: list[str] = []
+    with contextlib.suppress(psycopg.Error):  # for a better word only
+        lacking = missing_grants(connection, tables, "operate")
+    return grant_advice(lacking) if lacking else "use the role that owns the tables"
 
 
 @contextlib.contextmanager
 def transaction(
-    connection: psycopg.Connection[Any], *, timeout: float, read_only: bool = False
+    connection: psycopg.Connection[Any], tables: Tables, *, timeout: float, read_only: bool = False
 ) -> Iterator[psycopg.Cursor[Any]]:
     """One transaction. ``timeout`` bounds each statement, in seconds; locks are waited for 10 seconds at most."""
-    with explained(), connection.transaction(), connection.cursor() as cursor:
+    with explained(connection, tables), connection.transaction(), connection.cursor() as cursor:
         access = b", READ ONLY" if read_only else b""
         cursor.execute(b"SET TRANSACTION ISOLATION LEVEL READ COMMITTED" + access)
         cursor.execute(f"SET LOCAL statement_timeout = '{max(1, round(timeout * 1000))}ms'".encode())

@@ -11,7 +11,7 @@ from rmqpool.outbox.tables import Tables, quote_literal
 if TYPE_CHECKING:
     import psycopg
 
-__all__ = ["Health", "Holder", "TableHealth", "health"]
+__all__ = ["Health", "Holder", "Sequence", "TableHealth", "health"]
 
 _TIMEOUT = 30.0  # seconds for a statement
 _QUERY = 200  # characters of a query that are told
@@ -48,8 +48,20 @@ class TableHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class Sequence:
+    """How the hot table gives its ids: ``cache`` and ``increment`` are 1, or a relay cannot know what may still appear."""
+
+    cache: int
+    increment: int
+    cycles: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
-    """All of it. ``sees_all`` False: the role may not see what other roles' sessions do, so holders may be missing."""
+    """All of it. ``sees_all`` False: the role may not see what other roles' sessions do, so holders may be missing.
+
+    ``sequence`` is None if the ids come from none. ``synchronous_commit`` is what a session of this ``role`` begins with.
+    """
 
     server: str
     autovacuum: bool
@@ -57,12 +69,15 @@ class Health:
     read_only: bool
     holders: tuple[Holder, ...]
     tables: tuple[TableHealth, ...]
+    sequence: Sequence | None = Sequence(1, 1, False)
+    synchronous_commit: str = "on"
+    role: str = ""
 
 
 def health(connection: psycopg.Connection[Any], tables: Tables) -> Health:
     """Look now; holders come oldest first. Raises OutboxSchemaError, OutboxError, ConnectionLostError."""
-    with transaction(connection, timeout=_TIMEOUT, read_only=True) as cursor:
-        ((server, autovacuum, sees_all, read_only),) = rows_of(cursor, _SERVER)
+    with transaction(connection, tables, timeout=_TIMEOUT, read_only=True) as cursor:
+        ((server, autovacuum, sees_all, read_only, synchronous_commit, role),) = rows_of(cursor, _SERVER)
         holders = [Holder("session", str(pid), *told) for pid, *told in rows_of(cursor, _SESSIONS, _QUERY)]
         holders += [Holder("prepared", *told) for told in rows_of(cursor, _PREPARED)]
         holders += [Holder("slot", *told) for told in rows_of(cursor, _SLOTS)]
@@ -70,14 +85,27 @@ def health(connection: psycopg.Connection[Any], tables: Tables) -> Health:
             TableHealth(name, *rows_of(cursor, _TABLE.format(table=quote_literal(quoted)))[0])
             for name, quoted in names_of(tables).items()
         ]
+        sequences = rows_of(cursor, _SEQUENCE.format(table=quote_literal(tables.outbox).replace("%", "%%")))
     holders.sort(key=lambda holder: (holder.transactions, holder.age or 0.0), reverse=True)
-    return Health(server, autovacuum, sees_all, read_only, tuple(holders), tuple(looked_at))
+    sequence = Sequence(*sequences[0]) if sequences else None
+    return Health(
+        server,
+        autovacuum,
+        sees_all,
+        read_only,
+        tuple(holders),
+        tuple(looked_at),
+        sequence,
+        synchronous_commit,
+        role,
+    )
 
 
 _SERVER = """
 SELECT current_setting('server_version'),
     CAST(current_setting('autovacuum') AS boolean) AND CAST(current_setting('track_counts') AS boolean),
-    pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'), pg_is_in_recovery()"""
+    pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'), pg_is_in_recovery(),
+    current_setting('synchronous_commit'), CAST(current_user AS text)"""
 # Sessions of other databases do not count; senders of a standby with hot_standby_feedback belong to none.
 _SESSIONS = """
 SELECT pid, concat_ws(' ', usename, nullif(application_name, '')), coalesce(state, backend_type),
@@ -97,6 +125,9 @@ SELECT CAST(slot_name AS text), coalesce(CAST(plugin AS text), slot_type),
     CAST(NULL AS float8), coalesce(greatest(age(xmin), age(catalog_xmin)), 0)
 FROM pg_replication_slots
 WHERE xmin IS NOT NULL OR (NOT active AND (catalog_xmin IS NOT NULL OR restart_lsn IS NOT NULL))"""
+_SEQUENCE = """
+SELECT seqcache, seqincrement, seqcycle FROM pg_sequence
+WHERE seqrelid = CAST(pg_get_serial_sequence({table}, 'id') AS regclass)"""
 _TABLE = """
 SELECT coalesce((SELECT CAST(option_value AS boolean) FROM pg_options_to_table(c.reloptions)
         WHERE option_name = 'autovacuum_enabled'), true),

@@ -9,6 +9,8 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from rmqpool.errors import OutboxError, OutboxSchemaError
+from rmqpool.outbox.refusals import INSUFFICIENT_PRIVILEGE, command, grant_advice
+from rmqpool.outbox.rights import version_grants
 from rmqpool.outbox.tables import Tables, quote_identifier, quote_literal
 
 if TYPE_CHECKING:
@@ -19,10 +21,12 @@ __all__ = [
     "Migration",
     "applied_versions",
     "check_version",
+    "drop_sql",
     "migrate",
     "migration_sql",
     "migrations",
     "pending_migrations",
+    "refuse_older",
 ]
 
 _FILE = re.compile(r"(\d{4})_(\w+)\.sql")
@@ -86,6 +90,12 @@ def migration_sql(tables: Tables, *, after: int = 0, up_to: int = LATEST) -> str
     return "\n\n".join(parts) + "\n"
 
 
+def drop_sql(tables: Tables) -> str:
+    """The SQL that removes the tables, with what waits in them: to undo the first migration in Alembic or Django."""
+    names = ("outbox", "held", "stalled", "dead", "scheduled", "inbox", "migrations")
+    return f"DROP TABLE IF EXISTS {', '.join(getattr(tables, name) for name in names)};\n"
+
+
 def migrate(
     connection: psycopg.Connection[Any], tables: Tables, *, up_to: int = LATEST, lock_timeout: float = _LOCK_TIMEOUT
 ) -> list[Migration]:
@@ -93,8 +103,8 @@ def migrate(
 
     Two that migrate at once wait for each other, and the second finds nothing to do. A table that others use is waited
     for ``lock_timeout`` seconds (at least a millisecond): who writes queues behind that wait. Raises OutboxSchemaError
-    if the tables are of a newer release, OutboxError if the connection is in a transaction or a lock was not to be had
-    in time, and psycopg's own errors for what Postgres refuses; nothing is half-done then.
+    if the tables are of a newer release or the role may not make or change them, OutboxError if the connection is in a
+    transaction or a lock was not to be had in time, and psycopg's own errors for the rest; nothing is half-done then.
     """
     from psycopg import Error
     from psycopg.pq import TransactionStatus
@@ -105,12 +115,14 @@ def migrate(
         with connection.transaction():
             return _migrate(connection, tables, up_to, lock_timeout)
     except Error as error:
+        if error.sqlstate == INSUFFICIENT_PRIVILEGE:
+            raise _not_the_owner(connection, tables, error) from error
         if error.sqlstate != _LOCK_NOT_AVAILABLE:
             raise
         raise OutboxError(
             f"nothing was migrated: somebody else held a lock on the tables of {tables.outbox} for too long (another "
-            "migration, or a transaction that writes and does not end). rmqpool outbox doctor names old transactions; "
-            "then try again"
+            f"migration, or a transaction that writes and does not end). {command(tables, 'doctor')} names old "
+            "transactions; then try again"
         ) from error
 
 
@@ -145,6 +157,32 @@ def _migrate(connection: psycopg.Connection[Any], tables: Tables, up_to: int, lo
     return missing
 
 
+def _not_the_owner(connection: psycopg.Connection[Any], tables: Tables, error: psycopg.Error) -> OutboxSchemaError:
+    with connection.cursor() as cursor:
+        owner = (
+            f"SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = to_regclass({quote_literal(tables.outbox)})"
+        )
+        row = cursor.execute(owner.encode()).fetchone()
+        place = cursor.execute(b"SELECT current_user, current_schema(), current_database()").fetchone()
+        is_new = tables.schema is not None and not _is_there(cursor, "to_regnamespace", quote_identifier(tables.schema))
+    role, schema, database = place or ("", "", "")
+    if row is not None:
+        advice = f"run it as their owner: {row[0]!r}"
+    else:
+        where = (
+            f"DATABASE {quote_identifier(database)}"
+            if is_new
+            else f"SCHEMA {quote_identifier(tables.schema or schema or 'public')}"
+        )
+        advice = (
+            f"run it as the role that is to own them, or grant it: GRANT CREATE ON {where} TO {quote_identifier(role)}"
+        )
+    return OutboxSchemaError(
+        f"nothing was migrated: the role {role!r} may not make or change the tables of {tables.outbox}; {advice} "
+        f"(Postgres said: {error.diag.message_primary or error})"
+    )
+
+
 def _is_there(cursor: psycopg.Cursor[Any], function: str, quoted: str) -> bool:
     row = cursor.execute(f"SELECT {function}({quote_literal(quoted)}) IS NOT NULL".encode()).fetchone()
     return row == (True,)
@@ -155,28 +193,45 @@ def _set_lock_timeout(seconds: float) -> bytes:
 
 
 def applied_versions(connection: psycopg.Connection[Any], tables: Tables) -> list[int]:
-    """The versions that were applied, in order; none if the table of versions is not there."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT to_regclass({quote_literal(tables.migrations)})".encode())
-        if cursor.fetchone() == (None,):
-            return []
-        cursor.execute(f"SELECT version FROM {tables.migrations} ORDER BY version".encode())
-        return [version for (version,) in cursor]
+    """The versions that were applied, in order; none if the table of versions is not there.
+
+    Raises OutboxSchemaError if the role may not read it: a transaction can then only be rolled back.
+    """
+    from psycopg.errors import InsufficientPrivilege
+
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT to_regclass({quote_literal(tables.migrations)})".encode())
+            if cursor.fetchone() == (None,):
+                return []
+            cursor.execute(f"SELECT version FROM {tables.migrations} ORDER BY version".encode())
+            return [version for (version,) in cursor]
+    except InsufficientPrivilege as error:
+        role = connection.info.user
+        advice = grant_advice(version_grants(tables, role))
+        raise OutboxSchemaError(
+            f"the version of {tables.outbox} cannot be read by the role {role!r}; {advice} (Postgres said: {error})"
+        ) from error
 
 
 def check_version(connection: psycopg.Connection[Any], tables: Tables) -> None:
-    """Raise OutboxSchemaError unless the tables are of the version that this release works with."""
+    """Raise OutboxSchemaError unless the tables are of the version that this release works with, and the role may see it."""
     applied = set(applied_versions(connection, tables))
-    if not applied:
-        raise OutboxSchemaError(
-            f"the outbox {tables.outbox} is not there, or this role may not see it; create it with: rmqpool outbox migrate"
-        )
     _refuse_newer(applied, tables)
     missing = {one.version for one in migrations(tables)} - applied
-    if missing:
+    refuse_older(LATEST if not missing else max(applied, default=0), tables, bool(missing))
+
+
+def refuse_older(version: int, tables: Tables, incomplete: bool = False) -> None:
+    """Raise OutboxSchemaError if tables of this version (0: none) are not what this release works with."""
+    if version == 0:
         raise OutboxSchemaError(
-            f"the tables of {tables.outbox} are of version {max(applied)}, and this release works with version {LATEST}; "
-            "bring them up to date with: rmqpool outbox migrate"
+            f"the outbox {tables.outbox} is not there, or this role may not see it; create it with: {command(tables)}"
+        )
+    if version < LATEST or incomplete:
+        raise OutboxSchemaError(
+            f"the tables of {tables.outbox} are of version {version}, and this release works with version {LATEST}; "
+            f"bring them up to date with: {command(tables)}"
         )
 
 

@@ -14,7 +14,7 @@ from rmqpool.errors import ConfigurationError, PoolClosedError
 from rmqpool.outbox.conninfo import read_conninfo
 from rmqpool.outbox.relay_loop import RelayLoop
 from rmqpool.outbox.relay_values import Order, RelayOptions, RelayStats
-from rmqpool.outbox.tables import Tables
+from rmqpool.outbox.tables import Tables, tables_or_default
 from rmqpool.pool import ConnectionPool
 from rmqpool.publisher import Publisher
 
@@ -57,6 +57,8 @@ class Relay:
         name: str | None = None,
         **tuning: Any,
     ) -> None:
+        if not isinstance(amqp, str | ConnectionPool):
+            raise ConfigurationError(f"amqp is a {type(amqp).__name__}; give the broker's URL, or a ConnectionPool")
         if order not in ("key", "strict"):
             raise ConfigurationError(f"order is {order!r}; it must be key or strict")
         for field, value in (
@@ -72,7 +74,7 @@ class Relay:
         self._options = RelayOptions(
             database=database,
             name=self.name,
-            tables=tables or Tables(),
+            tables=tables_or_default(tables),
             order=order,
             batch_size=batch_size,
             batches_in_flight=batches_in_flight,

@@ -21,11 +21,13 @@ from rmqpool.outbox.failing import Failing
 from rmqpool.outbox.migrations import check_version
 from rmqpool.outbox.outflow import Outflow, Verdicts
 from rmqpool.outbox.readiness import WakeUp, wait_readable
+from rmqpool.outbox.refusals import relay_trouble
 from rmqpool.outbox.relay_connection import RelayConnection
 from rmqpool.outbox.relay_statements import RelayStatements
 from rmqpool.outbox.relay_values import Counters, RelayOptions
 from rmqpool.outbox.rows import Row
 from rmqpool.outbox.settling import Settling
+from rmqpool.outbox.trouble import TroubleLog
 from rmqpool.publisher import Publisher
 
 __all__ = ["RelayLoop"]
@@ -47,6 +49,7 @@ class RelayLoop:
         self.options = options
         self.counters = Counters()
         self.trouble = ""
+        self._told = TroubleLog(options.name, _LOGGER)
         self.relays = 0
         self.flight: Flight[Row] = Flight(options.batch_size * options.batches_in_flight, options.key_window)
         self.stalls = Stalls(options.stall_backoff, options.max_attempts)
@@ -340,7 +343,7 @@ class RelayLoop:
     def _lost(self, error: Exception, attempt: int) -> None:
         """The lanes are gone: what was not sent is somebody else's; what was sent is settled as it comes."""
         self._close()
-        self._say(f"no work with Postgres: {str(error).strip()}")
+        self._say(f"no work with Postgres: {relay_trouble(error, self.options.tables)}")
         until = time.monotonic() + max(0.05, self.options.reconnect_backoff.delay(attempt, random.random()))
         while not self._stopping and (remaining := until - time.monotonic()) > 0:
             wait_readable([self._wake_up.fileno()], remaining)
@@ -389,8 +392,5 @@ class RelayLoop:
         return self.claim
 
     def _say(self, trouble: str) -> None:
-        if trouble and not self.trouble:  # once, not for each message
-            _LOGGER.warning("%s: %s", self.options.name, trouble)
-        elif self.trouble and not trouble:
-            _LOGGER.info("%s works again", self.options.name)
+        self._told.tell(trouble, time.monotonic())
         self.trouble = trouble

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rmqpool.errors import OutboxError
 from rmqpool.outbox.inspection_connection import names_of, rows_of, transaction
+from rmqpool.outbox.refusals import command
 from rmqpool.outbox.tables import Tables
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def replay(
     ConnectionLostError.
     """
     names = names_of(tables)
-    with transaction(connection, timeout=_REPLAY_TIMEOUT, read_only=dry_run) as cursor:
+    with transaction(connection, tables, timeout=_REPLAY_TIMEOUT, read_only=dry_run) as cursor:
         parameters = (stalls is None, list(stalls or ()))
         due = rows_of(cursor, (_COUNT_STALLS if dry_run else _REPLAY_STALLS).format_map(names), *parameters)
         parameters_of_dead = (dead is None, list(dead or ()))
@@ -90,9 +91,9 @@ def skip(connection: psycopg.Connection[Any], tables: Tables, stall: str, *, dry
     Raises OutboxError if no such key stalls or none of its rows is held, and as :func:`replay`.
     """
     names = names_of(tables)
-    with transaction(connection, timeout=_TIMEOUT) as cursor:
+    with transaction(connection, tables, timeout=_TIMEOUT) as cursor:
         if not rows_of(cursor, _LOCK_STALL.format_map(names), stall):
-            raise OutboxError(f"nothing stalls under {stall!r}; rmqpool outbox stalled lists what does")
+            raise OutboxError(f"nothing stalls under {stall!r}; {command(tables, 'stalled')} lists what does")
         first = rows_of(cursor, _FIRST_HELD.format_map(names), stall)
         if not first:
             raise OutboxError(f"{stall!r} has no row left that could be skipped; a relay removes it from the list")
@@ -125,14 +126,14 @@ def prune(
     for name, age in (("inbox", inbox_older_than), ("dead", dead_older_than)):
         if age is None:
             continue
-        with transaction(connection, timeout=_TIMEOUT, read_only=True) as cursor:
+        with transaction(connection, tables, timeout=_TIMEOUT, read_only=True) as cursor:
             before: datetime = rows_of(cursor, "SELECT clock_timestamp() - CAST(%s AS interval)", age)[0][0]
             if dry_run:
                 sql = f"SELECT count(*) FROM {names[name]} WHERE {_DONE[name]} < %s"
                 done[name] = rows_of(cursor, sql, before)[0][0]
         removed = 0 if dry_run else chunk
         while removed >= chunk:
-            with transaction(connection, timeout=_TIMEOUT) as cursor:
+            with transaction(connection, tables, timeout=_TIMEOUT) as cursor:
                 sql = _PRUNE.format(table=names[name], done=_DONE[name])
                 removed = cursor.execute(sql.encode(), [before, chunk]).rowcount
             done[name] += removed

@@ -137,6 +137,8 @@ def prepare_row_message(
         raise MessageError(
             f"queue must be a text, the name of a queue, not {type(routing_key).__name__}", field="queue"
         )
+    if not exchange and not routing_key:
+        raise MessageError("queue is empty; give the name of a queue, or an exchange to publish_to", field="queue")
     unknown = sorted(set(options) - set(OutboxOptions.__annotations__))
     if unknown:
         known = ", ".join(sorted(OutboxOptions.__annotations__))

@@ -12,7 +12,7 @@ from typing import Literal
 
 from rmqpool.outbox.tables import Tables, quote_literal
 
-__all__ = ["DOORBELL", "Style", "insert_rows", "insert_scheduled", "lock_class"]
+__all__ = ["DOORBELL", "Style", "insert_rows", "insert_scheduled", "lock_class", "select_version"]
 
 Style = Literal["dollar", "pyformat", "colon"]
 """``$1`` (asyncpg) · ``%(p1)s`` (psycopg, psycopg 2, Django) · ``:p1`` (SQLAlchemy's text())."""
@@ -93,6 +93,14 @@ def insert_scheduled(tables: Tables, style: Style) -> str:
         f"+ CAST({delay} AS double precision) * interval '1 second', "
     )
     return _rows(rendering, tables.scheduled, "due_at, ", due)
+
+
+@functools.lru_cache(maxsize=256)
+def select_version(tables: Tables, style: Style) -> str:
+    """The newest version of the tables up to parameter 1; 0 if there is none."""
+    rendering = _STYLES[style]
+    table, newest = rendering.escape(tables.migrations), rendering.placeholder(1)
+    return f"SELECT coalesce(max(version), 0) FROM {table} WHERE version <= CAST({newest} AS integer)"
 
 
 def _rows(rendering: _Rendering, table: str, due_column: str, due_value: str) -> str:

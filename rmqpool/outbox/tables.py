@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rmqpool.errors import ConfigurationError
 
-__all__ = ["Tables", "quote_identifier", "quote_literal"]
+__all__ = ["Tables", "quote_identifier", "quote_literal", "tables_or_default"]
 
 _LONGEST = 63  # bytes: NAMEDATALEN - 1; Postgres cuts what is longer off without a word
 _LONGEST_SUFFIX = len("_outbox_lane_id_idx")
@@ -34,6 +34,11 @@ class Tables:
     def outbox(self) -> str:
         """The rows that wait to be published: the hot table, INSERT and DELETE only."""
         return self._table("outbox")
+
+    @property
+    def sequence(self) -> str:
+        """The sequence of the hot table's ids, as Postgres names it."""
+        return self._table("outbox_id_seq")
 
     @property
     def held(self) -> str:
@@ -82,6 +87,18 @@ class Tables:
     def _table(self, name: str) -> str:
         table = quote_identifier(f"{self.prefix}_{name}")
         return table if self.schema is None else f"{quote_identifier(self.schema)}.{table}"
+
+
+def tables_or_default(tables: object) -> Tables:
+    """``tables``, or the default for None. Raises ConfigurationError for anything else; its value is not repeated."""
+    if tables is None:
+        return Tables()
+    if not isinstance(tables, Tables):
+        raise ConfigurationError(
+            f"tables is a {type(tables).__name__}; give Tables(schema=…, prefix=…), or nothing for the default names. "
+            "A database's URL belongs to OutboxPool, Inbox and Relay; an Outbox is given a connection with each message"
+        )
+    return tables
 
 
 def quote_identifier(name: str) -> str:

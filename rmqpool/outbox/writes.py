@@ -13,9 +13,10 @@ from typing import Any
 from rmqpool.core.lanes import LANES
 from rmqpool.errors import MessageError
 from rmqpool.header_checks import check_headers
+from rmqpool.outbox import migrations
 from rmqpool.outbox.rows import Columns, OutboxOptions, check_key, prepare_row_message
-from rmqpool.outbox.statements import Style, insert_rows, insert_scheduled
-from rmqpool.outbox.tables import Tables
+from rmqpool.outbox.statements import Style, insert_rows, insert_scheduled, select_version
+from rmqpool.outbox.tables import Tables, tables_or_default
 
 __all__ = ["Inject", "Write", "Writes"]
 
@@ -48,8 +49,9 @@ class Write:
 class Writes:
     """Makes writes. Thread-safe."""
 
-    def __init__(self, tables: Tables, inject: Inject | None, max_message_size: int, doorbell: bool) -> None:
-        self.tables = tables
+    def __init__(self, tables: Tables | None, inject: Inject | None, max_message_size: int, doorbell: bool) -> None:
+        self.tables = tables_or_default(tables)
+        self.is_checked = False  # the tables are of a version that this release can write to
         self._inject = inject
         self._max_message_size = max_message_size
         self._doorbell = doorbell
@@ -102,6 +104,16 @@ class Writes:
             columns.add(message, check_key(key(body) if callable(key) else key), self._next_lane)
             ids.append(message.message_id)
         return Write(self.tables, columns, ids, due, self._doorbell)
+
+    def version_query(self, style: Style) -> tuple[str, list[Any]]:
+        """The statement, and its parameters, that tells the version for :meth:`check_version`."""
+        return select_version(self.tables, style), [migrations.LATEST]
+
+    def check_version(self, version: int) -> None:
+        """Raise OutboxSchemaError if the tables are of an older release. A newer one's are the newer one's business:
+        it is migrated first, and services follow one by one."""
+        migrations.refuse_older(version, self.tables)
+        self.is_checked = True
 
     def _next_lane(self) -> int:
         return next(self._lanes) % LANES

@@ -23,8 +23,9 @@ class Outbox:
     ``max_message_size`` is bytes. ``doorbell`` False leaves the NOTIFY out; relays then find the row by polling.
 
     Every method raises, before anything is written: MessageError (the message cannot be sent), NotInTransactionError
-    (autocommit, or the transaction failed already), UnsupportedConnectionError; and OutboxSchemaError if Postgres
-    refuses the statement for the sake of tables or rights: the transaction can then only be rolled back.
+    (autocommit, or the transaction failed already), UnsupportedConnectionError; and OutboxSchemaError if the tables are
+    of an older release, or if Postgres refuses the statement for the sake of tables or rights: the transaction can then
+    only be rolled back. The version is read once, with the first message: give each database an Outbox of its own.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class Outbox:
         max_message_size: int = 128 * 1024 * 1024,
         doorbell: bool = True,
     ) -> None:
-        self._writes = Writes(tables or Tables(), inject, max_message_size, doorbell)
+        self._writes = Writes(tables, inject, max_message_size, doorbell)
 
     @property
     def tables(self) -> Tables:
@@ -103,7 +104,10 @@ class Outbox:
     def _execute(self, connection: Any, write: Write) -> None:
         driver = sync_driver_of(connection)
         driver.check_transaction(connection)
-        driver.execute(connection, write.sql(driver.style), write.parameters)
+        writes = self._writes
+        if not writes.is_checked:  # with the first message only
+            writes.check_version(driver.fetch(connection, *writes.version_query(driver.style), writes.tables))
+        driver.execute(connection, write.sql(driver.style), write.parameters, writes.tables)
 
     def __repr__(self) -> str:
         return f"<Outbox {self.tables.outbox}>"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +20,7 @@ from rmqpool.outbox import Outbox, Tables
 from rmqpool.outbox.inspection_connection import connect
 from rmqpool.outbox.migrations import LATEST, migrate
 from rmqpool.outbox.statements import lock_class
-from rmqpool.testing.passwords import MARK
+from rmqpool.testing.passwords import MARK, new_password
 from rmqpool.testing.ports import ReservedPort
 from rmqpool.testing.postgres import PostgresServer
 from tests.acceptance.conftest import Run, environment, on_a_terminal
@@ -90,6 +92,70 @@ def test_the_tables_are_made_once(rmqpool: Run, postgres_url: str, tmp_path: Pat
     assert "up to date" in third.out
 
 
+@pytest.fixture
+def role(postgres_url: str) -> Iterator[str]:
+    """The URL of a role that may connect, and nothing else. It is gone afterwards."""
+    name, password = f"relay_{uuid.uuid4().hex[:8]}", new_password()
+    given = psycopg.conninfo.conninfo_to_dict(postgres_url)
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'".encode())
+        yield f"postgresql://{name}:{password}@{given['host']}:{given['port']}/{given['dbname']}"
+        admin.execute(f"DROP OWNED BY {name}".encode())
+        admin.execute(f"DROP ROLE {name}".encode())
+
+
+def test_a_relay_ends_at_what_no_waiting_mends(outbox: Run, postgres_url: str, role: str) -> None:
+    """Password, database: 4; tables, their version, rights: 6. One sentence with what to run, and no password."""
+    names = ("--schema", "shop", "--prefix", "events")
+    user, password = re.findall(r"//([^:]+):([^@]+)@", role)[0]
+    for url, code, told in (
+        (role.replace(password, f"{MARK}-wrong"), 4, "password authentication failed"),
+        (role.replace(user, "nobody_at_all"), 4, "check the URL's user and password"),
+        (f"{role}_absent", 4, "check the name of the database"),
+        (postgres_url, 6, "rmqpool outbox migrate --schema shop --prefix events"),
+    ):
+        ended = outbox("relay", *names, "--url", url)
+        assert (ended.code, len(ended.err.strip().splitlines())) == (code, 1), ended.text
+        assert told in ended.err
+    tables = Tables("shop", "events")
+    with closing(connect(postgres_url)) as admin:
+        migrate(admin, tables, up_to=2)
+        assert "version 2" in outbox("relay", *names).err
+        migrate(admin, tables)
+        for grant, told in (
+            ("USAGE ON SCHEMA shop", 'GRANT SELECT ON "shop"."events_migrations"'),
+            ("SELECT ON shop.events_migrations", 'GRANT SELECT ON SEQUENCE "shop"."events_outbox_id_seq"'),
+        ):
+            before = outbox("relay", *names, "--url", role)
+            assert (before.code, "GRANT" in before.err) == (6, True), before.text
+            admin.execute(f"GRANT {grant} TO {user}".encode())
+            after = outbox("relay", *names, "--url", role)
+            assert (after.code, len(after.err.strip().splitlines())) == (6, 1), after.text
+            assert told in after.err
+            assert f'TO "{user}"' in after.err
+
+
+def test_a_relay_waits_for_its_tables_when_it_is_told_to(postgres_url: str, tmp_path: Path) -> None:
+    """--wait: for services that start in any order. It says what it waits for, and goes on by itself."""
+    command = [sys.executable, "-m", "rmqpool", "outbox", "relay", "--wait", "--log-format", "json"]
+    port = ReservedPort()
+    env = environment(RMQPOOL_POSTGRES_URL=postgres_url, RMQPOOL_URL=f"amqp://127.0.0.1:{port.number}/")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env, cwd=tmp_path) as process:
+        assert process.stderr is not None
+        told = ""
+        while "rmqpool outbox migrate" not in told:
+            told = process.stderr.readline()
+            assert told, "it ended"
+        with closing(connect(postgres_url)) as connection:
+            migrate(connection, TABLES)
+        while "works again" not in told and "no connection to the broker" not in told:
+            told = process.stderr.readline()
+            assert told, "it ended"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    port.release()
+
+
 def test_the_sql_is_printed_for_other_tools_without_a_database(rmqpool: Run, postgres: PostgresServer) -> None:
     """What is printed is what psql runs; names may be odd."""
     names = ("--schema", 'my "schema"', "--prefix", "shop's")
@@ -142,7 +208,9 @@ def test_stalled_keys_and_dead_rows_are_listed(outbox: Run, database: psycopg.Co
     assert stalled.out.splitlines()[1].split("\t")[:4] == ["key:a", "1", "2", "3"]
     assert stalled.out.splitlines()[1].endswith("returned\tNO_ROUTE at all")
     assert dead.out.splitlines()[1].startswith("5\t")
-    assert outbox("stalled", "--json").json["stalled"][0]["first_id"] == 3
+    facts = outbox("stalled", "--json").json["stalled"][0]
+    assert (facts["first_id"], facts["held"]) == (3, {"rows": 2, "more": False})
+    assert 0 <= facts["since_seconds"] < 60 < facts["next_in_seconds"] <= 3600
     assert outbox("dead", "--json").json["dead"][0]["reason"] == "nacked"
 
 
@@ -208,8 +276,8 @@ def test_a_healthy_outbox_is_well(outbox: Run, postgres_url: str) -> None:
         ended = outbox("doctor", "--json")
     assert ended.code == 0, ended.text
     assert ended.json["server"].startswith("PostgreSQL ")
-    expected = "schema server autovacuum bloat vacuum relays lag stalled"
-    assert stages(ended.json) == dict.fromkeys(expected.split(), "ok")
+    expected = "schema server ids autovacuum bloat vacuum relays lag stalled"
+    assert stages(ended.json) == {**dict.fromkeys(expected.split(), "ok"), "broker": "skipped"}
 
 
 def test_the_doctor_names_what_is_wrong(outbox: Run, database: psycopg.Connection[Any], postgres_url: str) -> None:
@@ -235,11 +303,27 @@ def test_the_doctor_names_what_is_wrong(outbox: Run, database: psycopg.Connectio
 def test_the_doctor_tells_what_keeps_it_from_looking(outbox: Run, inline: Run) -> None:
     """No tables, no server: a problem with what to do, and 1."""
     ended = outbox("doctor", "--json")
-    assert (ended.code, stages(ended.json)) == (1, {"schema": "problem", "tables": "skipped"})
+    assert (ended.code, stages(ended.json)) == (1, {"schema": "problem", "tables": "skipped", "broker": "skipped"})
     port = ReservedPort()
     away = inline("outbox", "doctor", "--json", "--url", f"postgresql://tests:{MARK}x@127.0.0.1:{port.number}/x")
     port.release()
-    assert (away.code, stages(away.json)) == (1, {"connect": "problem"})
+    assert (away.code, stages(away.json)) == (1, {"connect": "problem", "broker": "skipped"})
+
+
+def test_the_doctor_looks_at_the_ids_and_the_broker(
+    outbox: Run, database: psycopg.Connection[Any], vhost_url: str
+) -> None:
+    """A cache in the sequence is a problem. A broker that is not there is one line beside all others."""
+    database.execute("ALTER TABLE rmqpool_outbox ALTER COLUMN id SET CACHE 20")
+    port = ReservedPort()
+    away = outbox("doctor", "--json", "--broker", f"amqp://u:{MARK}@127.0.0.1:{port.number}/")
+    port.release()
+    told = {finding["stage"]: finding for finding in away.json["findings"]}
+    assert (told["ids"]["state"], told["ids"]["facts"]["cache"]) == ("problem", 20)
+    assert (told["broker"]["state"], told["broker"]["text"].startswith("no broker: ")) == ("problem", True)
+    assert {"relays", "lag", "stalled", "vacuum"} <= set(told)
+    there = outbox("doctor", "--json", "--broker", vhost_url)
+    assert stages(there.json)["broker"] == "ok"
 
 
 @pytest.mark.parametrize("command", ["status", "stalled", "dead", "doctor"])

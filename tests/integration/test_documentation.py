@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import os
 import re
 import shlex
 import subprocess
@@ -14,15 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import django.apps
-import django.conf
-import django.db
 import psycopg
 import pytest
 import sqlalchemy
 import typer
-from django.db.migrations.state import ProjectState
-from django.db.utils import ConnectionHandler
 
 from rmqpool import Publisher, Queue
 from rmqpool.cli.main import app
@@ -42,19 +38,24 @@ MOST_NOT_RUN = 2
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NOT_RUN = re.compile(r"<!-- not run: (?P<reason>[^>]+) -->\n+\Z")
+_FILE = re.compile(r"<!-- a file: (?P<path>[^>]+) -->\n+\Z")
 _LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 _TEST_NAME = re.compile(r"`(?P<file>tests/[\w/]+\.py)::(?P<test>\w+)`")
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its file, the line of its first line of code, its language, and why it does not run, if so."""
+    """A fenced block: its file, the line of its first line of code, its language, and why it does not run, if so.
+
+    ``path``: the block is a whole file of the reader's, which has nothing from other blocks.
+    """
 
     file: str
     line: int
     language: str
     code: str
     not_run: str | None
+    path: str | None
 
 
 def blocks_of(name: str, language: str) -> list[Block]:
@@ -62,9 +63,9 @@ def blocks_of(name: str, language: str) -> list[Block]:
     text = (ROOT / name).read_text()
     found = []
     for match in _FENCE.finditer(text):
-        reason = _NOT_RUN.search(text[: match.start()])
+        reason, path = (mark.search(text[: match.start()]) for mark in (_NOT_RUN, _FILE))
         line = text[: match.start(2)].count("\n") + 1
-        found.append(Block(name, line, match[1], match[2], reason["reason"] if reason else None))
+        found.append(Block(name, line, match[1], match[2], reason and reason["reason"], path and path["path"]))
     return [block for block in found if block.language == language]
 
 
@@ -79,30 +80,12 @@ def run_the_tutorials_worker(namespace: dict[str, Any], url: str) -> None:
     assert worker.stop(5)
 
 
-def migrate_in_each_way(namespace: dict[str, Any], url: str) -> None:
-    """The page's migrations for Alembic and Django make the same tables as the command, each in an empty database."""
-    database: str = namespace["DATABASE"]
-    engine = sqlalchemy.create_engine(database.replace("postgresql:", "postgresql+psycopg:"))
-    with psycopg.connect(database, autocommit=True) as connection:
-        check_version(connection, Tables())
-        make_empty(connection)
-        with engine.begin() as given:
-            namespace["upgrade_outbox"](given)
-        engine.dispose()
-        check_version(connection, Tables())
-        make_empty(connection)
-        with django.db.connection.schema_editor() as editor:
-            namespace["Migration"]("0002_outbox", "shop").apply(ProjectState(), editor)
+def make_the_pages_tables(namespace: dict[str, Any], url: str) -> None:
+    """The page has made the outbox' own; these are the application's."""
+    with psycopg.connect(namespace["DATABASE"]) as connection:
         check_version(connection, Tables())
         connection.execute("CREATE TABLE orders (id serial PRIMARY KEY, customer text, amount text)")
         connection.execute("CREATE TABLE shipments (order_id int)")
-        connection.execute("CREATE TABLE shop_shoporder (id bigserial PRIMARY KEY, customer text, amount numeric)")
-
-
-def make_empty(connection: psycopg.Connection[Any]) -> None:
-    """No table is left."""
-    connection.execute("DROP SCHEMA public CASCADE")
-    connection.execute("CREATE SCHEMA public")
 
 
 def declare_the_queues(namespace: dict[str, Any], url: str) -> None:
@@ -124,9 +107,9 @@ def run_the_relay(namespace: dict[str, Any], url: str) -> None:
         worker = namespace["worker"]
         worker.start(pool=url)
         shipped = "SELECT count(*) FROM shipments"
-        wait_until(lambda: connection.execute(shipped).fetchone() == (7,), "the page's seven orders", timeout=20)
+        wait_until(lambda: connection.execute(shipped).fetchone() == (6,), "the page's six orders", timeout=20)
         assert worker.stop(5)
-        assert connection.execute("SELECT count(*) FROM rmqpool_outbox").fetchone() == (7,)  # a mail for each
+        assert connection.execute("SELECT count(*) FROM rmqpool_outbox").fetchone() == (6,)  # a mail for each
 
 
 def make_the_readmes_tables(namespace: dict[str, Any], url: str) -> None:
@@ -150,7 +133,7 @@ def run_the_readmes_worker(namespace: dict[str, Any], url: str) -> None:
 BEFORE: dict[tuple[str, str], Callable[[dict[str, Any], str], None]] = {
     ("README.md", "Messages that belong to a transaction"): make_the_readmes_tables,
     ("docs/tutorial.md", "What became of order 3"): run_the_tutorials_worker,
-    (OUTBOX_FILE, "psycopg"): migrate_in_each_way,
+    (OUTBOX_FILE, "psycopg"): make_the_pages_tables,
     (OUTBOX_FILE, "Run the relay"): declare_the_queues,
 }
 AFTER: dict[str, Callable[[dict[str, Any], str], None]] = {
@@ -177,49 +160,132 @@ def module(request: pytest.FixtureRequest) -> Iterator[types.ModuleType]:
 WITH_CODE = [name for name in NAMES if blocks_of(name, "python") and name != PYTEST_FILE]
 
 
-@pytest.fixture
-def documented_database(postgres_url: str) -> Iterator[str]:
-    """The test's own database, which is Django's default one too."""
-    if not django.conf.settings.configured:
-        django.conf.settings.configure(USE_TZ=True)
-    django.apps.apps.populate([])
-    given = psycopg.conninfo.conninfo_to_dict(postgres_url)
-    parts = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
-    default = {"ENGINE": "django.db.backends.postgresql", **{name: given.get(part) for name, part in parts.items()}}
-    connections = django.db.connections
-    before = connections.settings["default"]
-    connections.settings["default"] = ConnectionHandler({"default": default}).settings["default"]
-    with contextlib.suppress(AttributeError):
-        del connections["default"]
-    yield postgres_url
-    connections["default"].close()
-    del connections["default"]
-    connections.settings["default"] = before
-    django.apps.apps.all_models.pop("shop", None)  # the page may run again in this process
-
-
 @pytest.mark.parametrize("name", WITH_CODE)
 def test_the_python_blocks_run(
     name: str, vhost_url: str, module: types.ModuleType, request: pytest.FixtureRequest
 ) -> None:
-    """One after the other, in one namespace; an error names the file and the line of the document."""
+    """One after the other, in one namespace (whole files in one of their own, which those after them see too); an error
+    names the file and the line of the document."""
     prepared = set()
     database = ""
     if any(DOCUMENTED_DATABASE in block.code for block in blocks_of(name, "python")):
-        vars(module)["documented_database"] = request.getfixturevalue("documented_database")
+        vars(module)["documented_database"] = request.getfixturevalue("postgres_url")
         database = vars(module)["documented_database"].removeprefix("postgresql")
     for block in blocks_of(name, "python"):
         place = (name, heading_before(block))
         if place in BEFORE and place not in prepared:
             prepared.add(place)
             BEFORE[place](vars(module), vhost_url)
-        if block.not_run is None:
-            code = block.code.replace(DOCUMENTED_URL, vhost_url).replace(DOCUMENTED_DATABASE, database)
-            code = "\n" * (block.line - 1) + code
-            exec(compile(code, ROOT / name, "exec", dont_inherit=True), vars(module))
+        if block.not_run is None and not in_a_project(block):
+            run_block(block, module, {DOCUMENTED_URL: vhost_url, DOCUMENTED_DATABASE: database})
     assert prepared == {place for place in BEFORE if place[0] == name}, "a heading was renamed"
     if name in AFTER:
         AFTER[name](vars(module), vhost_url)
+
+
+def in_a_project(block: Block) -> bool:
+    """It is a file in a folder, and runs as a part of what the folder belongs to, in a test of its own."""
+    return block.path is not None and "/" in block.path
+
+
+def run_block(block: Block, module: types.ModuleType, places: dict[str, str]) -> None:
+    """Run it with ``places`` in the place of what stands for them."""
+    code = "\n" * (block.line - 1) + block.code
+    for documented, real in places.items():
+        code = code.replace(documented, real)
+    alone = types.ModuleType(module.__name__)
+    namespace = vars(module) if block.path is None else vars(alone)
+    sys.modules[module.__name__] = module if block.path is None else alone  # dataclasses look their own module up
+    try:
+        exec(compile(code, ROOT / block.file, "exec", dont_inherit=True), namespace)
+    finally:
+        sys.modules[module.__name__] = module
+    for name, value in namespace.items():
+        vars(module).setdefault(name, value)  # what the page has named first stays
+
+
+# Whole projects of the reader's
+
+
+def files_of_the_page(folder: str) -> dict[str, str]:
+    """Path -> text of the outbox page's files in this folder."""
+    blocks = [block for block in blocks_of(OUTBOX_FILE, "python") if block.path is not None]
+    found = {block.path: block.code for block in blocks if block.path and block.path.startswith(f"{folder}/")}
+    assert found, f"the page has no file of {folder}"
+    return found
+
+
+def tables_of(connection: psycopg.Connection[Any]) -> set[str]:
+    """All tables of the database."""
+    return {name for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
+
+
+def test_the_revision_for_alembic_makes_and_removes_the_tables(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alembic itself is not needed: its op.execute is SQLAlchemy's text(), in a transaction."""
+    (revision,) = files_of_the_page("alembic").values()
+    engine = sqlalchemy.create_engine(postgres_url.replace("postgresql:", "postgresql+psycopg:"))
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        before = tables_of(connection)
+        for step in ("upgrade", "downgrade"):
+            with engine.begin() as given:
+                alembic = types.ModuleType("alembic")
+                vars(alembic)["op"] = types.SimpleNamespace(
+                    execute=lambda sql, given=given: given.execute(sqlalchemy.text(sql))
+                )
+                monkeypatch.setitem(sys.modules, "alembic", alembic)
+                namespace: dict[str, Any] = {}
+                exec(compile(revision, "0002_outbox.py", "exec", dont_inherit=True), namespace)
+                namespace[step]()
+            if step == "upgrade":
+                check_version(connection, Tables())
+        assert tables_of(connection) == before
+    engine.dispose()
+
+
+DJANGO_SETTINGS = """\
+import os
+INSTALLED_APPS = ["shop"]
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql", **{
+    name: os.environ[f"SHOP_{name}"] for name in ("NAME", "USER", "PASSWORD", "HOST", "PORT")}}}
+"""
+
+
+def test_the_files_for_django_are_a_project(postgres_url: str, tmp_path: Path) -> None:
+    """Copied into an app as they are: they migrate, write an order with its message, and migrate back."""
+    files = {"settings.py": DJANGO_SETTINGS, "shop/__init__.py": "", "shop/migrations/__init__.py": ""}
+    page = files_of_the_page("shop")
+    assert set(page) == {"shop/models.py", "shop/migrations/0002_outbox.py"}
+    (tmp_path / "shop" / "migrations").mkdir(parents=True)
+    for path, text in (files | {"shop/models.py": page["shop/models.py"]}).items():
+        (tmp_path / path).write_text(text)
+    given = psycopg.conninfo.conninfo_to_dict(postgres_url)
+    parts = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
+    environment = os.environ | {f"SHOP_{name}": str(given.get(part) or "") for name, part in parts.items()}
+    environment |= {"DJANGO_SETTINGS_MODULE": "settings", "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+
+    def django(*arguments: str) -> None:
+        ended = subprocess.run(
+            [sys.executable, "-W", "error", *arguments],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+
+    django("-m", "django", "makemigrations", "shop")  # the reader's own 0001_initial
+    (tmp_path / "shop/migrations/0002_outbox.py").write_text(page["shop/migrations/0002_outbox.py"])
+    django("-m", "django", "migrate")
+    django("-m", "django", "makemigrations", "--check")
+    order = "import django; django.setup(); from shop.models import place_order; place_order('Frances', '4.10')"
+    django("-c", order)
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        check_version(connection, Tables())
+        sql = "SELECT o.customer, m.key, m.routing_key FROM shop_order o, rmqpool_outbox m"
+        assert connection.execute(sql).fetchall() == [("Frances", "Frances", "orders")]
+        django("-m", "django", "migrate", "shop", "0001")
+        assert not {name for name in tables_of(connection) if name.startswith("rmqpool_")}
 
 
 def test_the_blocks_of_the_page_on_tests_are_a_test_file(tmp_path: Path) -> None:

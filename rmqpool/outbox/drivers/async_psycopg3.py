@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import psycopg
+from psycopg.rows import tuple_row
 
-from rmqpool.outbox.drivers.protocol import AsyncDriver, explain, named
-from rmqpool.outbox.drivers.psycopg3 import check_status
+from rmqpool.outbox.drivers.protocol import AsyncDriver, named
+from rmqpool.outbox.drivers.psycopg3 import check_status, explained
 from rmqpool.outbox.statements import Style
+from rmqpool.outbox.tables import Tables
 
 __all__ = ["driver"]
 
@@ -20,15 +22,20 @@ class _Driver:
     async def check_transaction(self, connection: psycopg.AsyncConnection[Any]) -> None:
         check_status(connection)
 
-    async def execute(self, connection: psycopg.AsyncConnection[Any], sql: str, parameters: Sequence[Any]) -> None:
-        try:
+    async def execute(
+        self, connection: psycopg.AsyncConnection[Any], sql: str, parameters: Sequence[Any], tables: Tables
+    ) -> None:
+        with explained(connection, tables):
             async with psycopg.AsyncCursor(connection) as cursor:
                 await cursor.execute(sql.encode(), named(parameters))
-        except psycopg.Error as error:
-            explained = explain(error, error.sqlstate)
-            if explained is None:
-                raise
-            raise explained from error
+
+    async def fetch(
+        self, connection: psycopg.AsyncConnection[Any], sql: str, parameters: Sequence[Any], tables: Tables
+    ) -> Any:
+        with explained(connection, tables):
+            async with psycopg.AsyncCursor(connection, row_factory=tuple_row) as cursor:
+                row = await (await cursor.execute(sql.encode(), named(parameters))).fetchone()
+        return None if row is None else row[0]
 
 
 driver: AsyncDriver = _Driver()

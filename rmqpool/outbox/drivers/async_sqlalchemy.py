@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from rmqpool.outbox.drivers.protocol import AsyncDriver
 from rmqpool.outbox.drivers.sqlalchemy import driver as blocking
 from rmqpool.outbox.statements import Style
+from rmqpool.outbox.tables import Tables
 
 __all__ = ["driver"]
 
@@ -29,11 +30,17 @@ class _Driver:
 
         await _bridge(connection).run_sync(check)
 
-    async def execute(self, connection: _AnyOfThem, sql: str, parameters: Sequence[Any]) -> None:
+    async def execute(self, connection: _AnyOfThem, sql: str, parameters: Sequence[Any], tables: Tables) -> None:
         def execute(inner: Connection | Session) -> None:
-            blocking.execute(inner, sql, parameters)
+            blocking.execute(inner, sql, parameters, tables)
 
         await _bridge(connection).run_sync(execute)
+
+    async def fetch(self, connection: _AnyOfThem, sql: str, parameters: Sequence[Any], tables: Tables) -> Any:
+        def fetch(inner: Connection | Session) -> Any:
+            return blocking.fetch(inner, sql, parameters, tables)
+
+        return await _bridge(connection).run_sync(fetch)
 
 
 def _bridge(connection: _AnyOfThem) -> AsyncConnection | AsyncSession:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from django.db import Error
 
 from rmqpool.errors import UnsupportedConnectionError
-from rmqpool.outbox.drivers.protocol import SyncDriver, aborted, autocommit, explain, is_failed, named
+from rmqpool.outbox.drivers.protocol import SyncDriver, aborted, autocommit, explain, is_failed, named, role_of
 from rmqpool.outbox.statements import Style
+from rmqpool.outbox.tables import Tables
 
 __all__ = ["driver"]
 
@@ -31,17 +33,28 @@ class _Driver:
         if connection.needs_rollback or is_failed(connection.connection):
             raise aborted(what)
 
-    def execute(self, connection: Any, sql: str, parameters: Sequence[Any]) -> None:
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute(sql, named(parameters))
-        except Error as error:
-            refusal = error.__cause__ or error
-            sqlstate = getattr(refusal, "sqlstate", None) or getattr(refusal, "pgcode", None)
-            explained = explain(refusal, sqlstate)
-            if explained is None:
-                raise
-            raise explained from error
+    def execute(self, connection: Any, sql: str, parameters: Sequence[Any], tables: Tables) -> None:
+        with _explained(connection, tables), connection.cursor() as cursor:
+            cursor.execute(sql, named(parameters))
+
+    def fetch(self, connection: Any, sql: str, parameters: Sequence[Any], tables: Tables) -> Any:
+        with _explained(connection, tables), connection.cursor() as cursor:
+            cursor.execute(sql, named(parameters))
+            row = cursor.fetchone()
+        return None if row is None else row[0]
+
+
+@contextlib.contextmanager
+def _explained(connection: Any, tables: Tables) -> Iterator[None]:
+    try:
+        yield
+    except Error as error:
+        raw = error.__cause__ or error
+        sqlstate = getattr(raw, "sqlstate", None) or getattr(raw, "pgcode", None)
+        refusal = explain(raw, sqlstate, tables, role_of(connection.connection))
+        if refusal is None:
+            raise
+        raise refusal from error
 
 
 driver: SyncDriver = _Driver()

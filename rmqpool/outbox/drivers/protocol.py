@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from rmqpool.errors import NotInTransactionError, OutboxError, OutboxSchemaError
+from rmqpool.errors import NotInTransactionError, OutboxSchemaError
+from rmqpool.outbox.refusals import schema_reason
 from rmqpool.outbox.statements import Style
+from rmqpool.outbox.tables import Tables
 
-__all__ = ["FAILED", "AsyncDriver", "SyncDriver", "aborted", "autocommit", "explain", "is_failed", "named"]
+__all__ = ["FAILED", "AsyncDriver", "SyncDriver", "aborted", "autocommit", "explain", "is_failed", "named", "role_of"]
 
 FAILED = "25P02"
 """in_failed_sql_transaction: where a library does not tell the state beforehand, the server tells it."""
@@ -18,8 +21,8 @@ _INERROR = 3  # PQTRANS_INERROR: the same number in psycopg and psycopg 2
 class SyncDriver(Protocol):
     """Executes on the caller's connection, in the caller's transaction, and leaves both to the caller.
 
-    ``execute`` raises what :func:`explain` makes of the server's refusal, and the library's own error otherwise: the
-    application's handling of serialization failures must go on to work.
+    ``execute`` and ``fetch`` raise what :func:`explain` makes of the server's refusal, with the names of ``tables``, and
+    the library's own error otherwise: the application's handling of serialization failures must go on to work.
     """
 
     @property
@@ -31,8 +34,12 @@ class SyncDriver(Protocol):
         """Raise NotInTransactionError if what is executed now would be committed at once, or nothing can be executed."""
         ...
 
-    def execute(self, connection: Any, sql: str, parameters: Sequence[Any]) -> None:
+    def execute(self, connection: Any, sql: str, parameters: Sequence[Any], tables: Tables) -> None:
         """Run one statement; its rows are of no interest."""
+        ...
+
+    def fetch(self, connection: Any, sql: str, parameters: Sequence[Any], tables: Tables) -> Any:
+        """Run one statement, and return the first column of its only row."""
         ...
 
 
@@ -44,25 +51,36 @@ class AsyncDriver(Protocol):
 
     async def check_transaction(self, connection: Any) -> None: ...
 
-    async def execute(self, connection: Any, sql: str, parameters: Sequence[Any]) -> None: ...
+    async def execute(self, connection: Any, sql: str, parameters: Sequence[Any], tables: Tables) -> None: ...
+
+    async def fetch(self, connection: Any, sql: str, parameters: Sequence[Any], tables: Tables) -> Any: ...
 
 
-# postgresql.org/docs/current/errcodes-appendix.html
-_REASONS = {
-    "42P01": "a table of the outbox is not there; create it with: rmqpool outbox migrate",
-    "3F000": "the schema of the outbox is not there; create it, and its tables with: rmqpool outbox migrate",
-    "42703": "a column of the outbox is not there: its tables are of another version; run: rmqpool outbox migrate",
-    "42501": "the role may not do that; grant it INSERT on the outbox' tables, and USAGE on their schema",
-    "25006": "the transaction is read-only: a standby, or default_transaction_read_only; write through the primary",
-}
+_READ_ONLY = "25006"  # postgresql.org/docs/current/errcodes-appendix.html
 
 
-def explain(error: BaseException, sqlstate: str | None) -> OutboxError | None:
-    """What the server's refusal means for the outbox; None for everything that is the application's own business."""
-    reason = _REASONS.get(sqlstate or "")
+def explain(
+    error: BaseException, sqlstate: str | None, tables: Tables, role: str | None = None
+) -> OutboxSchemaError | None:
+    """What the server's refusal means for the outbox; None for everything that is the application's own business.
+
+    ``role`` is the connection's, where the library tells it.
+    """
+    reason = schema_reason(sqlstate, tables, "write", role)
+    if sqlstate == _READ_ONLY:
+        reason = "the transaction is read-only: a standby, or default_transaction_read_only; write through the primary"
     if reason is None:
         return None
     return OutboxSchemaError(f"nothing was written to the outbox: {reason} (Postgres said: {str(error).strip()})")
+
+
+def role_of(raw: Any) -> str | None:
+    """The name of the role that connected, of a connection of psycopg, psycopg 2 or asyncpg; None if it does not tell."""
+    with contextlib.suppress(Exception):  # for a better word only: a broken connection may raise anything
+        if hasattr(raw, "info"):
+            return str(raw.info.user)
+        return str(raw.get_settings().session_authorization)
+    return None
 
 
 def is_failed(raw: Any) -> bool:

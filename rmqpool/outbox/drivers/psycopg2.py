@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import psycopg2
 from psycopg2 import extensions
 
 from rmqpool.errors import UnsupportedConnectionError
-from rmqpool.outbox.drivers.protocol import SyncDriver, aborted, autocommit, explain, is_failed, named
+from rmqpool.outbox.drivers.protocol import SyncDriver, aborted, autocommit, explain, is_failed, named, role_of
 from rmqpool.outbox.statements import Style
+from rmqpool.outbox.tables import Tables
 
 __all__ = ["driver"]
 
@@ -35,23 +37,35 @@ class _Driver:
         if is_failed(connection):
             raise aborted(_WHAT)
 
-    def execute(self, connection: Any, sql: str, parameters: Sequence[Any]) -> None:
-        try:
+    def execute(self, connection: Any, sql: str, parameters: Sequence[Any], tables: Tables) -> None:
+        with _explained(connection, tables):
             _run(connection, sql, named(parameters))
-        except psycopg2.Error as error:
-            explained = explain(error, error.pgcode)
-            if explained is None:
-                raise
-            raise explained from error
+
+    def fetch(self, connection: Any, sql: str, parameters: Sequence[Any], tables: Tables) -> Any:
+        with _explained(connection, tables):
+            row = _run(connection, sql, named(parameters), fetch=True)
+        return None if row is None else row[0]
+
+
+@contextlib.contextmanager
+def _explained(connection: Any, tables: Tables) -> Iterator[None]:
+    try:
+        yield
+    except psycopg2.Error as error:
+        refusal = explain(error, error.pgcode, tables, role_of(connection))
+        if refusal is None:
+            raise
+        raise refusal from error
 
 
 def _is_idle(connection: Any) -> bool:
     return bool(connection.info.transaction_status == extensions.TRANSACTION_STATUS_IDLE)
 
 
-def _run(connection: Any, sql: str, parameters: dict[str, Any] | None) -> None:
+def _run(connection: Any, sql: str, parameters: dict[str, Any] | None, *, fetch: bool = False) -> Any:
     with connection.cursor(cursor_factory=extensions.cursor) as cursor:  # not the application's, which may do more
         cursor.execute(sql, parameters)
+        return cursor.fetchone() if fetch else None
 
 
 driver: SyncDriver = _Driver()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import psycopg
 from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
 
-from rmqpool.outbox.drivers.protocol import SyncDriver, aborted, autocommit, explain, named
+from rmqpool.outbox.drivers.protocol import SyncDriver, aborted, autocommit, explain, named, role_of
 from rmqpool.outbox.statements import Style
+from rmqpool.outbox.tables import Tables
 
-__all__ = ["check_status", "driver"]
+__all__ = ["check_status", "driver", "explained"]
 
 _WHAT = "the psycopg connection"
 
@@ -22,15 +25,26 @@ class _Driver:
     def check_transaction(self, connection: psycopg.Connection[Any]) -> None:
         check_status(connection)
 
-    def execute(self, connection: psycopg.Connection[Any], sql: str, parameters: Sequence[Any]) -> None:
-        try:
-            with psycopg.Cursor(connection) as cursor:
-                cursor.execute(sql.encode(), named(parameters))
-        except psycopg.Error as error:
-            explained = explain(error, error.sqlstate)
-            if explained is None:
-                raise
-            raise explained from error
+    def execute(self, connection: psycopg.Connection[Any], sql: str, parameters: Sequence[Any], tables: Tables) -> None:
+        with explained(connection, tables), psycopg.Cursor(connection) as cursor:
+            cursor.execute(sql.encode(), named(parameters))
+
+    def fetch(self, connection: psycopg.Connection[Any], sql: str, parameters: Sequence[Any], tables: Tables) -> Any:
+        with explained(connection, tables), psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+            row = cursor.execute(sql.encode(), named(parameters)).fetchone()
+        return None if row is None else row[0]
+
+
+@contextlib.contextmanager
+def explained(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any], tables: Tables) -> Iterator[None]:
+    """Raises what the server's refusal of a statement means, in the place of psycopg's error."""
+    try:
+        yield
+    except psycopg.Error as error:
+        refusal = explain(error, error.sqlstate, tables, role_of(connection))
+        if refusal is None:
+            raise
+        raise refusal from error
 
 
 def check_status(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:

@@ -10,13 +10,23 @@ import functools
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Connection, CursorResult, TextClause, text
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.orm import Session, scoped_session
 
 from rmqpool.errors import NotInTransactionError, OutboxError, UnsupportedConnectionError
-from rmqpool.outbox.drivers.protocol import FAILED, SyncDriver, aborted, autocommit, explain, is_failed, named
+from rmqpool.outbox.drivers.protocol import (
+    FAILED,
+    SyncDriver,
+    aborted,
+    autocommit,
+    explain,
+    is_failed,
+    named,
+    role_of,
+)
 from rmqpool.outbox.statements import Style
+from rmqpool.outbox.tables import Tables
 
 __all__ = ["check_connection", "check_session", "driver", "explained", "statement"]
 
@@ -35,20 +45,45 @@ class _Driver:
             check_session(_session(connection))
 
     def execute(
-        self, connection: Connection | Session | scoped_session[Any], sql: str, parameters: Sequence[Any]
+        self,
+        connection: Connection | Session | scoped_session[Any],
+        sql: str,
+        parameters: Sequence[Any],
+        tables: Tables,
     ) -> None:
-        if not isinstance(connection, Connection):
-            session = _session(connection)
-            if session.autoflush:
-                session.flush()
-            connection = session.connection()
-        try:
-            connection.execute(statement(sql), named(parameters)).close()
-        except DBAPIError as error:
-            refusal = explained(error)
-            if refusal is None:
-                raise
-            raise refusal from error
+        _run(connection, sql, parameters, tables).close()
+
+    def fetch(
+        self,
+        connection: Connection | Session | scoped_session[Any],
+        sql: str,
+        parameters: Sequence[Any],
+        tables: Tables,
+    ) -> Any:
+        return _run(connection, sql, parameters, tables).scalar()
+
+
+def _run(
+    connection: Connection | Session | scoped_session[Any], sql: str, parameters: Sequence[Any], tables: Tables
+) -> CursorResult[Any]:
+    if not isinstance(connection, Connection):
+        session = _session(connection)
+        if session.autoflush:
+            session.flush()
+        connection = session.connection()
+    try:
+        return connection.execute(statement(sql), named(parameters))
+    except DBAPIError as error:
+        refusal = explained(error, tables, _role_of(connection))
+        if refusal is None:
+            raise
+        raise refusal from error
+
+
+def _role_of(connection: Connection) -> str | None:
+    if connection.invalidated:
+        return None
+    return role_of(connection.connection.driver_connection)
 
 
 @functools.lru_cache(maxsize=256)
@@ -81,14 +116,14 @@ def check_connection(connection: Connection, what: str) -> None:
         raise aborted(what)
 
 
-def explained(error: DBAPIError) -> OutboxError | None:
+def explained(error: DBAPIError, tables: Tables, role: str | None) -> OutboxError | None:
     """What the server's refusal means, without SQLAlchemy's copy of the parameters; None for the application's own."""
     refusal = error.orig
     sqlstate = getattr(refusal, "sqlstate", None) or getattr(refusal, "pgcode", None)
     if sqlstate == FAILED:  # asyncpg does not tell beforehand
         failed: NotInTransactionError = aborted(_CONNECTION)
         return failed
-    return explain(refusal or error, sqlstate)
+    return explain(refusal or error, sqlstate, tables, role)
 
 
 def _session(session: Session | scoped_session[Any]) -> Session:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
 import psycopg
 import pytest
+import sqlalchemy
 
 from rmqpool.errors import OutboxError, OutboxSchemaError
 from rmqpool.outbox import Outbox, Tables, migrations
@@ -16,6 +18,7 @@ from rmqpool.outbox.migrations import (
     LATEST,
     applied_versions,
     check_version,
+    drop_sql,
     migrate,
     migration_sql,
     pending_migrations,
@@ -71,6 +74,13 @@ def with_one_more(monkeypatch: pytest.MonkeyPatch, sql: str) -> int:
     return LATEST + 1
 
 
+def outbox_of_an_earlier_release(tables: Tables) -> Outbox:
+    """One that has seen the version that it knows."""
+    outbox = Outbox(tables)
+    outbox._writes.check_version(migrations.LATEST)
+    return outbox
+
+
 @pytest.mark.parametrize(
     "tables", [DEFAULT, Tables(schema="shop", prefix="events"), ODD], ids=["plain", "named", "odd"]
 )
@@ -85,7 +95,8 @@ def test_every_earlier_version_is_brought_up_to_date_and_keeps_its_rows(
         check_version(connection, tables)
     connection.rollback()
     with connection.transaction():
-        Outbox(tables).publish_many(connection, "orders", [{"id": number} for number in range(10)], key="k")
+        bodies = [{"id": number} for number in range(10)]
+        outbox_of_an_earlier_release(tables).publish_many(connection, "orders", bodies, key="k")
     assert [one.version for one in migrate(connection, tables)] == list(range(version + 1, LATEST + 1))
     check_version(connection, tables)
     found = connection.execute(f"SELECT count(*), count(DISTINCT message_id) FROM {tables.outbox}".encode()).fetchone()
@@ -205,7 +216,7 @@ def test_a_writer_that_does_not_end_is_not_waited_for_for_ever(
     version = with_one_more(monkeypatch, "ALTER TABLE {outbox} ADD COLUMN more text;")
     connection, writer = connect(), connect()
     migrate(connection, DEFAULT, up_to=LATEST)
-    Outbox().publish(writer, "orders", {"id": 1})
+    outbox_of_an_earlier_release(DEFAULT).publish(writer, "orders", {"id": 1})
     with pytest.raises(OutboxError, match=r"nothing was migrated: .*rmqpool outbox doctor"):
         migrate(connection, DEFAULT, up_to=version, lock_timeout=0.2)
     writer.commit()
@@ -235,26 +246,69 @@ def test_a_connection_in_a_transaction_is_refused(connect: Connect) -> None:
         migrate(connection, DEFAULT)
 
 
-def test_a_role_that_may_create_nothing_finds_an_outbox_that_is_up_to_date(
-    connect: Connect, postgres: PostgresServer
-) -> None:
-    """Services may call migrate at every start; only changes need the right to make them."""
-    connection, tables = connect(), Tables(schema="shop")
-    migrate(connection, tables)
-    role = f"reader_{abs(hash(connection))}"
-    connection.execute(
-        f"CREATE ROLE {role}; GRANT USAGE ON SCHEMA shop TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA shop TO {role}"
-        .encode()
-    )  # fmt: skip
-    connection.commit()
+@pytest.fixture
+def role(connect: Connect) -> Iterator[str]:
+    """The name of a role without any rights; gone afterwards, with its rights."""
+    name, admin = f"reader_{uuid.uuid4().hex[:8]}", connect()
+    admin.autocommit = True
+    admin.execute(f"CREATE ROLE {name}".encode())
+    yield name
+    admin.execute(f"DROP OWNED BY {name}; DROP ROLE {name}".encode())
+
+
+def act_as(connect: Connect, role: str) -> psycopg.Connection[Any]:
+    """A connection that has the rights of ``role``."""
+    connection = connect()
+    connection.autocommit = True
     connection.execute(f"SET ROLE {role}".encode())
-    connection.commit()
-    assert migrate(connection, tables) == []
-    with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        migrate(connection, Tables(schema="other"))
-    connection.execute("RESET ROLE")
-    connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
-    connection.commit()
+    return connection
+
+
+def test_a_role_that_may_create_nothing_finds_an_outbox_that_is_up_to_date(connect: Connect, role: str) -> None:
+    """Services may call migrate at every start; only changes need the right to make them."""
+    owner, tables = connect(), Tables(schema="shop")
+    migrate(owner, tables)
+    owner.execute(f"GRANT USAGE ON SCHEMA shop TO {role}; GRANT SELECT ON {tables.migrations} TO {role}".encode())
+    owner.commit()
+    assert migrate(act_as(connect, role), tables) == []
+
+
+def test_a_role_without_rights_is_told_what_to_grant(connect: Connect, role: str) -> None:
+    """In words of ours, for whoever looks: to read the version, to make a schema, tables in it, or to change them."""
+    owner, tables = connect(), Tables(schema="shop")
+    connection = act_as(connect, role)
+    with pytest.raises(OutboxSchemaError, match=f'GRANT CREATE ON DATABASE "[^"]+" TO "{role}"'):
+        migrate(connection, tables)
+    owner.execute(f"CREATE SCHEMA shop; GRANT USAGE ON SCHEMA shop TO {role}".encode())
+    owner.commit()
+    with pytest.raises(OutboxSchemaError, match=f'GRANT CREATE ON SCHEMA "shop" TO "{role}"'):
+        migrate(connection, tables)
+    migrate(owner, tables, up_to=LATEST - 1)
+    for look in (migrate, check_version, pending_migrations):
+        with pytest.raises(OutboxSchemaError, match=f"GRANT SELECT ON {tables.migrations} TO"):
+            look(connection, tables)
+    owner.execute(f"GRANT SELECT ON {tables.migrations} TO {role}".encode())
+    owner.commit()
+    with pytest.raises(OutboxSchemaError, match=f"run it as their owner: '{owner.info.user}'"):
+        migrate(connection, tables)
+
+
+def test_the_sql_has_nothing_that_a_library_reads_as_a_placeholder() -> None:
+    """It goes through op.execute of Alembic, RunSQL of Django, and cursors with or without parameters."""
+    sql = migration_sql(DEFAULT) + drop_sql(DEFAULT)
+    assert "%" not in sql
+    assert not sqlalchemy.text(sql)._bindparams
+
+
+def test_what_undoes_the_first_migration_leaves_nothing(connect: Connect) -> None:
+    """For the way back in Alembic and Django; the schema stays."""
+    connection = connect()
+    before = catalogue(connection)
+    for tables in (DEFAULT, Tables(prefix='o"dd %')):
+        migrate(connection, tables)
+        connection.execute(drop_sql(tables).encode())
+        connection.commit()
+    assert catalogue(connection) == before
 
 
 def test_a_killed_migration_leaves_nothing(

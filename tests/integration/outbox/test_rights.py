@@ -16,8 +16,9 @@ from rmqpool import Publisher, Queue
 from rmqpool.outbox import Inbox, Outbox, Relay, Tables
 from rmqpool.outbox.inspection import dead_rows, stalled_keys, status
 from rmqpool.outbox.inspection_health import health
-from rmqpool.outbox.migrations import migrate
+from rmqpool.outbox.migrations import check_version, migrate
 from rmqpool.outbox.repair import prune, replay, skip
+from rmqpool.outbox.rights import Purpose, grants, missing_grants
 from rmqpool.testing.passwords import new_password
 from rmqpool.testing.waiting import wait_until
 
@@ -51,6 +52,14 @@ def test_the_rights_of_the_page_on_the_outbox_are_enough(
     with psycopg.connect(postgres_url) as admin:
         migrate(admin, Tables())
         admin.execute(grants)
+    purposes: tuple[tuple[str, Purpose], ...] = (
+        ("shop_service", "write"), ("shop_relay", "relay"), ("shop_worker", "handle"), ("shop_operator", "operate")
+    )  # fmt: skip
+    for name, purpose in purposes:
+        with psycopg.connect(roles[name], autocommit=True) as connection:
+            check_version(connection, Tables())
+            assert migrate(connection, Tables()) == []
+            assert missing_grants(connection, Tables(), purpose) == []
     outbox = Outbox()
     with Publisher(vhost_url, declare=[Queue(queue_name)]) as publisher, ExitStack() as stack:
         publisher.publish(queue_name, b"so that it is declared")
@@ -79,7 +88,7 @@ def test_the_rights_of_the_page_on_the_outbox_are_enough(
         with Relay(vhost_url, roles["shop_relay"], max_attempts=99) as relay:
             wait_until(lambda: counts() == (0, 1, 1, 0, 2), "a stalled row", timeout=30)
             assert len(stalled_keys(operator, Tables())) == 1
-            assert status(operator, Tables()).relays[0].name == f"{relay.name} lanes"
+            assert status(operator, Tables()).relays[0].name == relay.name
         assert health(operator, Tables()).sees_all
         assert replay(operator, Tables(), stalls=["key:b"]).stalled == 1
         assert skip(operator, Tables(), "key:b").left == 0
@@ -94,3 +103,22 @@ def test_the_rights_of_the_page_on_the_outbox_are_enough(
         inbox.close()
         pruned = prune(operator, Tables(), inbox_older_than=timedelta(0), dead_older_than=timedelta(0))
         assert (pruned.inbox, pruned.dead) == (1, 3)
+
+
+def test_what_a_role_is_told_to_grant_is_what_it_lacks(roles: dict[str, str], postgres_url: str) -> None:
+    """Each statement, and no other; when the owner has run them nothing is lacking."""
+    purposes: dict[Purpose, str] = {
+        "write": "shop_service", "relay": "shop_relay", "handle": "shop_worker", "operate": "shop_operator"
+    }  # fmt: skip
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        for tables in (Tables(), Tables('my "own" schema', "it's %")):
+            migrate(admin, tables)
+            for purpose, name in purposes.items():
+                with psycopg.connect(roles[name], autocommit=True) as connection:
+                    told = missing_grants(connection, tables, purpose)
+                    assert told == grants(tables, purpose, connection.info.user)
+                    while told:
+                        admin.execute(told[0].encode())
+                        rest = missing_grants(connection, tables, purpose)
+                        assert rest == told[1:]
+                        told = rest

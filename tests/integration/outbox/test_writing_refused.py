@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,8 @@ from rmqpool.errors import (
     UnsupportedConnectionError,
 )
 from rmqpool.outbox import Outbox, Tables
-from rmqpool.outbox.migrations import migrate
+from rmqpool.outbox.migrations import LATEST, migrate
+from rmqpool.outbox.refusals import command
 
 Observer = psycopg.Connection[Any]
 Client = Any  # of the conftest
@@ -72,43 +74,78 @@ def test_a_failed_transaction_is_refused(client: Client, observer: Observer) -> 
 
 @pytest.mark.parametrize("tables", [Tables(prefix="absent"), Tables(schema="absent"), Tables(schema="absent%:$1")])
 def test_tables_that_are_not_there_are_named(client: Client, tables: Tables) -> None:
-    """A missing table or schema is named, with the command that makes it; the body is not in the message."""
+    """A missing table or schema is named, with the command that makes it as these names want it; the body is not told."""
     client.begin()
     with pytest.raises(OutboxSchemaError, match=r"absent") as refused:
         client.publish("orders", WRITE_BODY, tables=tables)
-    assert "rmqpool outbox migrate" in str(refused.value)
+    assert command(tables) in str(refused.value)
+    assert "absent" in command(tables)
     assert WRITE_BODY not in str(refused.value)
     client.rollback()
 
 
-def test_an_older_schema_is_named(client: Client, observer: Observer) -> None:
-    """Tables of version 3 know no schedule: the missing one is named; what they know works."""
+def test_an_older_schema_is_named_before_anything_is_written(client: Client, observer: Observer) -> None:
+    """Both versions are told, and the command; the transaction is whole, and can go on without the outbox."""
     older = Tables(prefix="older")
     migrate(observer, older, up_to=3)
     client.begin()
-    client.publish("orders", 1, tables=older)
-    with pytest.raises(OutboxSchemaError, match=r"older_scheduled"):
-        client.publish("orders", 2, tables=older, delay=5)
+    for method, body in (("publish", 1), ("publish_many", [1, 2])):
+        with pytest.raises(OutboxSchemaError, match=rf"older_outbox.* version 3,.* {LATEST};.*--prefix older"):
+            client.write(older, method, "orders", body)
+    client.execute("CREATE TABLE IF NOT EXISTS went_on ()")
+    client.commit()
+    assert observer.execute(b"SELECT count(*) FROM older_outbox").fetchone() == (0,)
+
+
+def test_a_newer_schema_is_written_to(client: Client, observer: Observer) -> None:
+    """While a new release is rolled out the tables are migrated first, and services of this one may start again."""
+    newer = Tables(prefix=f"newer{uuid.uuid4().hex[:8]}")
+    migrate(observer, newer)
+    observer.execute(f"INSERT INTO {newer.migrations} (version, name) VALUES (99, 'later')".encode())
+    client.begin()
+    client.publish("orders", 1, tables=newer)
     client.rollback()
+
+
+def test_the_version_is_read_once(open_client: OpenClient, observer: Observer) -> None:
+    """With the first message of an Outbox; afterwards a message is one statement."""
+    client = open_client("psycopg")
+    outbox = Outbox()
+    for _ in range(3):
+        outbox.publish(client.handed, "orders", 1)
+    client.commit()
+    observer.execute(b"ALTER TABLE rmqpool_migrations RENAME TO hidden_migrations")
+    try:
+        outbox.publish(client.handed, "orders", 1)
+        client.commit()
+    finally:
+        observer.execute(b"ALTER TABLE hidden_migrations RENAME TO rmqpool_migrations")
 
 
 def test_a_table_of_another_shape_is_named(client: Client, observer: Observer) -> None:
     """A table without one of our columns is of another version: the column is named."""
-    observer.execute(b"CREATE TABLE IF NOT EXISTS strange_outbox (id bigint)")
+    strange = Tables(prefix="strange")
+    migrate(observer, strange)
+    observer.execute(b"ALTER TABLE strange_outbox DROP COLUMN IF EXISTS lane")
     client.begin()
-    with pytest.raises(OutboxSchemaError, match=r"column.*rmqpool outbox migrate.*lane"):
-        client.publish("orders", 1, tables=Tables(prefix="strange"))
+    with pytest.raises(OutboxSchemaError, match=r"column.*rmqpool outbox migrate --prefix strange.*lane"):
+        client.publish("orders", 1, tables=strange)
     client.rollback()
 
 
 def test_a_role_without_rights_is_told_which(client: Client, observer: Observer) -> None:
-    """A role that may not INSERT learns what to grant, and where."""
+    """A role that may not INSERT, or may not read the version, learns what to grant, and to whom."""
     observer.execute(b"DO $$BEGIN CREATE ROLE rmqpool_test_reader; EXCEPTION WHEN duplicate_object THEN NULL; END$$")
-    client.begin()
-    client.execute("SET LOCAL ROLE rmqpool_test_reader")
-    with pytest.raises(OutboxSchemaError, match=r"grant it INSERT.*rmqpool_outbox"):
-        client.publish("orders", 1)
-    client.rollback()
+    user = psycopg.conninfo.conninfo_to_dict(client.url)["user"]
+    for granted in ("REVOKE ALL ON rmqpool_migrations FROM", "GRANT SELECT ON rmqpool_migrations TO"):
+        observer.execute(f"{granted} rmqpool_test_reader".encode())
+        client.begin()
+        client.execute("SET LOCAL ROLE rmqpool_test_reader")
+        with pytest.raises(OutboxSchemaError) as refused:
+            client.publish("orders", 1)
+        client.rollback()
+        for part in ('GRANT INSERT ON "rmqpool_outbox", "rmqpool_scheduled" TO', f'TO "{user}"', "SET ROLE"):
+            assert part in str(refused.value)
     assert count(observer) == 0
 
 

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from rmqpool.errors import OutboxSchemaError, UnsupportedConnectionError
 from rmqpool.outbox.drivers import async_driver_of, sync_driver_of
 from rmqpool.outbox.drivers.protocol import explain
+from rmqpool.outbox.tables import Tables
 
 SYNC = {
     psycopg.Connection: "psycopg3",
@@ -94,9 +95,9 @@ def test_anything_else_is_refused_with_what_is_known(thing: Any) -> None:
 def test_only_what_the_outbox_has_to_do_with_is_explained() -> None:
     """Tables, rights and read-only transactions are explained; anything else is the application's own."""
     for sqlstate in ("42P01", "3F000", "42703", "42501", "25006"):
-        assert isinstance(explain(ValueError("the server's words"), sqlstate), OutboxSchemaError)
+        assert isinstance(explain(ValueError("the server's words"), sqlstate, Tables()), OutboxSchemaError)
     for sqlstate in ("40001", "40P01", "23505", "57P01", "", None):
-        assert explain(ValueError("x"), sqlstate) is None
+        assert explain(ValueError("x"), sqlstate, Tables()) is None
 
 
 @pytest.mark.parametrize(
