@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rmqpool.config import Settings, load_settings
     from rmqpool.consumer import Consumer, ConsumerEvent, ConsumerStatus
     from rmqpool.core.backoff import Backoff
+    from rmqpool.core.prefetch import AdaptivePrefetch
     from rmqpool.core.retry import RetryPolicy
     from rmqpool.errors import (
         AccessRefusedError,
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     # publishing and consuming
+    "AdaptivePrefetch",
     "AsyncPublisher",
     "Backoff",
     "ConnectionPool",
@@ -175,6 +177,7 @@ _MODULES = {
     "async_publisher": ("AsyncPublisher",),
     "calls": ("CallOptions", "Reply"),
     "core.backoff": ("Backoff",),
+    "core.prefetch": ("AdaptivePrefetch",),
     "core.retry": ("RetryPolicy",),
     "config": ("Settings", "load_settings"),
     "consumer": ("Consumer", "ConsumerEvent", "ConsumerStatus"),

@@ -87,6 +87,32 @@ class BatchConsumer:
             _check_prefetch(self._queue, prefetch)
         self._consuming.pace(prefetch)
 
+    @property
+    def prefetch(self) -> int:
+        """The prefetch that is wanted; 0 while it is paused."""
+        return self._consuming.prefetch
+
+    @property
+    def is_connected(self) -> bool:
+        """True while there is a connection to consume on, whether or not the broker delivers."""
+        return self._consuming.is_connected
+
+    def outstanding(self) -> list[Delivery]:
+        """What was delivered and not settled, in the order of arrival; stale at once if the channel is lost."""
+        return self._consuming.outstanding()
+
+    def resubscribe(self) -> None:
+        """Consume anew on the same channel. Unsettled deliveries stay, and can be settled. Returns at once."""
+        self._consuming.resubscribe()
+
+    def reopen(self, why: str) -> None:
+        """Consume anew on another channel: what is unsettled goes back to the queue. Returns at once."""
+        self._consuming.reopen(why)
+
+    def reconnect(self, why: str) -> None:
+        """Consume anew on another connection, with all consumers that share this one. Returns at once."""
+        self._consuming.reconnect(why)
+
     def status(self) -> ConsumerStatus:
         """The figures of this moment."""
         return self._consuming.status()

@@ -130,7 +130,8 @@ class Delivery:
     reconnect (AMQP 0-9-1, 1.8.3.13: tags are channel-scoped).
 
     ``headers`` is never None. ``delivery_count`` is the broker's own ``x-delivery-count`` (quorum queues), 0 if absent.
-    ``tries``: how often this process has handled it before.
+    ``tries``: how often this process has handled it before. ``received_at``: when it arrived here (``time.monotonic``),
+    0 if nobody noted it. ``begun``: a worker has begun to handle it.
     """
 
     body: bytes
@@ -159,6 +160,8 @@ class Delivery:
     on_settled: Callable[[Delivery, str], None] | None = None
     settled: str = ""
     tries: int = 0
+    received_at: float = 0.0
+    begun: bool = False
 
     @property
     def delivery_count(self) -> int:

@@ -12,6 +12,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 from rmqpool.amqp import wire
@@ -48,7 +49,7 @@ class SettlementCounts:
 class ConsumeSession:
     """The deliveries and settlements of one open channel. ``settle`` and ``holds`` are thread-safe, all else is for the
     I/O thread. ``take`` gets the deliveries of a read; ``wanted`` is posted to the link when something is to be written,
-    once until it is. ``outstanding`` holds the tags that nobody has settled, each as True.
+    once until it is. ``outstanding`` holds what nobody has settled, by tag, in the order of arrival.
     """
 
     def __init__(
@@ -63,12 +64,12 @@ class ConsumeSession:
     ) -> None:
         self._link = link
         self._channel = channel
-        self._origin = Origin(queue, epoch, next(_SERIALS))
+        self._key = (queue, epoch, next(_SERIALS))
         self._counts = counts
         self._take = take
         self._wanted = wanted
         self._contained = link.contained(lambda function: function())
-        self.outstanding: dict[int, bool] = {}
+        self.outstanding: dict[int, Delivery] = {}
         self._acked: list[int] = []  # appended to by any thread, emptied by the I/O thread
         self._refused: list[Instruction] = []
         self._awake = False
@@ -94,7 +95,7 @@ class ConsumeSession:
         and counted as stale, and the broker delivers the message again.
         """
         tag = delivery.delivery_tag
-        if not self.outstanding.pop(tag, False):
+        if self.outstanding.pop(tag, None) is None:
             return self._drop(delivery)
         delivery.settled = verdict
         if verdict == "ack":
@@ -121,7 +122,8 @@ class ConsumeSession:
 
     def on_contents(self, contents: list[wire.Content]) -> None:
         """All messages of one read, from the frame reader."""
-        self._contained(lambda: self._deliver(receive(contents, self._origin, self)))
+        origin = Origin(*self._key, monotonic())
+        self._contained(lambda: self._deliver(receive(contents, origin, self)))
 
     def on_answers(self, answers: list[Answer]) -> None:
         """basic.ack and basic.nack, which no broker sends on a channel without confirms."""
@@ -132,22 +134,19 @@ class ConsumeSession:
 
     def on_message(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
         """One message, from pika: where the connection does not read frames itself."""
-        origin = self._origin
+        queue, epoch, serial = self._key
         delivery = delivery_from(
-            method,
-            properties,
-            body,
-            queue=origin.queue,
-            epoch=origin.epoch,
-            channel_serial=origin.channel_serial,
-            settler=self,
+            method, properties, body, queue=queue, epoch=epoch, channel_serial=serial, settler=self
         )
+        delivery.received_at = monotonic()
         self._deliver([delivery])
 
     def _deliver(self, deliveries: list[Delivery]) -> None:
         if self._lost:
             return  # they come again
-        self.outstanding.update(dict.fromkeys([delivery.delivery_tag for delivery in deliveries], True))
+        outstanding = self.outstanding
+        for delivery in deliveries:
+            outstanding[delivery.delivery_tag] = delivery
         self._delivered += len(deliveries)
         self._counts.delivered += len(deliveries)
         self._take(deliveries)

@@ -21,6 +21,8 @@ class ConsumerEvent(enum.StrEnum):
     CHANNEL_CLOSED = "channel_closed"
     CONNECTION_LOST = "connection_lost"
     DECLARE_FAILED = "declare_failed"
+    STALLED = "stalled"  # the broker delivers nothing, although it has something
+    HEALED = "healed"
     STOPPED = "stopped"
 
 

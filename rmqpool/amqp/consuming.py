@@ -23,7 +23,15 @@ from rmqpool.amqp.io_thread import Timer
 from rmqpool.amqp.link import Link
 from rmqpool.amqp.opening import new_channel
 from rmqpool.core.backoff import Backoff
-from rmqpool.errors import ChannelLimitError, ConnectionFailedError, NotFoundError, PoolClosedError, RmqpoolError
+from rmqpool.errors import (
+    ChannelClosedError,
+    ChannelLimitError,
+    ConnectionFailedError,
+    ConnectionLostError,
+    NotFoundError,
+    PoolClosedError,
+    RmqpoolError,
+)
 from rmqpool.message import Delivery
 
 __all__ = ["Consuming"]
@@ -88,6 +96,33 @@ class Consuming:
         new one begun on the same channel.
         """
         self._link.post(lambda: self._pace(prefetch))
+
+    def resubscribe(self) -> None:
+        """End the subscription, and begin it again on the same channel; what is unsettled stays so."""
+        self._link.post(self._resubscribe)
+
+    def reopen(self, why: str) -> None:
+        """Go on with another channel: what is unsettled goes back to its queue. ``why`` is told as the loss of the old one."""
+        self._link.post(lambda: self._reopen(why))
+
+    def reconnect(self, why: str) -> None:
+        """Drop the connection, which is opened again, with everything that stands on it."""
+        self._link.post(lambda: self._reconnect(why))
+
+    def outstanding(self) -> list[Delivery]:
+        """What nobody has settled, on the channel of this moment, in the order of arrival."""
+        session = self._session
+        return list(session.outstanding.values()) if session is not None else []
+
+    @property
+    def prefetch(self) -> int:
+        """What is wanted; 0 while it is paused."""
+        return self._prefetch
+
+    @property
+    def is_connected(self) -> bool:
+        """True while there is a connection to consume on."""
+        return self._connection is not None and self._link.is_ready
 
     def close(self) -> None:
         """Close the channel: what was not settled goes back to its queue."""
@@ -249,6 +284,22 @@ class Consuming:
                 delivery.reject(requeue=True)  # counts towards the delivery limit of a quorum queue
 
     # Losing the channel (I/O thread)
+
+    def _resubscribe(self) -> None:
+        if prefetch := self._prefetch:
+            self._pace(0)
+            self._pace(prefetch)
+
+    def _reopen(self, why: str) -> None:
+        channel = self._channel
+        if channel is not None and not self._cancelling:
+            self._lost_subscription(ConsumerEvent.CHANNEL_CLOSED, ChannelClosedError(why, code=0, text=why))
+            if channel.is_open:
+                channel.close()
+
+    def _reconnect(self, why: str) -> None:
+        if self._connection is not None and not self._cancelling:
+            self._connection.abort(ConnectionLostError(why))
 
     def _on_broker_cancel(self, channel: Any) -> None:
         if channel is not self._channel:

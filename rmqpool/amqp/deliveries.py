@@ -6,9 +6,8 @@ Both paths give the same values: the frame reader's bytes go through the same co
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from struct import Struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pika.compat import long
 
@@ -52,13 +51,15 @@ _REPLY_TO = _FLAGS["reply_to"] >> 8
 _NAMES = ("consumer_tag", "exchange", "routing_key")
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """What all deliveries of one channel have in common: where they come from, and what their tags belong to."""
+class Origin(NamedTuple):
+    """What all deliveries of one read have in common: where they come from, what their tags belong to, and when it was
+    (``time.monotonic``). One value for all of them, so that it costs a single delivery nothing.
+    """
 
     queue: str
     epoch: int
     channel_serial: int
+    received_at: float = 0.0
 
 
 class ReceivedDelivery(Delivery):
@@ -80,12 +81,14 @@ class ReceivedDelivery(Delivery):
                 self._read_property(name)
             elif name in _NAMES:
                 self._read_names()
-            elif name in Origin.__slots__:
+            elif name in Origin._fields:
                 setattr(self, name, getattr(self._origin, name))
             elif name == "on_settled":
                 self.on_settled = None
             elif name == "tries":
                 self.tries = 0
+            elif name == "begun":
+                self.begun = False
             else:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
             return object.__getattribute__(self, name)

@@ -14,7 +14,7 @@ from rmqpool.testing.amqp_frames import Frame, check_kind
 __all__ = ["DIRECTIONS", "ByteLimit", "Cut", "Direction", "Fault", "How", "Network", "When", "directions"]
 
 Direction = Literal["to_broker", "from_broker"]
-How = Literal["reset", "close", "blackhole", "drop"]
+How = Literal["reset", "close", "blackhole", "drop", "silence"]
 When = Literal["before", "after"]
 
 DIRECTIONS: Final[tuple[Direction, Direction]] = get_args(Direction)

@@ -164,7 +164,8 @@ class FaultProxy:
         """Cut the connection that carries the nth frame of a kind, counted over all connections from now.
 
         when: before the frame (it is swallowed) or after it (it was delivered, to the peer's kernel at least).
-        how: `reset` (RST), `close` (FIN), `blackhole` (silent for good, both ways), or `drop`: swallow this frame only.
+        how: `reset` (RST), `close` (FIN), `blackhole` (silent for good, both ways), or `drop`: swallow this frame only,
+        or `silence`: swallow what comes of that channel in that direction from now on, and let the others go on.
         A message is a method frame, a header and bodies: to drop it whole takes a drop for each.
         Raises ValueError for names that do not exist. Returns the armed cut.
         """

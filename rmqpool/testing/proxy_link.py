@@ -53,6 +53,7 @@ class Link:
     def __init__(self, client: socket.socket, shared: Shared) -> None:
         self.shared = shared
         self.dead: set[Direction] = set(shared.network.black)
+        self.silent: set[tuple[Direction, int]] = set()  # channels whose frames are swallowed
         self.over = False
         self._answers = shared.network.answers
         self._client = client
@@ -230,7 +231,7 @@ class _Lane:
                 await self._send(passing)
                 passing = []
                 self._link.blackhole()
-            if self._is_dead or self._link.over:
+            if self._is_dead or self._link.over or (self._direction, frame.channel) in self._link.silent:
                 self._swallow(frame)
                 continue
             cut = self._link.shared.network.cut_for(frame, self._direction)
@@ -252,6 +253,8 @@ class _Lane:
     async def _carry_out(self, cut: Cut, frame: Frame) -> None:
         if cut.when == "before":
             self._swallow(frame)
+        if cut.how == "silence":
+            self._link.silent.add((self._direction, frame.channel))
         await self._act(cut.how)
         cut.mark_fired()
 

@@ -17,8 +17,10 @@ from rmqpool.topology import Queue, Topology
 from rmqpool.worker.run_options import RunOptions, pool_for, seconds_of
 
 if TYPE_CHECKING:
+    from rmqpool.core.overdue import Overdue
     from rmqpool.core.ports import AsyncInboxPort, InboxPort, Service
     from rmqpool.core.retry import RetryPolicy
+    from rmqpool.worker.guard_options import PrefetchOption
     from rmqpool.worker.registration import ConsumerDefinition
     from rmqpool.worker.runner import Runner
     from rmqpool.worker.stats import WorkerStats
@@ -73,7 +75,7 @@ class Worker:
         /,
         *,
         concurrency: int = 8,
-        prefetch: int | None = None,
+        prefetch: PrefetchOption = None,
         queue: Queue | None = None,
         on_error: Literal["park", "requeue"] = "park",
         ack: Literal["auto", "manual"] = "auto",
@@ -82,6 +84,9 @@ class Worker:
         inbox: InboxPort | AsyncInboxPort | None = None,
         retry: RetryPolicy | None = None,
         middleware: Iterable[Middleware] = (),
+        delivery_timeout: float | None = None,
+        overdue: Overdue = "park",
+        stalled_after: float = 30.0,
     ) -> Callable[[Function], Function]:
         """Register the decorated function (``def`` or ``async def``) as the handler of queue ``name``; it stays as it is.
 
@@ -89,18 +94,24 @@ class Worker:
         list, str; ``bytes``: undecoded; none: decoded), or the :class:`Delivery`. A second one may be the Delivery.
 
         ``concurrency``: handlers that run at once. ``prefetch``: messages delivered and not settled (default 4 times
-        the concurrency). ``queue``: how the queue is declared (default ``Queue(name)``). ``on_error``: what an exception
-        does: ``park`` puts the message into the dead-letter queue, ``requeue`` back into its queue after a pause.
+        the concurrency; ``"adaptive"`` or :class:`AdaptivePrefetch`: by the handlers' time). ``queue``: how the queue is
+        declared (default ``Queue(name)``). ``on_error``: what an exception does: ``park`` puts the
+        message into the dead-letter queue, ``requeue`` back into its queue after a pause.
         ``ack="manual"``: the handler settles the delivery itself. ``accept``: content types that are decoded (``json``,
         ``text``, ``bytes``, ``msgpack``, ``yaml``, or in full). ``redeclare=False``: a deleted queue stays deleted, and
         the worker is not ready until it is there again. ``inbox`` (:class:`rmqpool.outbox.Inbox`, or AsyncInbox) gives the
         handler a transaction, in which the message is marked as handled: its effects happen once. ``retry``
         (:class:`RetryPolicy`): what fails is tried again with delays, and parked after the last attempt. ``middleware``
-        stands around this consumer's handlings, inside the worker's own.
+        stands around this consumer's handlings, inside the worker's own. ``overdue``: what becomes of a message that a
+        handler still has shortly before the broker would close the channel: ``park``, ``requeue`` or ``leave`` it;
+        ``delivery_timeout`` is the broker's ``consumer_timeout`` in seconds where that is not its default (30 minutes)
+        or the queue's own. ``stalled_after``: seconds without a message, while handlers are free, after which the broker
+        is asked whether there are any; a consumer that it serves no more is subscribed anew.
 
         Raises ConfigurationError, naming the function and what is wrong with it.
         """
 
+        from rmqpool.worker.guard_options import guard_options
         from rmqpool.worker.registration import define
 
         def register(function: Function) -> Function:
@@ -117,6 +128,7 @@ class Worker:
                 inbox=inbox,
                 retry=retry,
                 middleware=(*self._middleware, *checked(middleware, f"consumer of {name!r}")),
+                guards=guard_options(delivery_timeout, overdue, stalled_after),
             )
             with self._lock:
                 self._add(definition)

@@ -120,8 +120,10 @@ class Handling:
     def _may_begin(self, delivery: Delivery) -> bool:
         """False if somebody else has it, or if its time has not come."""
         if not self._is_current(delivery):
-            self._count("stale")
+            if not delivery.settled:  # given back while it waited: counted then
+                self._count("stale")
             return False
+        delivery.begun = True
         try:
             return self._retrying is None or not self._retrying.is_early(delivery)
         except DecodeError as error:  # its headers cannot be read

@@ -62,22 +62,27 @@ class Moving:
         self._publisher = Publisher(pool, timeout=CONFIRM_TIMEOUT)
         self._later = later
         self._changed = threading.Condition()
-        self._open = 0
+        self._moving: set[Delivery] = set()
         self._failures = 0  # in a row
         self._closed = False
 
     def begin(self, move: Move) -> None:
-        """Begin; returns at once. The delivery is settled when the copy is safe, or by the fall-back."""
+        """Begin; returns at once. The delivery is settled when the copy is safe, or by the fall-back.
+
+        Nothing happens if it is being moved already: a handler may fail while its overdue message is being parked.
+        """
         with self._changed:
             if self._closed:
                 return  # its channel is closing: the message goes back to its queue
-            self._open += 1
+            if move.delivery in self._moving:
+                return
+            self._moving.add(move.delivery)
         self._later.call(lambda: self._guarded(move))
 
     def wait_idle(self, timeout: float) -> bool:
         """Wait until nothing is being moved; False if something still is after ``timeout`` seconds."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._open == 0, timeout)
+            return self._changed.wait_for(lambda: not self._moving, timeout)
 
     def close(self) -> None:
         """Move nothing more; what is on its way is neither waited for nor acknowledged."""
@@ -98,7 +103,7 @@ class Moving:
     def _publish(self, move: Move) -> None:
         if not move.is_current(move.delivery):  # it comes again: a second copy would be made then
             move.counters.add("stale")
-            self._done()
+            self._done(move)
             return
         future = self._publisher.submit_message(move.make())
         future.add_done_callback(lambda done: self._on_outcome(move, done))
@@ -113,7 +118,7 @@ class Moving:
         if move.delivery.ack():
             move.counters.add(move.counter)
             self._tell(move)
-        self._done()
+        self._done(move)
 
     def _after_refusal(self, move: Move, error: RmqpoolError) -> None:
         if isinstance(error, UnroutableError) and move.redeclare is not None and not move.declared_again:
@@ -153,7 +158,7 @@ class Moving:
             move.counters.add("requeued" if requeue else "dead_lettered")
             if not requeue:
                 self._tell(move)
-        self._done()
+        self._done(move)
 
     def _tell(self, move: Move) -> None:
         if move.after is not None:
@@ -162,7 +167,7 @@ class Moving:
             except Exception:  # nobody may be kept from hearing that it is done
                 _LOGGER.exception("what follows the move of message %s of queue %r failed", *move.names())
 
-    def _done(self) -> None:
+    def _done(self, move: Move) -> None:
         with self._changed:
-            self._open -= 1
+            self._moving.discard(move.delivery)
             self._changed.notify_all()

@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from rmqpool.core.ports import AsyncInboxPort, InboxPort
+from rmqpool.core.prefetch import PREFETCH_FACTOR, PREFETCH_MAX, AdaptivePrefetch
 from rmqpool.core.retry import RetryPolicy
 from rmqpool.errors import ConfigurationError
 from rmqpool.middleware import Middleware, checked
 from rmqpool.topology import DEAD_DELIVERY_LIMIT, Queue, Topology, dead_queue_name, expand, retry_queue
+from rmqpool.worker.guard_options import BY_DEFAULT, GuardOptions, PrefetchOption, prefetch_option
 from rmqpool.worker.handlers import Handler, content_types, inspect_handler
 
 __all__ = ["ConsumerDefinition", "define", "select", "topology_of", "with_declared"]
 
-PREFETCH_FACTOR = 4  # one message runs and three wait: a round trip to the broker is hidden, and few are hoarded
-PREFETCH_MAX = 2000  # https://www.rabbitmq.com/docs/quorum-queues
 _MOST_THREADS = 10_000
 
 
@@ -28,7 +28,7 @@ class ConsumerDefinition:
     queue: Queue
     handler: Handler
     concurrency: int
-    prefetch: int | None
+    prefetch: int | AdaptivePrefetch | None
     on_error: Literal["park", "requeue"]
     ack: Literal["auto", "manual"]
     redeclare: bool
@@ -36,10 +36,13 @@ class ConsumerDefinition:
     retry: RetryPolicy | None = None
     middleware: tuple[Middleware, ...] = ()
     parking_as: Queue | None = None  # how the worker declares the parking queue, if it does
+    guards: GuardOptions = BY_DEFAULT
 
     @property
     def messages_ahead(self) -> int:
-        """The prefetch count that the broker is asked for."""
+        """The prefetch count that the broker is asked for at the start."""
+        if isinstance(self.prefetch, AdaptivePrefetch):
+            return self.prefetch.start(self.concurrency)
         return min(PREFETCH_MAX, PREFETCH_FACTOR * self.concurrency) if self.prefetch is None else self.prefetch
 
     @property
@@ -77,7 +80,7 @@ def define(
     queue: str | Queue,
     *,
     concurrency: int,
-    prefetch: int | None,
+    prefetch: PrefetchOption,
     declared_as: Queue | None,
     on_error: Literal["park", "requeue"],
     ack: Literal["auto", "manual"],
@@ -86,6 +89,7 @@ def define(
     inbox: InboxPort | AsyncInboxPort | None = None,
     retry: RetryPolicy | None = None,
     middleware: Iterable[Middleware] = (),
+    guards: GuardOptions = BY_DEFAULT,
 ) -> ConsumerDefinition:
     """Check everything. Raises ConfigurationError that says what to write instead."""
     value = _queue(queue, declared_as)
@@ -105,13 +109,14 @@ def define(
         value,
         handler,
         _whole("concurrency", concurrency, _MOST_THREADS),
-        None if prefetch is None else _whole("prefetch", prefetch, PREFETCH_MAX),
+        prefetch_option(prefetch),
         on_error,
         ack,
         redeclare,
         inbox,
         retry,
         checked(middleware, f"handler {handler.name}"),
+        guards=guards,
     )
 
 

@@ -34,6 +34,7 @@ _CANCEL_TIMEOUT = 5.0
 _CLOSE_TIMEOUT = 5.0
 _THREAD_TIMEOUT = 1.0
 _LOOK_AT_SERVICES = 0.5
+_LONGEST_PAUSE = 60.0
 
 
 class State(enum.StrEnum):
@@ -170,14 +171,19 @@ class Runner:
 
     def _wait_for_the_end(self) -> None:
         if not self._burst:
-            while not self._stop.wait(_LOOK_AT_SERVICES if self._services else None):
+            while not self._stop.wait(self._look(_LOOK_AT_SERVICES if self._services else _LONGEST_PAUSE)):
                 self._raise_failures()
             return
         watch = BurstWatch(self._pool, self._subscriptions, lambda: self._parking.wait_idle(0))
         while not self._stop.wait(POLL):
             self._raise_failures()
+            self._look(POLL)
             if watch.is_over():
                 return
+
+    def _look(self, longest: float) -> float:
+        """Let the consumers look at themselves; returns the seconds until the next look."""
+        return min([longest, *(subscription.look() for subscription in self._subscriptions)])
 
     def _raise_failures(self) -> None:
         for service in self._services:

@@ -42,7 +42,9 @@ class _Counted:
     stopped waiting for it (the message comes again). ``duplicates``: acknowledged without the handler, because the
     inbox knew it. ``postponed``: the inbox's database could not be reached; handled later. ``held_back``: failed, and
     tried again by this process. ``delayed``: confirmed in a retry queue, from which it comes back. ``answered``: the
-    handler's result was confirmed as the reply, and the message acknowledged.
+    handler's result was confirmed as the reply, and the message acknowledged. ``overdue_warned``: out for 80 % of the
+    broker's consumer timeout. ``overdue``: given back, parked, requeued or left just before it. ``stalled``,
+    ``healed``: how often the broker delivered nothing although it had something, and did so again.
     """
 
     handled: int = 0
@@ -65,12 +67,17 @@ class _Counted:
     delaying_failed: int = 0
     answered: int = 0
     answering_failed: int = 0
+    overdue_warned: int = 0
+    overdue: int = 0
+    stalled: int = 0
+    healed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumerStats(_Counted):
     """One consumer. ``in_progress``: handlers running now; ``waiting``: delivered and not begun; ``ready``: the broker
-    delivers to it; ``delivered``: messages received; ``last_error``: what its channel lost last, as text.
+    delivers to it; ``delivered``: messages received; ``prefetch``: how many may be out at once for now (0: paused);
+    ``last_error``: what its channel lost last, as text.
     """
 
     queue: str = ""
@@ -78,6 +85,7 @@ class ConsumerStats(_Counted):
     in_progress: int = 0
     waiting: int = 0
     delivered: int = 0
+    prefetch: int = 0
     last_error: str = ""
 
 

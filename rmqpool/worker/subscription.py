@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from functools import partial
 from typing import cast
 
@@ -13,6 +14,7 @@ from rmqpool.message import Delivery
 from rmqpool.middleware import HandlingChain
 from rmqpool.pool import ConnectionPool
 from rmqpool.worker.async_executor import AsyncExecutor, LoopThread
+from rmqpool.worker.guards import Guards
 from rmqpool.worker.handling import Handling
 from rmqpool.worker.later import Later
 from rmqpool.worker.observed import ObservedHandling
@@ -25,7 +27,7 @@ __all__ = ["Subscription"]
 
 _LOGGER = logging.getLogger("rmqpool")
 _CLOSE_TIMEOUT = 5.0  # seconds
-_QUIET_EVENTS = (ConsumerEvent.READY, ConsumerEvent.STOPPED)
+_QUIET_EVENTS = (ConsumerEvent.READY, ConsumerEvent.STOPPED, ConsumerEvent.HEALED)
 
 
 class Subscription:
@@ -45,9 +47,13 @@ class Subscription:
         self.definition = definition
         self.counters = Counters()
         self._pool = pool
+        self._parking = parking
         self._consumer: BatchConsumer | None = None
+        self._guards: Guards | None = None
         self._priorities_noticed = definition.queue.type == "classic"
-        place = ParkingPlace(definition.parking(), definition.redeclare, broker_dead_letters, self.counters, is_current)
+        self._place = place = ParkingPlace(
+            definition.parking(), definition.redeclare, broker_dead_letters, self.counters, is_current
+        )
         chain = HandlingChain(definition.middleware)
         make = partial(ObservedHandling, chain=chain) if chain else Handling
         handling = make(
@@ -74,7 +80,9 @@ class Subscription:
     @property
     def is_ready(self) -> bool:
         """True while the broker delivers to it."""
-        return self._consumer is not None and self._consumer.is_ready
+        if self._consumer is None or (self._guards is not None and self._guards.is_healing):
+            return False
+        return self._consumer.is_ready
 
     @property
     def in_hand(self) -> int:
@@ -100,6 +108,19 @@ class Subscription:
             redeclare=definition.redeclare,
             on_event=self._on_event,
         )
+        self._guards = Guards(
+            definition,
+            self._consumer,
+            self._executor,
+            pool=self._pool,
+            parking=self._parking,
+            place=self._place,
+            on_event=self._on_event,
+        )
+
+    def look(self) -> float:
+        """What is looked at from time to time, on the supervisor thread; returns the seconds until it is due again."""
+        return self._guards.look() if self._guards is not None else math.inf
 
     def wait_ready(self, timeout: float) -> None:
         """Wait until the broker delivers; errors as for :meth:`rmqpool.Consumer.wait_ready`."""
@@ -160,6 +181,7 @@ class Subscription:
             in_progress=self._executor.in_progress,
             waiting=self._executor.waiting,
             delivered=self.delivered,
+            prefetch=self._consumer.prefetch if self._consumer is not None else 0,
             last_error=str(status.last_error or "") if status is not None else "",
         )
 
@@ -183,5 +205,5 @@ class Subscription:
         )
 
     def _on_event(self, event: ConsumerEvent, sentence: str) -> None:
-        """On the I/O thread."""
+        """On the I/O thread, or the supervisor's."""
         _LOGGER.log(logging.INFO if event in _QUIET_EVENTS else logging.WARNING, "%s", sentence)

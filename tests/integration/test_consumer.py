@@ -416,3 +416,35 @@ def test_a_paused_consumer_stays_paused_after_a_reconnect(
             assert channel.queue_declare(queue.name, passive=True).message_count == 1
         consumer.pace(2)
         assert inbox.next().body == b"x"
+
+
+def test_a_new_subscription_keeps_what_is_unsettled(
+    publisher: Publisher, queue: Queue, inbox: Inbox, consumer: Consumer
+) -> None:
+    """On the same channel: what was delivered is neither delivered again nor lost."""
+    publisher.publish(queue.name, "x")
+    first = inbox.next()
+    consumer.resubscribe()
+    wait_until(lambda: consumer.status().subscriptions == 2, "the new subscription", timeout=10)
+    assert consumer.outstanding() == [first]
+    assert first.ack()
+    publisher.publish(queue.name, "y")
+    second = inbox.next()
+    assert (second.body, second.redelivered) == (b"y", False)
+
+
+@pytest.mark.parametrize("how", ["reopen", "reconnect"])
+def test_another_channel_or_connection_gets_again_what_was_unsettled(
+    publisher: Publisher, queue: Queue, inbox: Inbox, consumer: Consumer, how: str
+) -> None:
+    """Redelivered; the old delivery is stale, and why it was done can be read."""
+    publisher.publish(queue.name, "x")
+    first = inbox.next()
+    getattr(consumer, how)("it was told to")
+    again = inbox.next()
+    assert (again.body, again.redelivered) == (b"x", True)
+    assert not first.ack()
+    assert consumer.outstanding() == [again]
+    assert again.ack()
+    wait_until(lambda: consumer.is_ready and consumer.is_connected, "the consumer", timeout=10)
+    assert "it was told to" in str(consumer.status().last_error)

@@ -201,6 +201,19 @@ def test_drop_swallows_one_frame(peers: Peers) -> None:
     assert receive(server, len(HEARTBEAT)) == HEARTBEAT
 
 
+def test_silence_swallows_one_channel_from_then_on(peers: Peers) -> None:
+    """Its frames in that direction only; other channels and the other direction go on."""
+    client, server = peers.pair()
+    cut = peers.proxy.cut("basic.ack", nth=2, how="silence")
+    server.sendall(ack(1) + ack(2) + ack(3) + HEARTBEAT)
+    expected = ack(1) + HEARTBEAT
+    assert receive(client, len(expected)) == expected
+    assert cut.wait(TIMEOUT)
+    assert peers.proxy.frames("basic.ack", swallowed=True) == 2
+    client.sendall(ack(4))
+    assert receive(server, len(ack(4))) == ack(4)
+
+
 def test_a_cut_waits_for_its_frame(peers: Peers) -> None:
     """Other kinds, and the same kind in the other direction, do not fire it."""
     client, server = peers.pair()

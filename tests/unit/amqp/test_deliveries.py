@@ -95,6 +95,13 @@ def test_both_paths_give_the_same_delivery(method: Any, given_properties: Any, o
         assert (lazy.content_encoding, lazy.headers) == (None, {})
 
 
+def test_every_delivery_of_a_read_knows_when_it_came() -> None:
+    """The time is noted once for all of them."""
+    content_ = content(spec.Basic.Deliver("ctag", 5, True, "shop", "orders.new"), encoded())
+    read = receive([content_, content_], ORIGIN._replace(received_at=12.5), None)
+    assert [(one.received_at, one.queue, one.begun) for one in read] == [(12.5, "orders", False)] * 2
+
+
 def test_a_second_word_of_flags_is_decoded_as_pika_does() -> None:
     """Nobody sends one; the lowest bit of the first announces it."""
     travelled = b"\x80\x01\x00\x00" + b"\x04text"
