@@ -74,7 +74,7 @@ if TYPE_CHECKING:
     from rmqpool.settings import ConnectionSettings, Secret, TLSSettings
     from rmqpool.topology import Binding, Exchange, Queue, Topology
     from rmqpool.urls import parse_url
-    from rmqpool.worker import Reject, Retry, Skip, Worker
+    from rmqpool.worker import BatchError, Reject, Retry, Skip, Worker
     from rmqpool.worker.stats import WorkerStats
 
 __all__ = [
@@ -82,6 +82,7 @@ __all__ = [
     "AdaptivePrefetch",
     "AsyncPublisher",
     "Backoff",
+    "BatchError",
     "ConnectionPool",
     "Consumer",
     "LeasedChannel",
@@ -192,7 +193,7 @@ _MODULES = {
     "settings": ("ConnectionSettings", "Secret", "TLSSettings"),
     "topology": ("Binding", "Exchange", "Queue", "Topology"),
     "urls": ("parse_url",),
-    "worker": ("Reject", "Retry", "Skip", "Worker"),
+    "worker": ("BatchError", "Reject", "Retry", "Skip", "Worker"),
     "worker.stats": ("WorkerStats",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["AsyncInboxPort", "InboxPort", "Service"]
+__all__ = ["AsyncBatchInboxPort", "AsyncInboxPort", "BatchInboxPort", "InboxPort", "Service"]
 
 
 @runtime_checkable
@@ -43,6 +44,25 @@ class AsyncInboxPort(Protocol):
     def transaction(self, consumer: str, message_id: str) -> AbstractAsyncContextManager[Any]: ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class BatchInboxPort(Protocol):
+    """What an inbox of a ``def`` handler of batches can do besides."""
+
+    def transaction_for_many(
+        self, consumer: str, message_ids: Sequence[str]
+    ) -> AbstractContextManager[tuple[Any, set[str]]]:
+        """One transaction in which all are marked, and which of them were not marked before. Commits at the end."""
+        ...
+
+
+class AsyncBatchInboxPort(Protocol):
+    """As :class:`BatchInboxPort`, for ``async def`` handlers."""
+
+    def transaction_for_many(
+        self, consumer: str, message_ids: Sequence[str]
+    ) -> AbstractAsyncContextManager[tuple[Any, set[str]]]: ...
 
 
 class Service(Protocol):

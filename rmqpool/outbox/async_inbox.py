@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psycopg
 import psycopg_pool
@@ -19,6 +19,8 @@ from rmqpool.pool_options import whole_number
 from rmqpool.secret import Secret
 
 __all__ = ["AsyncInbox"]
+
+Marked = TypeVar("Marked")
 
 
 class AsyncInbox:
@@ -59,15 +61,30 @@ class AsyncInbox:
     @asynccontextmanager
     async def transaction(self, consumer: str, message_id: str) -> AsyncIterator[AsyncTransaction | None]:
         """As :meth:`rmqpool.outbox.Inbox.transaction`."""
+        async with self._transaction(lambda begun: self._mark(begun, consumer, message_id)) as (transaction, is_new):
+            yield transaction if is_new else None
+
+    @asynccontextmanager
+    async def transaction_for_many(
+        self, consumer: str, message_ids: Sequence[str]
+    ) -> AsyncIterator[tuple[AsyncTransaction, set[str]]]:
+        """As :meth:`rmqpool.outbox.Inbox.transaction_for_many`."""
+        async with self._transaction(lambda begun: self._mark_batch(begun, consumer, message_ids)) as entered:
+            yield entered
+
+    @asynccontextmanager
+    async def _transaction(
+        self, mark: Callable[[AsyncTransaction], Awaitable[Marked]]
+    ) -> AsyncIterator[tuple[AsyncTransaction, Marked]]:
         if self._pool is None:
             self._pool = self._make_pool()
         progress = Progress()
         try:
             async with self._pool.transaction(self._timeout) as transaction:
-                is_new = await self._mark(transaction, consumer, message_id)
+                marked = await mark(transaction)
                 progress.is_handed_out = True
                 try:
-                    yield transaction if is_new else None
+                    yield transaction, marked
                 except Exception as error:
                     if not transaction.is_inherited:
                         progress.raised(error, transaction.connection)
@@ -116,6 +133,12 @@ class AsyncInbox:
             await cursor.execute(self._statements.mark, [self._lock_timeout, consumer, message_id])
             cursor.nextset()  # SET has no rows
             return await cursor.fetchone() is not None
+
+    async def _mark_batch(self, transaction: AsyncTransaction, consumer: str, message_ids: Sequence[str]) -> set[str]:
+        async with psycopg.AsyncClientCursor(transaction.connection) as cursor:
+            await cursor.execute(self._statements.mark_batch, [self._lock_timeout, consumer, list(message_ids)])
+            cursor.nextset()  # SET has no rows
+            return {message_id async for (message_id,) in cursor}
 
     def _make_pool(self) -> AsyncOutboxPool:
         database = self._database

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psycopg
 import psycopg_pool
@@ -20,6 +20,8 @@ from rmqpool.pool_options import whole_number
 from rmqpool.secret import Secret
 
 __all__ = ["Inbox"]
+
+Marked = TypeVar("Marked")
 
 
 class Inbox:
@@ -72,6 +74,19 @@ class Inbox:
         Raises InboxUnavailableError if the database cannot be reached or gave the transaction up: nothing was done, or
         (the answer to the COMMIT was lost) the next look tells.
         """
+        with self._transaction(lambda begun: self._mark(begun, consumer, message_id)) as (transaction, is_new):
+            yield transaction if is_new else None
+
+    @contextmanager
+    def transaction_for_many(self, consumer: str, message_ids: Sequence[str]) -> Iterator[tuple[Transaction, set[str]]]:
+        """One transaction in which all these messages are marked, and the ids that were not marked before. Committed at
+        the end. Raises as :meth:`transaction` does.
+        """
+        with self._transaction(lambda begun: self._mark_batch(begun, consumer, message_ids)) as entered:
+            yield entered
+
+    @contextmanager
+    def _transaction(self, mark: Callable[[Transaction], Marked]) -> Iterator[tuple[Transaction, Marked]]:
         pool = self._pool
         if pool is None:
             self.open(1)
@@ -80,10 +95,10 @@ class Inbox:
         progress = Progress()
         try:
             with pool.transaction(self._timeout) as transaction:
-                is_new = self._mark(transaction, consumer, message_id)
+                marked = mark(transaction)
                 progress.is_handed_out = True
                 try:
-                    yield transaction if is_new else None
+                    yield transaction, marked
                 except Exception as error:
                     if not transaction.is_inherited:
                         progress.raised(error, transaction.connection)
@@ -136,6 +151,12 @@ class Inbox:
             cursor.execute(self._statements.mark, [self._lock_timeout, consumer, message_id])
             cursor.nextset()  # SET has no rows
             return cursor.fetchone() is not None
+
+    def _mark_batch(self, transaction: Transaction, consumer: str, message_ids: Sequence[str]) -> set[str]:
+        with psycopg.ClientCursor(transaction.connection) as cursor:
+            cursor.execute(self._statements.mark_batch, [self._lock_timeout, consumer, list(message_ids)])
+            cursor.nextset()  # SET has no rows
+            return {message_id for (message_id,) in cursor}
 
     def _make_pool(self, concurrency: int) -> OutboxPool:
         database = self._database

@@ -29,6 +29,14 @@ class InboxStatements:
             " SELECT %s, given.id FROM unnest(CAST(%s AS text[])) AS given (id) GROUP BY given.id ORDER BY given.id"
             " ON CONFLICT DO NOTHING RETURNING message_id"
         )
+        self.mark_batch = sql(
+            "SELECT set_config('rmqpool.lock_timeout', current_setting('lock_timeout'), true),"
+            " set_config('lock_timeout', %s, true);"
+            " INSERT INTO {inbox} (consumer, message_id)"
+            " SELECT %s, given.id FROM unnest(CAST(%s AS text[])) AS given (id) GROUP BY given.id ORDER BY given.id"
+            " ON CONFLICT DO NOTHING RETURNING message_id;"
+            " SELECT set_config('lock_timeout', current_setting('rmqpool.lock_timeout'), true)"
+        )
         self.prune = sql(
             "DELETE FROM {inbox} WHERE ctid = ANY(ARRAY("
             "SELECT ctid FROM {inbox} WHERE done_at < clock_timestamp() - %s * interval '1 second' LIMIT %s))"

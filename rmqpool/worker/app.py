@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rmqpool.core.overdue import Overdue
     from rmqpool.core.ports import AsyncInboxPort, InboxPort, Service
     from rmqpool.core.retry import RetryPolicy
+    from rmqpool.message import Delivery
     from rmqpool.worker.guard_options import PrefetchOption
     from rmqpool.worker.registration import ConsumerDefinition
     from rmqpool.worker.runner import Runner
@@ -87,6 +88,9 @@ class Worker:
         delivery_timeout: float | None = None,
         overdue: Overdue = "park",
         stalled_after: float = 30.0,
+        batch: int | None = None,
+        batch_timeout: float | None = None,
+        key: Callable[[Delivery], Hashable] | None = None,
     ) -> Callable[[Function], Function]:
         """Register the decorated function (``def`` or ``async def``) as the handler of queue ``name``; it stays as it is.
 
@@ -107,6 +111,11 @@ class Worker:
         ``delivery_timeout`` is the broker's ``consumer_timeout`` in seconds where that is not its default (30 minutes)
         or the queue's own. ``stalled_after``: seconds without a message, while handlers are free, after which the broker
         is asked whether there are any; a consumer that it serves no more is subscribed anew.
+
+        ``batch``: the handler gets lists of so many messages, or of those that came within ``batch_timeout`` seconds
+        (default 0.2) after the first; it may take a list of their deliveries, too. Returning acknowledges all; raising
+        fails all; raising :class:`BatchError` says which. ``key``: messages for which it returns the same are handled one
+        after the other, in the order of arrival; one that waits in a retry queue, or is parked, lets the next go.
 
         Raises ConfigurationError, naming the function and what is wrong with it.
         """
@@ -129,6 +138,9 @@ class Worker:
                 retry=retry,
                 middleware=(*self._middleware, *checked(middleware, f"consumer of {name!r}")),
                 guards=guard_options(delivery_timeout, overdue, stalled_after),
+                batch=batch,
+                batch_timeout=batch_timeout,
+                key=key,
             )
             with self._lock:
                 self._add(definition)

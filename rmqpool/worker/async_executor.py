@@ -11,13 +11,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
-
-from rmqpool.message import Delivery
+from typing import Any, Generic, TypeVar
 
 __all__ = ["AsyncExecutor", "LoopThread"]
 
 _LOGGER = logging.getLogger("rmqpool")
+Item = TypeVar("Item")  # a delivery, or what is handled at once
 _CANCEL_SECONDS = 1.0  # what a cancelled handler gets to clean up
 
 
@@ -66,16 +65,16 @@ class LoopThread:
             loop.close()
 
 
-class AsyncExecutor:
+class AsyncExecutor(Generic[Item]):
     """At most ``concurrency`` handlings at once on the loop. ``submit_many`` never blocks: it is for the I/O thread."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, concurrency: int, handle: Callable[[Delivery], Coroutine[Any, Any, None]]
+        self, loop: asyncio.AbstractEventLoop, concurrency: int, handle: Callable[[Item], Coroutine[Any, Any, None]]
     ) -> None:
         self._loop = loop
         self._concurrency = concurrency
         self._handle = handle
-        self._arrived: deque[Delivery] = deque()
+        self._arrived: deque[Item] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._awake = False
         self._accepting = True
@@ -92,7 +91,7 @@ class AsyncExecutor:
         """Deliveries that were not begun yet."""
         return len(self._arrived)
 
-    def submit_many(self, deliveries: Iterable[Delivery]) -> None:
+    def submit_many(self, deliveries: Iterable[Item]) -> None:
         """Hand deliveries over. Once this stops nothing is taken: the closing channel gives them back."""
         if not self._accepting:
             return
@@ -101,14 +100,14 @@ class AsyncExecutor:
             self._awake = True
             self._loop.call_soon_threadsafe(self._begin)
 
-    def submit_again(self, delivery: Delivery) -> None:
+    def submit_again(self, delivery: Item) -> None:
         """Hand over one that was handled before; from the worker's background thread."""
         self.submit_many((delivery,))
 
-    def stop(self) -> list[Delivery]:
+    def stop(self) -> list[Item]:
         """Begin nothing more; returns what was not begun. Running handlers go on: see :meth:`join`."""
         self._accepting = False
-        left: list[Delivery] = []
+        left: list[Item] = []
         while self._arrived:
             try:
                 left.append(self._arrived.popleft())

@@ -18,11 +18,22 @@ from rmqpool.conversion import converter
 from rmqpool.errors import ConfigurationError
 from rmqpool.message import Delivery
 
-__all__ = ["Handler", "content_types", "inspect_handler"]
+__all__ = [
+    "POSITIONAL",
+    "Arguments",
+    "Handler",
+    "annotation_of",
+    "check_callable",
+    "content_types",
+    "decoder",
+    "inspect_handler",
+    "is_transaction",
+    "name_of",
+]
 
 _SHORT_NAMES = {"json": JSON, "text": TEXT, "bytes": BINARY, "binary": BINARY, "msgpack": MSGPACK, "yaml": YAML}
 _EMPTY = inspect.Parameter.empty
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 # By name: whoever has no Postgres has no psycopg either, and nothing of the outbox is imported for them.
 _TRANSACTIONS = [("rmqpool.outbox.transaction", name) for name in ("Transaction", "AsyncTransaction")]
 _UNTYPED: tuple[Any, ...] = (Any, object, _EMPTY)
@@ -47,14 +58,10 @@ def inspect_handler(function: Callable[..., Any], accept: Collection[str]) -> Ha
 
     ``accept`` names content types in full. Raises ConfigurationError, naming the function and what is wrong.
     """
-    name = _name_of(function)
-    if not callable(function):
-        raise ConfigurationError(f"handler {name} cannot be called: decorate a function")
-    called = function if inspect.isroutine(function) else getattr(function, "func", type(function).__call__)
-    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
-        raise ConfigurationError(f"handler {name} is a generator: it would never run; replace its yield")
+    name = name_of(function)
+    called = check_callable(function)
     first, delivery, transaction = _parameters(function, name)
-    body_type = _annotation(function, first, name)
+    body_type = annotation_of(function, first, name)
     if body_type is Delivery:
         if delivery is not None:
             raise ConfigurationError(
@@ -62,7 +69,7 @@ def inspect_handler(function: Callable[..., Any], accept: Collection[str]) -> Ha
             )
         is_async = inspect.iscoroutinefunction(called)
         return Handler(function, name, is_async, True, transaction, lambda received: ((received,), {}))
-    decode = _decoder(body_type, accept, name)
+    decode = decoder(body_type, accept, name)
     return Handler(
         function,
         name,
@@ -71,6 +78,19 @@ def inspect_handler(function: Callable[..., Any], accept: Collection[str]) -> Ha
         transaction,
         _arguments(decode, delivery),
     )
+
+
+def check_callable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What runs when ``function`` is called, which may be an object. Raises ConfigurationError for what cannot be a handler."""
+    name = name_of(function)
+    if not callable(function):
+        raise ConfigurationError(f"handler {name} cannot be called: decorate a function")
+    called: Callable[..., Any] = (
+        function if inspect.isroutine(function) else getattr(function, "func", type(function).__call__)
+    )
+    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
+        raise ConfigurationError(f"handler {name} is a generator: it would never run; replace its yield")
+    return called
 
 
 def content_types(accept: Collection[str]) -> tuple[str, ...]:
@@ -90,7 +110,8 @@ def content_types(accept: Collection[str]) -> tuple[str, ...]:
     return tuple(full)
 
 
-def _name_of(function: object) -> str:
+def name_of(function: object) -> str:
+    """A handler's name in messages: its module and its qualified name."""
     kind = type(function)
     name = getattr(function, "__qualname__", None) or f"{kind.__qualname__} object"
     return f"{getattr(function, '__module__', kind.__module__)}.{name}"
@@ -104,13 +125,13 @@ def _parameters(
         parameters = list(inspect.signature(function).parameters.values())
     except (ValueError, TypeError):
         raise ConfigurationError(f"handler {name} has no signature that can be read: wrap it in a function") from None
-    if not parameters or parameters[0].kind not in _POSITIONAL:
+    if not parameters or parameters[0].kind not in POSITIONAL:
         raise ConfigurationError(
             f"handler {name} takes no message: its first parameter must be the body, such as {_example(name)}"
         )
     delivery, transaction = None, None
     for parameter in parameters[1:]:
-        if transaction is None and _is_transaction(function, parameter, name):
+        if transaction is None and is_transaction(function, parameter, name):
             transaction = parameter.name
         elif delivery is None and _is_delivery(function, parameter, name):
             delivery = parameter
@@ -132,14 +153,14 @@ def _example(name: str) -> str:
 def _is_delivery(function: Callable[..., Any], parameter: inspect.Parameter, name: str) -> bool:
     if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
         return False
-    annotation = _annotation(function, parameter, name)
+    annotation = annotation_of(function, parameter, name)
     typed = annotation is Delivery or Delivery in typing.get_args(annotation)  # Delivery | None has a default
     if parameter.name == "delivery" and not typed and annotation not in _UNTYPED:
         raise ConfigurationError(f"handler {name} types delivery as {annotation!r}; it is a rmqpool.Delivery")
     return typed or parameter.name == "delivery"
 
 
-def _is_transaction(function: Callable[..., Any], parameter: inspect.Parameter, name: str) -> bool:
+def is_transaction(function: Callable[..., Any], parameter: inspect.Parameter, name: str) -> bool:
     """By its name, or by its type: then its name does not matter."""
     if parameter.kind not in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY):
         return False
@@ -148,11 +169,11 @@ def _is_transaction(function: Callable[..., Any], parameter: inspect.Parameter, 
     annotation = parameter.annotation
     if isinstance(annotation, str) and "Transaction" not in annotation:
         return False
-    kind = _annotation(function, parameter, name)
+    kind = annotation_of(function, parameter, name)
     return (getattr(kind, "__module__", ""), getattr(kind, "__name__", "")) in _TRANSACTIONS
 
 
-def _annotation(function: Callable[..., Any], parameter: inspect.Parameter, name: str) -> Any:
+def annotation_of(function: Callable[..., Any], parameter: inspect.Parameter, name: str) -> Any:
     """The parameter's type; a text (``from __future__ import annotations``) is looked up where the function is."""
     annotation = parameter.annotation
     if not isinstance(annotation, str):
@@ -178,7 +199,7 @@ class _Annotated:
         self.__annotations__ = {name: annotation}
 
 
-def _decoder(body_type: Any, accept: Collection[str], name: str) -> Callable[[Delivery], Any]:
+def decoder(body_type: Any, accept: Collection[str], name: str) -> Callable[[Delivery], Any]:
     """From a delivery to a value of ``body_type``.
 
     ``bytes`` is the body as it is, whatever its content type (decompressed). A message without a content type is read

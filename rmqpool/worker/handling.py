@@ -44,6 +44,8 @@ class Handling:
         later: Later,
         is_cancelling: Callable[[], bool],
         again: Callable[[Delivery], None],
+        hold: Callable[[Delivery], None] | None = None,
+        release: Callable[[Delivery], None] | None = None,
     ) -> None:
         self._definition = definition
         self._handler = definition.handler
@@ -57,10 +59,12 @@ class Handling:
         self._is_current = place.is_current
         self._later = later
         self._is_cancelling = is_cancelling
-        self._inbox_guard = InboxGuard(definition, counters, later, again) if definition.inbox is not None else None
+        self._inbox_guard = (
+            InboxGuard(definition, counters, later, again, hold) if definition.inbox is not None else None
+        )
         self._retrying: Retrying | None = None
         if definition.retry is not None:
-            self._retrying = Retrying(definition, definition.retry, parking, place, later, again)
+            self._retrying = Retrying(definition, definition.retry, parking, place, later, again, hold, release)
         self._warned = False
 
     def run(self, delivery: Delivery) -> None:
@@ -144,6 +148,15 @@ class Handling:
             self._undecodable(delivery, Failure(error.reason))
         else:
             self._undecodable(delivery, describe(f"decode:{error.reason}", error, with_traceback=False))
+
+    def refuse(self, delivery: Delivery, error: BaseException) -> None:
+        """Park a delivery whose key could not be told, because of ``error``."""
+        if not self._is_current(delivery):
+            self._count("stale")
+        elif isinstance(error, DecodeError):
+            self._undecodable(delivery, describe(f"decode:{error.reason}", error, with_traceback=False))
+        else:
+            self._undecodable(delivery, describe("key:error", error))
 
     def _undecodable(self, delivery: Delivery, failure: Failure) -> None:
         forget_unreadable(delivery)

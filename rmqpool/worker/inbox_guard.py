@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from rmqpool.core.backoff import Backoff
@@ -25,11 +25,16 @@ class InboxGuard:
     """Of one consumer. A message whose transaction cannot be had is kept, unacknowledged, and handled after a pause.
 
     It does not go back to its queue: that would count as an attempt, and the message is not to blame. The prefetch bounds
-    how many are kept. ``again`` hands a delivery to the handlers once more.
+    how many are kept. ``again`` hands a delivery to the handlers once more, and ``hold`` is told before that it will be.
     """
 
     def __init__(
-        self, definition: ConsumerDefinition, counters: Counters, later: Later, again: Callable[[Delivery], None]
+        self,
+        definition: ConsumerDefinition,
+        counters: Counters,
+        later: Later,
+        again: Callable[[Delivery], None],
+        hold: Callable[[Delivery], None] | None = None,
     ) -> None:
         self._definition = definition
         self._function = definition.handler.function
@@ -39,6 +44,7 @@ class InboxGuard:
         self._count = counters.add
         self._later = later
         self._again = again
+        self._hold = hold
         self._failures = 0  # in a row; a race loses a count, no more
 
     def call(self, delivery: Delivery, positional: tuple[Any, ...], named: dict[str, Any]) -> Any:
@@ -53,7 +59,7 @@ class InboxGuard:
                 if transaction is not None:
                     result = self._function(*positional, **self._with(transaction, named))
         except InboxUnavailableError as error:
-            self._postpone(delivery, error)
+            self._postpone((delivery,), error)
             return NOT_DONE
         return self._ended(delivery, result, known=transaction is None)
 
@@ -66,7 +72,7 @@ class InboxGuard:
                 if transaction is not None:
                     result = await self._function(*positional, **self._with(transaction, named))
         except InboxUnavailableError as error:
-            self._postpone(delivery, error)
+            self._postpone((delivery,), error)
             return NOT_DONE
         return self._ended(delivery, result, known=transaction is None)
 
@@ -77,20 +83,30 @@ class InboxGuard:
     def _with(self, transaction: Any, named: dict[str, Any]) -> dict[str, Any]:
         return named if self._transaction_as is None else {**named, self._transaction_as: transaction}
 
-    def _postpone(self, delivery: Delivery, error: InboxUnavailableError) -> None:
-        self._count("postponed")
+    def _postpone(self, deliveries: Sequence[Delivery], error: InboxUnavailableError) -> None:
+        self._count("postponed", len(deliveries))
         failures = self._failures = self._failures + 1  # another thread may set it to 0 at any moment
         if failures == 1:
             _LOGGER.warning(
                 "messages of queue %r are kept back until the inbox works again: %s", self._definition.queue.name, error
             )
         pause = _PAUSES.ceiling(min(failures, 64))
-        self._later.call(lambda: self._again(delivery), pause)
+        if self._hold is not None:
+            for delivery in deliveries:
+                self._hold(delivery)
+        self._later.call(lambda: self._hand_over(deliveries), pause)
 
-    def _ended(self, delivery: Delivery, result: Any, *, known: bool) -> Any:
+    def _hand_over(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            self._again(delivery)
+
+    def _works_again(self) -> None:
         if self._failures:
             self._failures = 0
             _LOGGER.info("the inbox of queue %r works again", self._definition.queue.name)
+
+    def _ended(self, delivery: Delivery, result: Any, *, known: bool) -> Any:
+        self._works_again()
         if known:
             self._count("duplicates")
             delivery.ack()

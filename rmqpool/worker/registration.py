@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from rmqpool.core.ports import AsyncInboxPort, InboxPort
+from rmqpool.core.ports import AsyncInboxPort, BatchInboxPort, InboxPort
 from rmqpool.core.prefetch import PREFETCH_FACTOR, PREFETCH_MAX, AdaptivePrefetch
 from rmqpool.core.retry import RetryPolicy
 from rmqpool.errors import ConfigurationError
+from rmqpool.message import Delivery
 from rmqpool.middleware import Middleware, checked
 from rmqpool.topology import DEAD_DELIVERY_LIMIT, Queue, Topology, dead_queue_name, expand, retry_queue
+from rmqpool.worker.batch_handlers import BatchShape, check_batch_fits, check_batch_options, inspect_batch_handler
 from rmqpool.worker.guard_options import BY_DEFAULT, GuardOptions, PrefetchOption, prefetch_option
 from rmqpool.worker.handlers import Handler, content_types, inspect_handler
 
 __all__ = ["ConsumerDefinition", "define", "select", "topology_of", "with_declared"]
 
+BATCHES_AHEAD = 2  # one is handled while the next one fills
 _MOST_THREADS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumerDefinition:
-    """One registered consumer. ``prefetch`` None is PREFETCH_FACTOR times ``concurrency``, at most PREFETCH_MAX."""
+    """One registered consumer. ``prefetch`` None is PREFETCH_FACTOR times ``concurrency``, or room for two batches of each
+    handler; at most PREFETCH_MAX.
+    """
 
     queue: Queue
     handler: Handler
@@ -37,13 +42,18 @@ class ConsumerDefinition:
     middleware: tuple[Middleware, ...] = ()
     parking_as: Queue | None = None  # how the worker declares the parking queue, if it does
     guards: GuardOptions = BY_DEFAULT
+    batch: BatchShape | None = None
+    key: Callable[[Delivery], Hashable] | None = None
 
     @property
     def messages_ahead(self) -> int:
         """The prefetch count that the broker is asked for at the start."""
         if isinstance(self.prefetch, AdaptivePrefetch):
             return self.prefetch.start(self.concurrency)
-        return min(PREFETCH_MAX, PREFETCH_FACTOR * self.concurrency) if self.prefetch is None else self.prefetch
+        if self.prefetch is not None:
+            return self.prefetch
+        each = PREFETCH_FACTOR if self.batch is None else BATCHES_AHEAD * self.batch.size
+        return min(PREFETCH_MAX, each * self.concurrency)
 
     @property
     def parking_queue(self) -> str:
@@ -72,6 +82,7 @@ class ConsumerDefinition:
             changed = replace(changed, concurrency=_whole("concurrency", concurrency, _MOST_THREADS))
         if prefetch is not None:
             changed = replace(changed, prefetch=_whole("prefetch", prefetch, PREFETCH_MAX))
+            check_batch_fits(self.queue.name, self.batch, prefetch)
         return changed
 
 
@@ -90,6 +101,9 @@ def define(
     retry: RetryPolicy | None = None,
     middleware: Iterable[Middleware] = (),
     guards: GuardOptions = BY_DEFAULT,
+    batch: int | None = None,
+    batch_timeout: float | None = None,
+    key: Callable[[Delivery], Hashable] | None = None,
 ) -> ConsumerDefinition:
     """Check everything. Raises ConfigurationError that says what to write instead."""
     value = _queue(queue, declared_as)
@@ -97,19 +111,25 @@ def define(
         raise ConfigurationError(f"on_error is {on_error!r}; it must be 'park' or 'requeue'")
     if ack not in ("auto", "manual"):
         raise ConfigurationError(f"ack is {ack!r}; it must be 'auto' or 'manual'")
-    handler = inspect_handler(function, content_types(accept))
+    handler, shape = _inspect(function, content_types(accept), batch, batch_timeout)
+    ahead = prefetch_option(prefetch)
+    check_batch_fits(value.name, shape, ahead)
+    _check_key(handler, key, shape)
     if ack == "manual" and not handler.takes_delivery:
+        parameter = "delivery: Delivery" if shape is None else "deliveries: list[Delivery]"
         raise ConfigurationError(
             f"handler {handler.name} has ack='manual' but does not take the delivery that it must settle: "
-            "add a parameter 'delivery: Delivery'"
+            f"add a parameter '{parameter}'"
         )
     _check_inbox(handler, inbox, ack)
     _check_retry(handler, retry, on_error)
+    if shape is not None and inbox is not None and not isinstance(inbox, BatchInboxPort):
+        raise ConfigurationError(f"inbox is {inbox!r}, which takes no batches: it has no transaction_for_many")
     return ConsumerDefinition(
         value,
         handler,
         _whole("concurrency", concurrency, _MOST_THREADS),
-        prefetch_option(prefetch),
+        ahead,
         on_error,
         ack,
         redeclare,
@@ -117,6 +137,8 @@ def define(
         retry,
         checked(middleware, f"handler {handler.name}"),
         guards=guards,
+        batch=shape,
+        key=key,
     )
 
 
@@ -176,6 +198,33 @@ def _queue(queue: str | Queue, declared_as: Queue | None) -> Queue:
     if declared_as.name != queue:
         raise ConfigurationError(f"consumer of queue {queue!r} has queue=Queue({declared_as.name!r}): use one name")
     return declared_as
+
+
+def _inspect(
+    function: Callable[..., Any], accept: tuple[str, ...], batch: int | None, batch_timeout: float | None
+) -> tuple[Handler, BatchShape | None]:
+    if batch is not None:
+        return inspect_batch_handler(function, accept, batch, check_batch_options(batch, batch_timeout, PREFETCH_MAX))
+    if batch_timeout is not None:
+        raise ConfigurationError(
+            "batch_timeout was given without batch: say how many messages a batch has, as in batch=500"
+        )
+    return inspect_handler(function, accept), None
+
+
+def _check_key(handler: Handler, key: object, batch: BatchShape | None) -> None:
+    if key is None:
+        return
+    if not callable(key):
+        raise ConfigurationError(
+            f"key of handler {handler.name} is {key!r}; give a function of the delivery, as in "
+            "key=lambda delivery: delivery.routing_key"
+        )
+    if batch is not None:
+        raise ConfigurationError(
+            f"handler {handler.name} has a batch and a key: a batch holds messages of many keys; leave one out. "
+            "With concurrency=1 batches are in the queue's order"
+        )
 
 
 def _check_inbox(handler: Handler, inbox: InboxPort | AsyncInboxPort | None, ack: str) -> None:

@@ -25,7 +25,8 @@ _LOGGER = logging.getLogger("rmqpool")
 
 
 class Retrying:
-    """The retries of one consumer. Thread-safe. ``again`` hands a delivery to the handlers once more.
+    """The retries of one consumer. Thread-safe. ``again`` hands a delivery to the handlers once more; ``hold`` is told before
+    that it will be, and ``release`` that it will not, because it went on to a queue of the broker.
 
     At most half of the prefetch waits in the worker, so that failing messages never keep all others out.
     """
@@ -38,6 +39,8 @@ class Retrying:
         place: ParkingPlace,
         later: Later,
         again: Callable[[Delivery], None],
+        hold: Callable[[Delivery], None] | None = None,
+        release: Callable[[Delivery], None] | None = None,
     ) -> None:
         self._policy = policy
         self._queue = definition.queue.name
@@ -45,6 +48,8 @@ class Retrying:
         self._place = place
         self._later = later
         self._again = again
+        self._hold = hold
+        self._release = release
         self._most_held = max(1, definition.messages_ahead // 2)
         self._lock = threading.Lock()
         self._held = 0
@@ -74,6 +79,8 @@ class Retrying:
         hop = self._policy.hop(delay, may_hold=self._held < self._most_held, random=random.random())
         if hop.step:
             self._parking.delay(delivery, failure, self._place, retry_queue(self._queue, hop.step), hop.left)
+            if self._release is not None:
+                self._release(delivery)
             return
         with self._lock:
             self._held += 1
@@ -85,6 +92,8 @@ class Retrying:
                     names.FIRST_FAILURE_AT: datetime.now(UTC).isoformat("T", "milliseconds"),
                 }
             self._place.counters.add("held_back")
+        if self._hold is not None:
+            self._hold(delivery)
         self._later.call(lambda: self._over(delivery, hop.left), hop.held)
 
     def _over(self, delivery: Delivery, left: float) -> None:

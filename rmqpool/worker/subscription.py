@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import logging
 import math
-from functools import partial
 from typing import cast
 
 from rmqpool.amqp.deliveries import has_priority
 from rmqpool.consumer import BatchConsumer, ConsumerEvent, is_current
 from rmqpool.core.ports import AsyncInboxPort, InboxPort
 from rmqpool.message import Delivery
-from rmqpool.middleware import HandlingChain
 from rmqpool.pool import ConnectionPool
-from rmqpool.worker.async_executor import AsyncExecutor, LoopThread
+from rmqpool.worker.assembly import assemble
+from rmqpool.worker.async_executor import LoopThread
 from rmqpool.worker.guards import Guards
-from rmqpool.worker.handling import Handling
 from rmqpool.worker.later import Later
-from rmqpool.worker.observed import ObservedHandling
 from rmqpool.worker.parking import Parking, ParkingPlace
 from rmqpool.worker.registration import ConsumerDefinition
 from rmqpool.worker.stats import ConsumerStats, Counters
-from rmqpool.worker.thread_executor import ThreadExecutor
 
 __all__ = ["Subscription"]
 
@@ -54,23 +50,8 @@ class Subscription:
         self._place = place = ParkingPlace(
             definition.parking(), definition.redeclare, broker_dead_letters, self.counters, is_current
         )
-        chain = HandlingChain(definition.middleware)
-        make = partial(ObservedHandling, chain=chain) if chain else Handling
-        handling = make(
-            definition,
-            self.counters,
-            parking,
-            place,
-            later,
-            lambda: self._executor.cancelling,
-            lambda delivery: self._executor.submit_again(delivery),
-        )
         self._loop = loop
-        self._executor: ThreadExecutor | AsyncExecutor
-        if definition.handler.is_async:
-            self._executor = AsyncExecutor(loop.start(), definition.concurrency, handling.run_async)
-        else:
-            self._executor = ThreadExecutor(f"{name} {self.queue}", definition.concurrency, handling.run)
+        self._executor = assemble(definition, f"{name} {self.queue}", self.counters, parking, place, later, loop)
 
     @property
     def queue(self) -> str:

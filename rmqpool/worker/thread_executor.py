@@ -7,15 +7,15 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
-
-from rmqpool.message import Delivery
+from typing import Generic, TypeVar
 
 __all__ = ["ThreadExecutor"]
 
 _LOGGER = logging.getLogger("rmqpool")
+Item = TypeVar("Item")  # a delivery, or what is handled at once
 
 
-class ThreadExecutor:
+class ThreadExecutor(Generic[Item]):
     """Threads that take deliveries in the order of their arrival. ``submit_many`` never blocks: it is for the I/O thread.
 
     The threads are daemons: one that is stuck in a handler does not keep the process alive.
@@ -23,11 +23,11 @@ class ThreadExecutor:
 
     cancelling = False  # nobody can stop a thread
 
-    def __init__(self, name: str, concurrency: int, handle: Callable[[Delivery], None]) -> None:
+    def __init__(self, name: str, concurrency: int, handle: Callable[[Item], None]) -> None:
         self._name = name
         self._concurrency = concurrency
         self._handle = handle
-        self._arrived: SimpleQueue[Delivery | None] = SimpleQueue()
+        self._arrived: SimpleQueue[Item | None] = SimpleQueue()
         self._seats: list[_Seat] = []
         self._submitted = 0  # I/O thread only
         self._again = 0  # the worker's background thread only
@@ -43,7 +43,7 @@ class ThreadExecutor:
         """Deliveries that no thread has taken yet."""
         return self._arrived.qsize() if self._accepting else 0
 
-    def submit_many(self, deliveries: Sequence[Delivery]) -> None:
+    def submit_many(self, deliveries: Sequence[Item]) -> None:
         """Hand deliveries over. Once this stops nothing is taken: the closing channel gives them back.
 
         Only a thread that waits for work is woken, and a thread is added only for what the others have no hand free for.
@@ -57,13 +57,13 @@ class ThreadExecutor:
         for delivery in deliveries:
             put(delivery)
 
-    def submit_again(self, delivery: Delivery) -> None:
+    def submit_again(self, delivery: Item) -> None:
         """Hand over one that was handled before; from the worker's background thread."""
         if self._accepting:
             self._again += 1
             self._arrived.put(delivery)
 
-    def stop(self) -> list[Delivery]:
+    def stop(self) -> list[Item]:
         """Begin nothing more; returns what was not begun. Running handlers go on: see :meth:`join`."""
         self._accepting = False
         left = self._take_all()
@@ -81,8 +81,8 @@ class ThreadExecutor:
             seat.thread.join(max(0.0, deadline - time.monotonic()))
         return sum(1 for seat in self._seats if seat.thread.is_alive() and seat.busy)
 
-    def _take_all(self) -> list[Delivery]:
-        left: list[Delivery] = []
+    def _take_all(self) -> list[Item]:
+        left: list[Item] = []
         while True:
             try:
                 delivery = self._arrived.get_nowait()
