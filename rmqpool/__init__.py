@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         CallTimeoutError,
         ChannelClosedError,
         ChannelLimitError,
+        ChildStartError,
         CommitUnknownError,
         ConfigurationError,
         ConnectionFailedError,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         ReplyTimeoutError,
         ResourceLockedError,
         RmqpoolError,
+        TimeLimitExceededError,
         TLSError,
         TooManyWaitingError,
         TopologyMismatchError,
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
         UnsupportedConnectionError,
         VirtualHostAccessError,
         VirtualHostNotFoundError,
+        WorkerError,
     )
     from rmqpool.future import PublishFuture
     from rmqpool.lease import LeasedChannel
@@ -130,6 +133,7 @@ __all__ = [
     "CallTimeoutError",
     "ChannelClosedError",
     "ChannelLimitError",
+    "ChildStartError",
     "CommitUnknownError",
     "ConfigurationError",
     "ConnectionFailedError",
@@ -162,6 +166,7 @@ __all__ = [
     "ResourceLockedError",
     "RmqpoolError",
     "TLSError",
+    "TimeLimitExceededError",
     "TooManyWaitingError",
     "TopologyMismatchError",
     "UnknownOutcomeError",
@@ -169,6 +174,7 @@ __all__ = [
     "UnsupportedConnectionError",
     "VirtualHostAccessError",
     "VirtualHostNotFoundError",
+    "WorkerError",
     # the package
     "__version__",
 ]

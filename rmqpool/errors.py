@@ -25,6 +25,9 @@ RmqpoolError
 │   ├── EncodeError                       the body cannot be turned into bytes
 │   └── MessageTooLargeError              body or headers larger than the broker takes
 ├── MigrationError                        a queue cannot be moved to another type, or not now: nothing is lost
+├── WorkerError                           what a worker says of its handlers
+│   ├── ChildStartError                   a child process for a handler could not be started
+│   └── TimeLimitExceededError            a handler took longer than its time_limit (also a TimeoutError)
 ├── DecodeError                           a received body cannot be turned into what the handler asks for
 ├── ReplyError                            a call whose request was written ended without a result: its queue is named
 │   ├── ReplyTimeoutError                 no reply within the call's time (also a TimeoutError)
@@ -56,6 +59,7 @@ __all__ = [
     "CallTimeoutError",
     "ChannelClosedError",
     "ChannelLimitError",
+    "ChildStartError",
     "CommitUnknownError",
     "ConfigurationError",
     "ConnectionFailedError",
@@ -88,6 +92,7 @@ __all__ = [
     "ResourceLockedError",
     "RmqpoolError",
     "TLSError",
+    "TimeLimitExceededError",
     "TooManyWaitingError",
     "TopologyMismatchError",
     "UnknownOutcomeError",
@@ -95,6 +100,7 @@ __all__ = [
     "UnsupportedConnectionError",
     "VirtualHostAccessError",
     "VirtualHostNotFoundError",
+    "WorkerError",
 ]
 
 
@@ -265,6 +271,18 @@ class RemoteError(ReplyError):
         self.reason = reason
         self.type = type
         self.message = message
+
+
+class WorkerError(RmqpoolError):
+    """The root of what a worker says of its handlers."""
+
+
+class ChildStartError(WorkerError):
+    """A child process for a handler could not be started, or ended before it was ready. The worker stops."""
+
+
+class TimeLimitExceededError(WorkerError, TimeoutError):
+    """Raised inside a handler that took longer than its ``time_limit``. Its message fails with reason ``time-limit``."""
 
 
 class OutboxError(RmqpoolError):

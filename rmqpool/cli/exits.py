@@ -11,6 +11,7 @@ from rmqpool.errors import (
     MessageError,
     PoolTimeoutError,
     RmqpoolError,
+    WorkerError,
 )
 
 __all__ = ["EXIT_CODES_HELP", "ExitCode", "exit_code_of"]
@@ -59,6 +60,8 @@ def exit_code_of(error: BaseException) -> ExitCode:
         return ExitCode.CONFIGURATION
     if isinstance(error, ConnectionFailedError | ConnectionLostError | PoolTimeoutError):
         return ExitCode.CONNECTION
+    if isinstance(error, WorkerError):
+        return ExitCode.PROBLEMS
     if isinstance(error, RmqpoolError):
         return ExitCode.REFUSED
     return ExitCode.INTERNAL

@@ -28,6 +28,7 @@ class Ended(enum.StrEnum):
     UNDECODABLE = "undecodable"  # the handler was never called
     RETRY = "retry"
     REJECTED = "rejected"
+    POISONED = "poisoned"  # it killed as many processes as one message may
     CANCELLED = "cancelled"  # the worker stopped it: it did not fail
 
 

@@ -10,6 +10,7 @@ import logging
 from typing import Any
 
 from rmqpool import headers as names
+from rmqpool.codecs import EncodedBody
 from rmqpool.core.header_room import Entry, fit
 from rmqpool.errors import PublishError, RmqpoolError
 from rmqpool.future import PublishFuture
@@ -17,7 +18,8 @@ from rmqpool.identifiers import new_message_id
 from rmqpool.message import Delivery, Message
 from rmqpool.pool import ConnectionPool
 from rmqpool.publisher import Publisher
-from rmqpool.worker.failure import Failure
+from rmqpool.sealing import MessageOptions
+from rmqpool.worker.failure import ChildError, Failure
 from rmqpool.worker.later import Later
 
 __all__ = ["Answering"]
@@ -35,17 +37,22 @@ class Answering:
         self._later = later
 
     def reply(self, request: Delivery, result: object) -> Message:
-        """The reply that holds ``result``, encoded as the body of any message. Raises MessageError if it cannot be."""
-        message, _ = self._publisher.prepare(
-            "",
-            _text(request.reply_to),
-            result,
-            {
-                "correlation_id": _text(request.correlation_id) or None,
-                "persistent": request.delivery_mode == 2,
-                "mandatory": False,  # whoever asked may be gone: that is no failure of the handler's
-            },
-        )
+        """The reply that holds ``result``, encoded as the body of any message, unless a child process has done that already.
+
+        Raises MessageError if it cannot be encoded, or the ChildError of the process that could not.
+        """
+        options: MessageOptions = {
+            "correlation_id": _text(request.correlation_id) or None,
+            "persistent": request.delivery_mode == 2,
+            "mandatory": False,  # whoever asked may be gone: that is no failure of the handler's
+        }
+        if isinstance(result, ChildError):
+            raise result
+        if isinstance(result, EncodedBody):
+            result, options["content_type"], encoding = result
+            if encoding is not None:
+                options["content_encoding"] = encoding
+        message, _ = self._publisher.prepare("", _text(request.reply_to), result, options)
         return message
 
     def send(self, reply: Message) -> None:

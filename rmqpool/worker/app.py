@@ -91,6 +91,12 @@ class Worker:
         batch: int | None = None,
         batch_timeout: float | None = None,
         key: Callable[[Delivery], Hashable] | None = None,
+        executor: Literal["thread", "process"] | None = None,
+        time_limit: float | None = None,
+        hard_time_limit: float | None = None,
+        recycle_after: int | None = None,
+        memory_limit: int | None = None,
+        poison_after: int | None = None,
     ) -> Callable[[Function], Function]:
         """Register the decorated function (``def`` or ``async def``) as the handler of queue ``name``; it stays as it is.
 
@@ -117,11 +123,20 @@ class Worker:
         fails all; raising :class:`BatchError` says which. ``key``: messages for which it returns the same are handled one
         after the other, in the order of arrival; one that waits in a retry queue, or is parked, lets the next go.
 
+        ``executor="process"`` runs the handler in child processes, ``concurrency`` of them (default: threads, and an event
+        loop for ``async def``). ``time_limit`` (seconds; processes and ``async def``): TimeLimitExceededError is raised in
+        the handler. For processes only: ``hard_time_limit`` (seconds; default 10 more than ``time_limit``): the child is
+        killed; ``recycle_after`` messages a child is replaced; ``memory_limit`` (bytes): MemoryError beyond it;
+        ``poison_after``: a message that killed so many children is parked (default 2).
+
         Raises ConfigurationError, naming the function and what is wrong with it.
         """
 
         from rmqpool.worker.guard_options import guard_options
+        from rmqpool.worker.limits import Limits
         from rmqpool.worker.registration import define
+
+        limits = Limits(time_limit, hard_time_limit, recycle_after, memory_limit, poison_after)
 
         def register(function: Function) -> Function:
             definition = define(
@@ -141,6 +156,8 @@ class Worker:
                 batch=batch,
                 batch_timeout=batch_timeout,
                 key=key,
+                executor=executor,
+                limits=limits,
             )
             with self._lock:
                 self._add(definition)
@@ -294,8 +311,10 @@ class Worker:
 
     def _new_runner(self, asked: RunOptions, on_end: Callable[[], None]) -> Runner:
         from rmqpool.worker.registration import select, with_declared
+        from rmqpool.worker.run_options import refuse_in_a_child
         from rmqpool.worker.runner import Runner, State
 
+        refuse_in_a_child(self.name)
         with self._lock:
             if self._runner is not None and self._runner.state is not State.STOPPED:
                 raise ConfigurationError(f"worker {self.name!r} runs already: stop it first, or make a second Worker")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Failure", "describe"]
+from rmqpool.core.disposition import Ended
+from rmqpool.errors import DecodeError, MessageError, TimeLimitExceededError
+
+__all__ = ["ChildError", "Failure", "as_raised", "describe", "reason_of", "unanswerable"]
 
 _FRAMES = 60
 _MOST = 64 * 1024  # characters kept of a text; far more than fits into a header frame
@@ -22,8 +26,49 @@ class Failure:
     traceback: str = ""
 
     def __str__(self) -> str:
-        told = f"{self.type}: {self.message}" if self.message else self.type
+        told = ": ".join(text for text in (self.type, self.message) if text)
         return f"{self.reason} ({told[:500]})" if told else self.reason
+
+
+class ChildError(Exception):
+    """How a handling ended in another process, which is where ``failure`` was described. Never shown to users.
+
+    ``kind`` is the class that was raised, or the nearest of its bases that this process has.
+    """
+
+    def __init__(self, ended: Ended, failure: Failure, kind: type[BaseException] = Exception) -> None:
+        super().__init__(str(failure))
+        self.ended = ended
+        self.failure = failure
+        self.kind = kind
+
+    def stand_in(self) -> BaseException:
+        """An exception of that class, with the text only: for a retry policy, which looks at classes, and for middleware."""
+        if self.ended is Ended.CANCELLED:
+            return asyncio.CancelledError(self.failure.reason)
+        if self.ended is Ended.UNDECODABLE:
+            return DecodeError(self.failure.message, reason=self.failure.reason.removeprefix("decode:"))
+        try:
+            return self.kind.__new__(self.kind, self.failure.message)
+        except Exception:  # noqa: BLE001 - a class with a will of its own
+            return self
+
+
+def as_raised(error: BaseException) -> BaseException:
+    """``error`` for those who look at it: a stand-in for what was raised in a child process."""
+    return error.stand_in() if type(error) is ChildError else error
+
+
+def unanswerable(error: BaseException) -> Failure:
+    """Why what a handler returned cannot be the reply."""
+    if type(error) is ChildError:
+        return error.failure
+    return describe("reply:encode", error, with_traceback=not issubclass(type(error), MessageError))
+
+
+def reason_of(error: BaseException) -> str:
+    """The reason that stands in the header of a message whose handler raised ``error``."""
+    return "time-limit" if issubclass(type(error), TimeLimitExceededError) else "exception"
 
 
 def describe(reason: str, error: BaseException, *, with_traceback: bool = True) -> Failure:

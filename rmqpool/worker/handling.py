@@ -13,9 +13,9 @@ from typing import Any, TypeGuard
 
 from rmqpool.amqp.deliveries import forget_unreadable, has_reply_to
 from rmqpool.core.disposition import Action, Disposition, Ended, decide
-from rmqpool.errors import DecodeError, MessageError
+from rmqpool.errors import DecodeError
 from rmqpool.message import Delivery
-from rmqpool.worker.failure import Failure, describe
+from rmqpool.worker.failure import ChildError, Failure, describe, reason_of, unanswerable
 from rmqpool.worker.handlers import Arguments
 from rmqpool.worker.inbox_guard import NOT_DONE, InboxGuard
 from rmqpool.worker.later import Later
@@ -191,7 +191,7 @@ class Handling:
     def _unanswerable(self, delivery: Delivery, error: BaseException) -> None:
         """The handler is done, and what it returned cannot be sent: the same would come of another attempt."""
         self._count("failed")
-        failure = describe("reply:encode", error, with_traceback=not issubclass(type(error), MessageError))
+        failure = unanswerable(error)
         disposition = self._decide(Ended.UNDECODABLE, delivery)
         self._log_failure(delivery, failure, disposition)
         self._carry_out(delivery, disposition, failure)
@@ -227,12 +227,30 @@ class Handling:
             delivery.ack()
             if has_reply_to(delivery):
                 self._parking.answering.fail(delivery, Failure("skipped"))
+        elif type(error) is ChildError:
+            self._ended_elsewhere(delivery, error)
         else:
-            self._count("failed")
-            failure = describe("exception", error)
-            disposition = self._after_failure(Ended.FAILED, delivery, error, None)
-            self._log_failure(delivery, failure, disposition)
-            self._carry_out(delivery, disposition, failure)
+            self._failed(delivery, Ended.FAILED, describe(reason_of(error), error), error)
+
+    def _ended_elsewhere(self, delivery: Delivery, error: ChildError) -> None:
+        """In a child process, which described what happened."""
+        if error.ended is Ended.UNDECODABLE:
+            self._undecodable(delivery, error.failure)
+        elif error.ended is Ended.CANCELLED:
+            self._carry_out(delivery, self._decide(Ended.CANCELLED, delivery), None)
+        else:
+            self._failed(delivery, error.ended, error.failure, error.stand_in())
+
+    def _failed(self, delivery: Delivery, ended: Ended, failure: Failure, error: BaseException) -> None:
+        self._count("failed")
+        if failure.reason.startswith("time-limit"):
+            self._count("timed_out")
+        if ended is Ended.FAILED:
+            disposition = self._after_failure(ended, delivery, error, None)
+        else:
+            disposition = self._decide(ended, delivery)
+        self._log_failure(delivery, failure, disposition)
+        self._carry_out(delivery, disposition, failure)
 
     def _after_failure(
         self, ended: Ended, delivery: Delivery, error: BaseException, asked: float | None

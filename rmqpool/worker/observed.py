@@ -6,6 +6,7 @@ from typing import Any
 
 from rmqpool.message import Delivery
 from rmqpool.middleware import HandlingChain, States
+from rmqpool.worker.failure import as_raised
 from rmqpool.worker.handlers import Arguments
 from rmqpool.worker.handling import Handling
 from rmqpool.worker.inbox_guard import NOT_DONE
@@ -37,7 +38,7 @@ class ObservedHandling(Handling):
                 return
             self._chain.after(delivery, states, result)
         except BaseException as error:  # noqa: BLE001 - see Handling
-            self._chain.failed(delivery, states, error)
+            self._chain.failed(delivery, states, as_raised(error))
             self._raised(delivery, error)
         else:
             self._returned(delivery, result)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from rmqpool.core.ports import AsyncInboxPort, BatchInboxPort, InboxPort
@@ -17,6 +17,7 @@ from rmqpool.topology import DEAD_DELIVERY_LIMIT, Queue, Topology, dead_queue_na
 from rmqpool.worker.batch_handlers import BatchShape, check_batch_fits, check_batch_options, inspect_batch_handler
 from rmqpool.worker.guard_options import BY_DEFAULT, GuardOptions, PrefetchOption, prefetch_option
 from rmqpool.worker.handlers import Handler, content_types, inspect_handler
+from rmqpool.worker.limits import Executor, Limits, check_executor
 
 __all__ = ["ConsumerDefinition", "define", "select", "topology_of", "with_declared"]
 
@@ -44,6 +45,9 @@ class ConsumerDefinition:
     guards: GuardOptions = BY_DEFAULT
     batch: BatchShape | None = None
     key: Callable[[Delivery], Hashable] | None = None
+    executor: Executor = "thread"
+    limits: Limits = field(default_factory=Limits)
+    accept: tuple[str, ...] = ()  # in full
 
     @property
     def messages_ahead(self) -> int:
@@ -104,6 +108,8 @@ def define(
     batch: int | None = None,
     batch_timeout: float | None = None,
     key: Callable[[Delivery], Hashable] | None = None,
+    executor: str | None = None,
+    limits: Limits | None = None,
 ) -> ConsumerDefinition:
     """Check everything. Raises ConfigurationError that says what to write instead."""
     value = _queue(queue, declared_as)
@@ -111,7 +117,8 @@ def define(
         raise ConfigurationError(f"on_error is {on_error!r}; it must be 'park' or 'requeue'")
     if ack not in ("auto", "manual"):
         raise ConfigurationError(f"ack is {ack!r}; it must be 'auto' or 'manual'")
-    handler, shape = _inspect(function, content_types(accept), batch, batch_timeout)
+    accepted = content_types(accept)
+    handler, shape = _inspect(function, accepted, batch, batch_timeout)
     ahead = prefetch_option(prefetch)
     check_batch_fits(value.name, shape, ahead)
     _check_key(handler, key, shape)
@@ -125,6 +132,9 @@ def define(
     _check_retry(handler, retry, on_error)
     if shape is not None and inbox is not None and not isinstance(inbox, BatchInboxPort):
         raise ConfigurationError(f"inbox is {inbox!r}, which takes no batches: it has no transaction_for_many")
+    chosen = check_executor(handler, executor, limits or Limits())
+    if chosen == "process":
+        _check_process(handler, inbox, ack, shape)
     return ConsumerDefinition(
         value,
         handler,
@@ -139,6 +149,9 @@ def define(
         guards=guards,
         batch=shape,
         key=key,
+        executor=chosen,
+        limits=limits or Limits(),
+        accept=accepted,
     )
 
 
@@ -255,6 +268,29 @@ def _check_retry(handler: Handler, retry: RetryPolicy | None, on_error: str) -> 
         raise ConfigurationError(
             f"handler {handler.name} has on_error='requeue' and a retry policy, which decides what a failure does: leave one out"
         )
+
+
+def _check_process(
+    handler: Handler, inbox: InboxPort | AsyncInboxPort | None, ack: str, batch: BatchShape | None
+) -> None:
+    """What stays in the worker's process cannot be asked for in another one."""
+    if batch is not None:
+        raise ConfigurationError(
+            f"handler {handler.name} has a batch and executor='process', where one message after the other is handled: "
+            "leave one out; a message that kills its process would take the whole batch along"
+        )
+    if ack == "manual":
+        raise ConfigurationError(
+            f"handler {handler.name} has ack='manual' and executor='process', where no channel is: leave one out; Retry and "
+            "Reject work in a process"
+        )
+    if inbox is not None:
+        raise ConfigurationError(
+            f"handler {handler.name} has an inbox and executor='process', which a transaction cannot travel to: leave one out"
+        )
+    from rmqpool.worker.children.locating import reference_of  # only who uses processes pays for their machinery
+
+    reference_of(handler)
 
 
 def _whole(name: str, value: int, most: int) -> int:

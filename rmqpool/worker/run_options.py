@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from rmqpool.errors import ConfigurationError
 from rmqpool.pool import ConnectionPool
 from rmqpool.settings import ConnectionSettings
 
-__all__ = ["RunOptions", "pool_for", "seconds_of"]
+__all__ = ["RunOptions", "pool_for", "refuse_in_a_child", "seconds_of"]
 
 _DEFAULT_URL = "amqp://guest:guest@127.0.0.1/"
 
@@ -37,6 +38,16 @@ def pool_for(worker: str, given: ConnectionPool | ConnectionSettings | str | Non
         return given, False
     name = f"rmqpool worker {worker}@{socket.gethostname()}:{os.getpid()}"
     return ConnectionPool(given if given is not None else _DEFAULT_URL, name=name), True
+
+
+def refuse_in_a_child(worker: str) -> None:
+    """Raises ConfigurationError in a child process that imports its handler: a worker there would start children too."""
+    locating = sys.modules.get("rmqpool.worker.children.locating")
+    if locating is not None and locating.is_loading():
+        raise ConfigurationError(
+            f'worker {worker!r} is run while its module is imported: run it under if __name__ == "__main__", or with the '
+            "command rmqpool worker"
+        )
 
 
 def seconds_of(name: str, value: float) -> float:

@@ -71,7 +71,6 @@ class Runner:
         self._pool = pool
         self._owns_pool = owns_pool
         self._topology = topology_of(definitions, declare)
-        self._services = services
         self._grace = grace
         self._burst = burst
         self._patience = patience
@@ -84,6 +83,8 @@ class Runner:
         self._loop = LoopThread(f"rmqpool {name} loop")
         self._parking = Parking(pool, self._later, name)
         self._subscriptions = [self._subscription(definition) for definition in definitions]
+        children = [one.children for one in self._subscriptions if one.children is not None]
+        self._services: tuple[Service, ...] = (*services, *children)
         self._thread = threading.Thread(target=self._live, name=f"rmqpool {name} supervisor", daemon=True)
 
     # From any thread
@@ -108,6 +109,8 @@ class Runner:
         if grace is not None:
             self._grace = grace
         self._stop.set()
+        for subscription in self._subscriptions:
+            subscription.request_stop()
 
     def wait_ended(self, timeout: float | None = None) -> bool:
         """Wait for the end; False if it did not come within ``timeout`` seconds."""

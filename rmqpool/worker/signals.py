@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import signal
 import threading
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import FrameType, TracebackType
 from typing import Any
 
 __all__ = ["SignalListener"]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# The kernel may hand a signal to another thread (it does so right after SIGCONT). Python runs the handler in this one, which
+# has to come out of its waiting for that.
+_TURN = 0.5  # seconds
 
 
 class SignalListener:
@@ -27,9 +30,16 @@ class SignalListener:
 
     def wait(self) -> int | None:
         """The next signal's number; None after :meth:`wake`."""
-        number = self._heard.get()
+        number = self._next()
         self.heard += number is not None
         return number
+
+    def _next(self) -> int | None:
+        while True:
+            try:
+                return self._heard.get(timeout=_TURN)
+            except Empty:
+                continue
 
     def wake(self) -> None:
         """End the waiting. Thread-safe."""

@@ -44,7 +44,9 @@ class _Counted:
     tried again by this process. ``delayed``: confirmed in a retry queue, from which it comes back. ``answered``: the
     handler's result was confirmed as the reply, and the message acknowledged. ``overdue_warned``: out for 80 % of the
     broker's consumer timeout. ``overdue``: given back, parked, requeued or left just before it. ``stalled``,
-    ``healed``: how often the broker delivered nothing although it had something, and did so again.
+    ``healed``: how often the broker delivered nothing although it had something, and did so again. ``timed_out``: the
+    handler took longer than a limit of its time. With ``executor="process"``: ``children_died``: killed, or ended by
+    themselves; ``children_recycled``: replaced in good order; ``poisoned``: messages that killed too many.
     """
 
     handled: int = 0
@@ -71,6 +73,10 @@ class _Counted:
     overdue: int = 0
     stalled: int = 0
     healed: int = 0
+    timed_out: int = 0
+    children_died: int = 0
+    children_recycled: int = 0
+    poisoned: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import cast
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 from rmqpool.amqp.deliveries import has_priority
 from rmqpool.consumer import BatchConsumer, ConsumerEvent, is_current
@@ -15,14 +17,19 @@ from rmqpool.worker.assembly import assemble
 from rmqpool.worker.async_executor import LoopThread
 from rmqpool.worker.guards import Guards
 from rmqpool.worker.later import Later
+from rmqpool.worker.limits import with_time_limit
 from rmqpool.worker.parking import Parking, ParkingPlace
 from rmqpool.worker.registration import ConsumerDefinition
 from rmqpool.worker.stats import ConsumerStats, Counters
+
+if TYPE_CHECKING:
+    from rmqpool.worker.children.caller import ChildCaller
 
 __all__ = ["Subscription"]
 
 _LOGGER = logging.getLogger("rmqpool")
 _CLOSE_TIMEOUT = 5.0  # seconds
+_KILLED_TIMEOUT = 5.0  # seconds until a thread notices that its child is dead
 _QUIET_EVENTS = (ConsumerEvent.READY, ConsumerEvent.STOPPED, ConsumerEvent.HEALED)
 
 
@@ -42,6 +49,8 @@ class Subscription:
     ) -> None:
         self.definition = definition
         self.counters = Counters()
+        self.children: ChildCaller | None = None
+        definition = self._prepared(definition, name)
         self._pool = pool
         self._parking = parking
         self._consumer: BatchConsumer | None = None
@@ -108,7 +117,21 @@ class Subscription:
         if self._consumer is not None:
             self._consumer.wait_ready(timeout)
 
+    def _prepared(self, definition: ConsumerDefinition, name: str) -> ConsumerDefinition:
+        """With the function that is called here: one with a limit, or one that has it done elsewhere."""
+        if definition.executor != "process":
+            return replace(definition, handler=with_time_limit(definition.handler, definition.limits.time_limit))
+        from rmqpool.worker.children.caller import ChildCaller
+
+        self.children = ChildCaller(definition, self.counters, name, is_current)
+        return replace(definition, handler=self.children.handler)
+
     # Ending, in this order
+
+    def request_stop(self) -> None:
+        """Nothing that takes long is begun any more. Thread-safe; returns at once."""
+        if self.children is not None:
+            self.children.begin_stop()
 
     def cancel(self, timeout: float) -> None:
         """Ask the broker for no more deliveries."""
@@ -119,6 +142,7 @@ class Subscription:
 
     def begin_no_more(self) -> None:
         """What was not begun goes back to its queue, for other workers."""
+        self.request_stop()
         for delivery in self._executor.stop():
             if delivery.nack(requeue=True):
                 self.counters.add("requeued")
@@ -135,6 +159,9 @@ class Subscription:
             _LOGGER.error(
                 "%d handlers of queue %r did not end in time; their messages come again", abandoned, self.queue
             )
+        if abandoned and self.children is not None:
+            self.children.kill_busy()
+            self._executor.join(time.monotonic() + _KILLED_TIMEOUT)  # each gives its message back
         return abandoned
 
     def close(self) -> None:

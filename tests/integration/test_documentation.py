@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ NAMES = [str(file.relative_to(ROOT)) for file in FILES]
 DOCUMENTED_URL = "amqp://guest:guest@127.0.0.1/"  # stands for the test's own broker
 DOCUMENTED_DATABASE = "://shop:shop@127.0.0.1/shop"  # stands for the test's own database, whatever the scheme
 OUTBOX_FILE = "docs/how-to/outbox.md"
+PROCESSES_FILE = "docs/how-to/processes.md"
 PYTEST_FILE = "docs/how-to/test.md"  # its blocks are a test file, and run as one
 MOST_NOT_RUN = 2
 
@@ -130,6 +132,23 @@ def run_the_readmes_worker(namespace: dict[str, Any], url: str) -> None:
     assert worker.stop(5)
 
 
+def run_the_processes_worker(namespace: dict[str, Any], url: str) -> None:
+    """The page is a module then, which child processes import: one message is handled, one too slow, one poison."""
+    code = "\n\n".join(block.code for block in blocks_of(PROCESSES_FILE, "python"))
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        (Path(folder) / "documented.py").write_text(code)
+        patch.syspath_prepend(folder)
+        worker = namespace["worker"]
+        worker.start(pool=url, queues=["images", "reports", "scans"], timeout=30)
+        with Publisher(url) as publisher:
+            publisher.publish("images", {"id": 1})
+            publisher.publish("reports", {"seconds": 30})
+            publisher.publish("scans", {"broken": True})
+        wait_until(lambda: worker.stats().handled == 1 and worker.stats().parked == 2, "all three", timeout=20)
+        assert (worker.stats().timed_out, worker.stats().poisoned) == (1, 1)
+        assert worker.stop(5)
+
+
 BEFORE: dict[tuple[str, str], Callable[[dict[str, Any], str], None]] = {
     ("README.md", "Messages that belong to a transaction"): make_the_readmes_tables,
     ("docs/tutorial.md", "What became of order 3"): run_the_tutorials_worker,
@@ -139,6 +158,7 @@ BEFORE: dict[tuple[str, str], Callable[[dict[str, Any], str], None]] = {
 AFTER: dict[str, Callable[[dict[str, Any], str], None]] = {
     "README.md": run_the_readmes_worker,
     OUTBOX_FILE: run_the_relay,
+    PROCESSES_FILE: run_the_processes_worker,
 }
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,6 +86,23 @@ def bench_on() -> Iterator[Callable[[str], Bench]]:
     yield make
     for one in made:
         one.close()
+
+
+class Lines:
+    """The file that handlers in other processes append to, and the lines that are in it by now."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.file = str(path)
+
+    def __call__(self) -> list[str]:
+        return self._path.read_text().splitlines() if self._path.exists() else []
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Lines:
+    """A file of the test's own."""
+    return Lines(tmp_path / "lines.txt")
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Workers as processes of their own, started by the tests of this folder."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from rmqpool.testing.waiting import wait_until
 
-__all__ = ["HOLDING", "Process", "started"]
+__all__ = ["HOLDING", "Process", "children_of", "started"]
 
 HOLDING = """
 import asyncio, logging, os, sys, threading
@@ -62,15 +63,24 @@ class Process:
 
 
 @contextmanager
-def started(folder: Path, script: str, *arguments: object) -> Iterator[Process]:
-    """Run a script; it is killed at the end if it still runs."""
+def started(folder: Path, script: str | Path, *arguments: object) -> Iterator[Process]:
+    """Run a script, or the file that holds one; it is killed at the end if it still runs."""
+    program = [str(script)] if isinstance(script, Path) else ["-c", script]
     output = folder / "output.txt"
     with output.open("wb") as file:
         popen = subprocess.Popen(
-            [sys.executable, "-c", script, *map(str, arguments)], stdout=file, stderr=subprocess.STDOUT
+            [sys.executable, *program, *map(str, arguments)], stdout=file, stderr=subprocess.STDOUT
         )
     try:
         yield Process(popen, output)
     finally:
         popen.kill()
         popen.wait(10)
+
+
+def children_of(process: int | None = None) -> list[int]:
+    """The child processes of a worker (of this process) that run handlers now; one that waits to be buried does not."""
+    listed = ["ps", "-ww", "-o", "pid=,stat=,args=", "--ppid", str(process or os.getpid())]
+    rows = subprocess.run(listed, capture_output=True, text=True, check=False).stdout.splitlines()
+    split = [row.split(None, 2) for row in rows]
+    return [int(pid) for pid, state, args in split if "children.child" in args and not state.startswith("Z")]

@@ -19,6 +19,7 @@ from rmqpool.cli.exits import EXIT_CODES_HELP, ExitCode, exit_code_of
         (errors.MessageTooLargeError("x"), ExitCode.INPUT),
         (errors.AccessRefusedError("x"), ExitCode.REFUSED),
         (errors.TopologyMismatchError("x"), ExitCode.REFUSED),
+        (errors.ChildStartError("x"), ExitCode.PROBLEMS),
         (KeyboardInterrupt(), ExitCode.INTERRUPTED),
         (RuntimeError("x"), ExitCode.INTERNAL),
     ],

@@ -46,3 +46,16 @@ def test_off_the_main_thread_nothing_is_installed():
     thread.start()
     thread.join(5)
     assert seen == [before]
+
+
+def test_a_signal_that_the_kernel_gave_to_another_thread_is_heard():
+    """It does so after SIGCONT, for one; Python's handler waits for the main thread then."""
+
+    def take_it() -> None:
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    with SignalListener() as listener:
+        timer = threading.Timer(0.1, take_it)
+        timer.start()
+        assert listener.wait() == signal.SIGTERM
+        timer.join()
