@@ -41,6 +41,9 @@ def relay(
         Literal["key", "strict"], typer.Option("--order", help="One order for each key, or one for all rows.")
     ] = "key",
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, max=100_000, help="Rows read at once.")] = 1000,
+    max_bytes: Annotated[
+        int, typer.Option("--max-bytes", min=1, metavar="BYTES", help="Bodies in memory at most, and one body more.")
+    ] = 64 * 2**20,
     key_window: Annotated[
         int | None,
         typer.Option("--key-window", min=1, max=100_000, help="Rows of one key in flight at most.", show_default=False),
@@ -110,6 +113,7 @@ def relay(
         tables=tables,
         order=order,
         batch_size=batch_size,
+        max_bytes=max_bytes,
         key_window=key_window,
         doorbell=doorbell,
         pgbouncer=pgbouncer,

@@ -15,7 +15,10 @@ __all__ = ["Flight", "RowLike"]
 
 
 class RowLike(Protocol):
-    """What the flight looks at. ``stall`` is what stalls when the row fails: its key, or the row alone."""
+    """What the flight looks at. ``stall`` is what stalls when the row fails: its key, or the row alone.
+
+    ``size`` is what it takes of the memory, in bytes.
+    """
 
     @property
     def id(self) -> int: ...
@@ -23,6 +26,8 @@ class RowLike(Protocol):
     def key(self) -> str | None: ...
     @property
     def stall(self) -> str: ...
+    @property
+    def size(self) -> int: ...
 
 
 R = TypeVar("R", bound=RowLike)
@@ -31,11 +36,14 @@ R = TypeVar("R", bound=RowLike)
 class Flight(Generic[R]):
     """``capacity`` rows at most are in hand. ``key_window`` rows of one key at most are on their way; None: any number.
 
+    Rows are to be taken while there are fewer than ``max_bytes`` of them: one that is larger must have its turn too.
     Not thread-safe: one relay's thread owns it.
     """
 
-    def __init__(self, capacity: int, key_window: int | None = None) -> None:
+    def __init__(self, capacity: int, key_window: int | None = None, max_bytes: int = 2**63 - 1) -> None:
         self._capacity = capacity
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._key_window = key_window
         self._rows: dict[int, R] = {}
         self._ready: deque[R] = deque()
@@ -60,6 +68,25 @@ class Flight(Generic[R]):
     def room(self) -> int:
         """How many rows more may be taken."""
         return max(0, self._capacity - len(self._rows))
+
+    @property
+    def bytes(self) -> int:
+        """The sizes of the rows in hand."""
+        return self._bytes
+
+    @property
+    def room_bytes(self) -> int:
+        """How many bytes of rows more may be taken; the last row may exceed it."""
+        return max(0, self._max_bytes - self._bytes)
+
+    def is_worth_reading(self, batch: int) -> bool:
+        """Room for half a batch at least, and for an eighth of the bytes, while there is enough to do.
+
+        A statement for each few rows that leave would cost more.
+        """
+        room, room_bytes = self.room, self.room_bytes
+        enough = room >= min(batch // 2, room + len(self._sent)) and room_bytes >= self._max_bytes // 8
+        return room > 0 and room_bytes > 0 and enough
 
     @property
     def ids(self) -> Collection[int]:
@@ -90,6 +117,7 @@ class Flight(Generic[R]):
             if row.id in self._rows:
                 continue
             self._rows[row.id] = row
+            self._bytes += row.size
             if stalled and row.stall in stalled:
                 to_hold.append(row.id)
             else:
@@ -141,7 +169,9 @@ class Flight(Generic[R]):
     def removed(self, ids: Iterable[int]) -> None:
         """The statement has run: they are not in the table any more, and not in hand."""
         for row_id in ids:
-            self._rows.pop(row_id, None)
+            row = self._rows.pop(row_id, None)
+            if row is not None:
+                self._bytes -= row.size
 
     def drop_unsent(self) -> None:
         """The lanes are lost: what was not sent is somebody else's now."""

@@ -26,6 +26,7 @@ __all__ = ["LEASE", "Claim"]
 LEASE: Final = 5.0  # seconds: idle_in_transaction_session_timeout
 _MARGIN: Final = 1.0  # seconds: a send that began before the lease's end is over by then
 _MARK_EVERY: Final = 0.1  # seconds
+_BODY: Final = Row._fields.index("body")
 _ALL: Final = -1  # the part of the table that is read when every lane is owned
 
 
@@ -107,18 +108,20 @@ class Claim:
         self._reach.reset()
         self._watermark = Watermark()
 
-    def fetch(self, limit: int, in_hand: Iterable[int], *, settles: bool = True) -> list[Row]:
+    def fetch(self, limit: int, max_bytes: int, in_hand: Iterable[int], *, settles: bool = True) -> list[Row]:
         """The next rows, in the order of their ids within each lane; the claim query.
 
+        No row more once there are ``max_bytes`` of bodies: one row at least, if there is any and ``max_bytes`` is not 0.
         ``in_hand`` are the ids of rows that are not to be read again, although they are still there. Not ``settles``: some
         of those may be other rows with the same ids, so low stays where it is, and they are found once the ids are free.
         """
         if not self.owned:
             return []
         if self._strict:
-            return self._fetch_strict(limit)
+            return self._fetch_strict(limit, max_bytes)
         upper = self._settled_upper()
-        parts = {"low": self._reach.low, "in_hand": [row_id for row_id in in_hand if row_id > self._reach.low]}
+        low = self._reach.low
+        parts = {"low": low, "in_hand": [row_id for row_id in in_hand if row_id > low], "bytes": max_bytes}
         rows, complete = self._fetch_all(limit, parts) if self.owns_all else self._fetch_lanes(limit, parts)
         if upper is not None and complete and settles:
             self._reach.settle(upper, (_ALL,) if self.owns_all else self.owned)
@@ -136,17 +139,21 @@ class Claim:
         parameters = {"lanes": sorted(self.owned), "low": low, "limit": limit}
         return [row_id for (row_id,) in self._rows(self._statements.sweep, parameters)]
 
-    def fetch_ids(self, ids: Sequence[int]) -> list[Row]:
-        """These rows, in the order of their ids; without those that are gone."""
-        return self._read(self._statements.fetch_ids, [list(ids)]) if ids else []
+    def fetch_ids(self, ids: Sequence[int], max_bytes: int) -> list[Row]:
+        """These rows, in the order of their ids, up to ``max_bytes``; without those that are gone."""
+        return self._read(self._statements.fetch_ids, {"ids": list(ids), "bytes": max_bytes})[0] if ids else []
 
     def stalls(self, lanes: Iterable[int]) -> list[tuple[str, int, int, float]]:
         """What stalls in these lanes: name, lane, attempts, seconds until the next one."""
         return self._rows(self._statements.stalls_of_lanes, [sorted(lanes)])
 
-    def fetch_held(self, stall: str, limit: int) -> list[Row]:
-        """The first held rows of a stalled key."""
-        return self._read(self._statements.fetch_held, [stall, limit])
+    def held_stalls(self, after: str, limit: int) -> list[tuple[str, int, bool]]:
+        """The next stalls of any lane that have held rows: name, lane, and whether the stalled table knows it."""
+        return self._rows(self._statements.held_stalls, {"after": after, "limit": limit})
+
+    def fetch_held(self, stall: str, limit: int, max_bytes: int) -> list[Row]:
+        """The first held rows of a stalled key, up to ``max_bytes``."""
+        return self._read(self._statements.fetch_held, {"stall": stall, "limit": limit, "bytes": max_bytes})[0]
 
     def renew(self) -> None:
         """Say that this relay is alive, if nothing else was said lately."""
@@ -200,7 +207,7 @@ class Claim:
         else:
             self._watermark.still_there(self._writers())
 
-    def _fetch_strict(self, limit: int) -> list[Row]:
+    def _fetch_strict(self, limit: int, max_bytes: int) -> list[Row]:
         """In one order for all rows: only up to an id below which nobody writes any more."""
         if not self.owns_all:
             return []
@@ -208,23 +215,23 @@ class Claim:
             self._look_for_writers()
         if not self._watermark.is_clear:
             return []
-        parameters = [self._reach.floor(_ALL), self._watermark.upper, limit]
-        rows = [Row._make(row) for row in self._rows(self._statements.fetch_up_to, parameters)]
+        parts = {"floor": self._reach.floor(_ALL), "upper": self._watermark.upper, "limit": limit, "bytes": max_bytes}
+        rows, more = self._read(self._statements.fetch_up_to, parts)
         if rows:
             self._reach.was_read(_ALL, rows[-1].id, to_the_end=False)
-        if len(rows) < limit:
+        if len(rows) < limit and not more:
             self._watermark.used_up()
         return rows
 
     def _fetch_all(self, limit: int, parts: dict[str, Any]) -> tuple[list[Row], bool]:
         """The rows, and whether everything below the floor is in hand now."""
         floor = self._reach.floor(_ALL)
-        found = self._rows(self._statements.fetch_all, {**parts, "floor": floor, "limit": limit})
+        found, beyond = _within_bytes(self._rows(self._statements.fetch_all, {**parts, "floor": floor, "limit": limit}))
         late = [Row._make(row[:-1]) for row in found if row[-1]]
-        if len(late) == limit:
+        if len(late) == limit or (beyond and beyond[-1]):
             return late, False  # there may be more of them, and what is new has to wait for those
         rows = [Row._make(row[:-1]) for row in found if not row[-1]] if late else [Row._make(row[:-1]) for row in found]
-        self._reach.was_read(_ALL, rows[-1].id if rows else floor, to_the_end=len(rows) < limit)
+        self._reach.was_read(_ALL, rows[-1].id if rows else floor, to_the_end=len(rows) < limit and not beyond)
         return late + rows, True
 
     def _fetch_lanes(self, limit: int, parts: dict[str, Any]) -> tuple[list[Row], bool]:
@@ -232,12 +239,14 @@ class Claim:
         of_a_lane = max(1, limit // len(lanes), self._of_a_lane)
         floors = {lane: self._reach.floor(lane) for lane in lanes}
         parameters = {**parts, "lanes": lanes, "floors": list(floors.values()), "limit": of_a_lane, "most": 2 * limit}
-        found = self._rows(self._statements.fetch_lanes, parameters)
+        found, beyond = _within_bytes(self._rows(self._statements.fetch_lanes, parameters))
         late: dict[int, list[Row]] = {lane: [] for lane in lanes}
         new: dict[int, list[Row]] = {lane: [] for lane in lanes}
         for row in found:
             (late if row[-1] else new)[row[1]].append(Row._make(row[:-1]))
-        cut = lanes.index(found[-1][1]) if len(found) == 2 * limit else len(lanes)  # from there on rows may be missing
+        # From there on rows may be missing.
+        last = beyond or (found[-1] if len(found) == 2 * limit else None)
+        cut = len(lanes) if last is None else lanes.index(last[1])
         rows: list[Row] = []
         complete = cut == len(lanes)
         for number, lane in enumerate(lanes[: cut + 1]):
@@ -258,8 +267,10 @@ class Claim:
     def _writers(self) -> set[str]:
         return {writer for (writer,) in self._keep(self._statements.writers)}
 
-    def _read(self, sql: bytes, parameters: Sequence[Any]) -> list[Row]:
-        return [Row._make(row) for row in self._rows(sql, parameters)]
+    def _read(self, sql: bytes, parameters: Mapping[str, Any]) -> tuple[list[Row], bool]:
+        """The rows, and whether there were more than the bytes allow."""
+        found, beyond = _within_bytes(self._rows(sql, parameters))
+        return [Row._make(row) for row in found], beyond is not None
 
     def _keep(self, sql: bytes, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
         """Take locks, and keep them; also for what reads system catalogs only, which keeps nobody waiting."""
@@ -282,3 +293,11 @@ class Claim:
 
     def _value(self, sql: bytes) -> Any:
         return self._keep(sql)[0][0]
+
+
+def _within_bytes(found: list[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], tuple[Any, ...] | None]:
+    """The rows that came with their bodies, and the first that did not."""
+    if not found or found[-1][_BODY] is not None:
+        return found, None
+    count = next(number for number, row in enumerate(found) if row[_BODY] is None)
+    return found[:count], found[count]

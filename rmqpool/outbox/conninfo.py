@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 import psycopg
 
 from rmqpool.errors import ConfigurationError
 from rmqpool.secret import MASK, Secret
 
-__all__ = ["masked", "read_conninfo"]
+__all__ = ["CONNECTION_OPTIONS", "masked", "read_conninfo"]
+
+CONNECTION_OPTIONS: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "client_encoding": "utf8",  # statements are sent as bytes, and rows are read as text, whatever the database has
+        "connect_timeout": 10,
+        "keepalives": 1,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,  # milliseconds
+    }
+)
+"""What every connection of ours has unless its URL says otherwise: a dead peer is noticed. Seconds unless noted."""
 
 
 def read_conninfo(database: str | Secret) -> dict[str, Any]:

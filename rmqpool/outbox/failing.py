@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
 from rmqpool.core.flight import Flight
 from rmqpool.core.stalls import Stall, Stalls
+from rmqpool.outbox.failure_log import FailureLog
+from rmqpool.outbox.forgotten import Forgotten
 from rmqpool.outbox.outflow import Failure
 from rmqpool.outbox.relay_values import Counters
-from rmqpool.outbox.relay_work import Bury, Delete, Hold, SetStall, SetStalls, Unstall, Work
+from rmqpool.outbox.relay_work import AddStalls, Bury, Delete, Hold, SetStall, SetStalls, Unstall, Work
 from rmqpool.outbox.rows import Row
 
 __all__ = ["Failing", "HeldRows", "Settler"]
 
-_LOGGER = logging.getLogger("rmqpool.outbox.relay")
 _NOT_YET: Final = 0.05  # seconds: its rows are just being moved
 _MOST_AT_ONCE: Final = 100  # stalled keys tried in one turn
 
@@ -25,7 +25,7 @@ class HeldRows(Protocol):
 
     @property
     def owned(self) -> Collection[int]: ...
-    def fetch_held(self, stall: str, limit: int) -> list[Row]: ...
+    def fetch_held(self, stall: str, limit: int, max_bytes: int) -> list[Row]: ...
 
 
 class Settler(Protocol):
@@ -43,6 +43,8 @@ class Failing:
         self._stalls = stalls
         self._settling = settling
         self._counters = counters
+        self.log = FailureLog()
+        self.forgotten = Forgotten(settling)
         self._held: set[int] = set()  # ids in hand that were read from the held table
         self._late: set[int] = set()  # held rows that were on their way when one of their key failed: no attempts
 
@@ -73,6 +75,7 @@ class Failing:
         if failure.hopeless:
             if known is not None and held and row.id not in self._late:
                 known.attempts = 0
+            self.log.failed(failure, now, None)
             self._bury(failure, held, attempts)
             return
         if known is not None and not held:  # it was on its way when its key began to stall
@@ -83,15 +86,7 @@ class Failing:
             return
         stall, give_up = self._stalls.failed(row.stall, row.lane, now, random)
         delay = max(0.0, stall.next_at - now)
-        _LOGGER.warning(
-            "%s stalls: message %s to %s was %s (%s); %s",
-            row.stall,
-            row.message_id,
-            row.routing_key,
-            failure.reason,
-            failure.error,
-            "it is given up, and lies in the dead table" if give_up else f"next attempt in {delay:.1f} s",
-        )
+        self.log.failed(failure, now, None if give_up else delay)
         self._stalls.writing([row.stall])
         self._settling.add(SetStall(row.stall, row.lane, stall.attempts, delay, failure.reason, failure.error))
         unsent = self._flight.take_out(row.stall)
@@ -122,10 +117,10 @@ class Failing:
             if stall.lane not in claim.owned:
                 self._not_here(stall, now)
                 continue
-            room = min(limit, self._flight.room)
-            if not room:
+            room, room_bytes = min(limit, self._flight.room), self._flight.room_bytes
+            if not room or not room_bytes:
                 break
-            rows = claim.fetch_held(stall.name, room if stall.flows else 1)
+            rows = claim.fetch_held(stall.name, room if stall.flows else 1, room_bytes)
             new = [row for row in rows if row.id not in self._flight]
             if not rows and not stall.unwritten:
                 stall.busy = 1  # until the statement has run
@@ -153,6 +148,8 @@ class Failing:
                     self._stalls.written([name])
                 case SetStalls(given):
                     self._stalls.written([one.stall for one in given])
+                case AddStalls():
+                    self.forgotten.added()
                 case Bury(row_id, held):
                     self._counters.buried += 1
                     self._removed((row_id,), held=held)

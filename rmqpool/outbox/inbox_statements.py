@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rmqpool.outbox.pruning import delete_old
 from rmqpool.outbox.tables import Tables
 
 __all__ = ["InboxStatements"]
@@ -37,7 +38,4 @@ class InboxStatements:
             " ON CONFLICT DO NOTHING RETURNING message_id;"
             " SELECT set_config('lock_timeout', current_setting('rmqpool.lock_timeout'), true)"
         )
-        self.prune = sql(
-            "DELETE FROM {inbox} WHERE ctid = ANY(ARRAY("
-            "SELECT ctid FROM {inbox} WHERE done_at < clock_timestamp() - %s * interval '1 second' LIMIT %s))"
-        )
+        self.prune = delete_old(inbox, "done_at", "clock_timestamp() - %s * interval '1 second'").encode()

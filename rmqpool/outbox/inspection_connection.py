@@ -15,7 +15,7 @@ from rmqpool.errors import (
     OutboxSchemaError,
 )
 from rmqpool.outbox.connect_failures import stage_of
-from rmqpool.outbox.conninfo import masked, read_conninfo
+from rmqpool.outbox.conninfo import CONNECTION_OPTIONS, masked, read_conninfo
 from rmqpool.outbox.refusals import INSUFFICIENT_PRIVILEGE, command, grant_advice, schema_reason
 from rmqpool.outbox.rights import missing_grants
 from rmqpool.outbox.tables import Tables
@@ -23,14 +23,6 @@ from rmqpool.secret import Secret
 
 __all__ = ["connect", "explained", "names_of", "password_of", "rows_of", "transaction"]
 
-_OPTIONS: dict[str, Any] = {
-    "connect_timeout": 10,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,  # milliseconds
-    "client_encoding": "utf8",  # statements are sent as bytes
-}
 # postgresql.org/docs/current/errcodes-appendix.html
 _REASONS = {
     "25006": "the server is read-only: a standby, or default_transaction_read_only; use the primary",
@@ -55,7 +47,7 @@ def connect(database: str | Secret, *, name: str = "rmqpool outbox") -> psycopg.
     given = read_conninfo(database)
     try:
         # No prepared statements: PgBouncer before 1.21 knows none in transaction mode.
-        options = {**_OPTIONS, "application_name": name, **given, "prepare_threshold": None}
+        options = {**CONNECTION_OPTIONS, "application_name": name, **given, "prepare_threshold": None}
         return psycopg.Connection.connect(**options, autocommit=True)
     except psycopg.Error as error:
         told = masked(str(error).strip(), given)

@@ -9,7 +9,7 @@ import psycopg
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from rmqpool.outbox.conninfo import masked, read_conninfo
+from rmqpool.outbox.conninfo import CONNECTION_OPTIONS, masked, read_conninfo
 from rmqpool.secret import Secret
 
 __all__ = ["AsyncPooledConnection", "Database", "PooledConnection", "new_async_pool", "new_pool"]
@@ -18,14 +18,6 @@ __all__ = ["AsyncPooledConnection", "Database", "PooledConnection", "new_async_p
 # waits for the next attempt.
 _LONGEST_PAUSE: Final = 2.0
 _NEVER: Final = 1e9  # seconds: it does not give up; once it has, it tries again only when the next caller comes
-_OPTIONS: Final[dict[str, Any]] = {
-    "connect_timeout": 10,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,  # milliseconds
-    "client_encoding": "utf8",
-}
 
 
 class Database:
@@ -40,7 +32,7 @@ class Database:
 
     def options(self) -> dict[str, Any]:
         """psycopg's arguments, with the password."""
-        return {**_OPTIONS, "application_name": self._name, **read_conninfo(self._url)}
+        return {**CONNECTION_OPTIONS, "application_name": self._name, **read_conninfo(self._url)}
 
     def connected(self) -> None:
         """The last attempt succeeded."""

@@ -33,9 +33,9 @@ class Relay:
     ``order`` is ``key`` (rows of one key leave in the order of their ids) or ``strict`` (all rows in one order; one relay
     works, others stand by). ``key_window`` rows of one key at most are on their way: 1 keeps their order even when the
     broker refuses one; None is faster. ``batch_size`` rows are read at once, and ``batches_in_flight`` times as many are in
-    hand. A row that the broker returns or refuses stalls its key, and is given up (moved to the dead table) after
-    ``max_attempts``. ``doorbell`` False, and ``pgbouncer`` True, leave LISTEN out: rows are found by polling.
-    ``publish_timeout`` is seconds.
+    hand; none is read while their bodies have ``max_bytes`` or more, so there is one body above it at most. A row that the
+    broker returns or refuses stalls its key, and is given up (moved to the dead table) after ``max_attempts``. ``doorbell``
+    False, and ``pgbouncer`` True, leave LISTEN out: rows are found by polling. ``publish_timeout`` is seconds.
 
     Thread-safe. A context manager: starts and stops. Raises ConfigurationError for what cannot be meant.
     """
@@ -49,6 +49,7 @@ class Relay:
         order: Order = "key",
         batch_size: int = 1000,
         batches_in_flight: int = 4,
+        max_bytes: int = 64 * 2**20,
         key_window: int | None = None,
         doorbell: bool = True,
         pgbouncer: bool = False,
@@ -64,6 +65,7 @@ class Relay:
         for field, value in (
             ("batch_size", batch_size),
             ("batches_in_flight", batches_in_flight),
+            ("max_bytes", max_bytes),
             ("max_attempts", max_attempts),
             ("key_window", 1 if key_window is None else key_window),
         ):
@@ -78,6 +80,7 @@ class Relay:
             order=order,
             batch_size=batch_size,
             batches_in_flight=batches_in_flight,
+            max_bytes=max_bytes,
             key_window=key_window,
             doorbell=doorbell,
             pgbouncer=pgbouncer,
@@ -182,6 +185,7 @@ class Relay:
             lanes=0 if claim is None else len(claim.owned),
             relays=loop.relays,
             in_hand=len(loop.flight),
+            bytes_in_hand=loop.flight.bytes,
             stalled_keys=len(loop.stalls),
             read=counters.read,
             confirmed=counters.confirmed,

@@ -6,31 +6,25 @@ import contextlib
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 
 from rmqpool.errors import ConnectionFailedError
-from rmqpool.outbox.conninfo import masked, read_conninfo
+from rmqpool.outbox.conninfo import CONNECTION_OPTIONS, masked, read_conninfo
+from rmqpool.outbox.tables import quote_literal
 
 __all__ = ["RelayConnection"]
 
-_OPTIONS: dict[str, Any] = {
-    "client_encoding": "utf8",  # statements are sent as bytes, and rows are read as text, whatever the database has
-    "connect_timeout": 5,
-    "keepalives": 1,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,  # milliseconds
-}
+_CONNECT_TIMEOUT: Final = 5  # seconds: others wait for the lanes
 
 
 class RelayConnection:
     """Statements on one connection. Owned by one thread; :meth:`abort` may be called from any.
 
-    ``settings`` are sent with the connection's first packet (PgBouncer takes none). ``client_side`` binds parameters in
-    the client: the simple protocol leaves no portal, and so no snapshot, behind.
+    ``settings`` are sent with the connection's first packet. PgBouncer takes none, and may give each transaction another
+    server: with ``each_time`` they are set for each statement alone, in a transaction around it (with autocommit only).
+    ``client_side`` binds parameters in the client: the simple protocol leaves no portal, and so no snapshot, behind.
     """
 
     def __init__(
@@ -41,10 +35,15 @@ class RelayConnection:
         autocommit: bool,
         client_side: bool = False,
         settings: Mapping[str, str] | None = None,
+        each_time: bool = False,
     ) -> None:
         given = read_conninfo(database)
-        options = {**_OPTIONS, **given, "application_name": name}
-        if settings:
+        options = {**CONNECTION_OPTIONS, "connect_timeout": _CONNECT_TIMEOUT, **given, "application_name": name}
+        self._each_time = b""
+        if settings and each_time:
+            local = (f"SET LOCAL {setting} = {quote_literal(value)}" for setting, value in settings.items())
+            self._each_time = "; ".join(local).encode()
+        elif settings:
             sent = " ".join(f"-c {setting}={value}" for setting, value in settings.items())
             options["options"] = f"{options.get('options', '')} {sent}".strip()
         try:
@@ -65,7 +64,12 @@ class RelayConnection:
         self.statements += 1
         if parameters is None and b"%%" in sql:
             parameters = ()  # psycopg reads %% as % only where there could be a placeholder
-        return self._cursor.execute(sql, parameters)
+        if not self._each_time:
+            return self._cursor.execute(sql, parameters)
+        self.statements += 3
+        with self.raw.transaction():
+            self.raw.execute(self._each_time)
+            return self._cursor.execute(sql, parameters)
 
     def rows(self, sql: bytes, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows."""

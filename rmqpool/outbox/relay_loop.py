@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from typing import Final
@@ -51,7 +52,8 @@ class RelayLoop:
         self.trouble = ""
         self._told = TroubleLog(options.name, _LOGGER)
         self.relays = 0
-        self.flight: Flight[Row] = Flight(options.batch_size * options.batches_in_flight, options.key_window)
+        in_hand = options.batch_size * options.batches_in_flight
+        self.flight: Flight[Row] = Flight(in_hand, options.key_window, options.max_bytes)
         self.stalls = Stalls(options.stall_backoff, options.max_attempts)
         self.claim: Claim | None = None
         self._statements = RelayStatements(options.tables)
@@ -65,7 +67,7 @@ class RelayLoop:
         self._bell: Doorbell | None = None
         self._opening: RelayConnection | None = None
         self._stopping = False
-        self._stop_by = float("inf")
+        self._stop_by = math.inf
         self._giving_up = False
         self._begun_at = 0.0
         self._next_housekeeping = 0.0
@@ -99,9 +101,8 @@ class RelayLoop:
 
     @property
     def settling_trouble(self) -> str:
-        """Why rows that were published stay in the table; empty if they do not."""
-        failure = self._settling.failure
-        return f"published rows cannot be removed: {failure}" if failure else ""
+        """Why rows stay where they are although they should not; empty if they do not."""
+        return self._settling.trouble
 
     @property
     def statements(self) -> int:
@@ -205,17 +206,15 @@ class RelayLoop:
             self._outflow.send(rows, claim.lease)
 
     def _read(self, claim: Claim) -> bool:
-        room = self.flight.room
-        # Half a batch at least, while there is enough to do: a statement for each few rows that leave would cost more.
-        enough = room >= min(self.options.batch_size // 2, room + self.flight.on_their_way)
         self._looked_at_stalls = False
-        if self._stopping or self._giving_up or not (room and enough) or time.monotonic() < self._send_from:
+        worth_it = self.flight.is_worth_reading(self.options.batch_size)
+        if self._stopping or self._giving_up or not worth_it or time.monotonic() < self._send_from:
             claim.renew()
             return False
-        limit = min(self.options.batch_size, room)
+        limit, room_bytes = min(self.options.batch_size, self.flight.room), self.flight.room_bytes
         if self._sent_before:
             self._sent_before.intersection_update(self.flight.ids)
-        rows = claim.fetch(limit, self.flight.ids, settles=not self._sent_before)
+        rows = claim.fetch(limit, room_bytes, self.flight.ids, settles=not self._sent_before)
         self._looked_at_stalls = True
         self.counters.fetches += 1
         found = self._take(rows)
@@ -229,6 +228,7 @@ class RelayLoop:
 
     def _keep_house(self, claim: Claim, now: float) -> None:
         """Count the relays, take lanes or give some up, look below the floor."""
+        self._failing.log.tell_over(now)
         if self._stands_by(claim, now):
             self._next_housekeeping = now + _WITHOUT_LANES
             return
@@ -279,8 +279,9 @@ class RelayLoop:
     def _sweep(self, claim: Claim) -> None:
         started = time.monotonic()
         strays = self.flight.unknown(claim.sweep(len(self.flight) + self.options.batch_size))
-        rows = claim.fetch_ids(strays[: self.flight.room])
+        rows = claim.fetch_ids(strays[: self.flight.room], self.flight.room_bytes)
         self.counters.swept += len(rows)
+        self._failing.forgotten.look(claim)
         if self._take(rows):
             self._pace.found(started)
         took = time.monotonic() - started
@@ -332,13 +333,12 @@ class RelayLoop:
             self._bell = Doorbell(
                 RelayConnection(options.database, f"{options.name} doorbell", autocommit=True), self._statements
             )
+        self._settling.release_rows(True)
         self._say("")
 
     def _connect_settling(self) -> RelayConnection:
-        settings = None if self.options.pgbouncer else _SETTINGS
-        return RelayConnection(
-            self.options.database, f"{self.options.name} settling", autocommit=True, settings=settings
-        )
+        options, name = self.options, f"{self.options.name} settling"
+        return RelayConnection(options.database, name, autocommit=True, settings=_SETTINGS, each_time=options.pgbouncer)
 
     def _lost(self, error: Exception, attempt: int) -> None:
         """The lanes are gone: what was not sent is somebody else's; what was sent is settled as it comes."""
@@ -352,6 +352,7 @@ class RelayLoop:
             self._failing.apply_done(time.monotonic())
 
     def _close(self) -> None:
+        self._settling.release_rows(False)
         claim, self.claim = self.claim, None
         bell, self._bell = self._bell, None
         if claim is not None:
@@ -369,6 +370,7 @@ class RelayLoop:
             if not died:
                 self._settle_what_is_on_its_way()
         finally:
+            self._failing.log.tell_over(math.inf)
             try:
                 self._close()
             finally:

@@ -18,8 +18,13 @@ LEADER = -3
 """The second key of the lock of the one relay that publishes in strict order."""
 
 _COLUMNS = "id, lane, key, exchange, routing_key, message_id, properties, headers, body, created_at"
+_PARTS = "o.id, o.lane, o.key, o.exchange, o.routing_key, o.message_id, o.properties, o.headers, o.body"
+# Bodies only up to so many bytes, in the order in which the rows come; those that begin beyond are NULL. The length of
+# what lies in the TOAST table stands in its row, compressed or not: only bodies that are returned are read.
 _READ = (
-    "o.id, o.lane, o.key, o.exchange, o.routing_key, o.message_id::text, o.properties::text, o.headers::text, o.body"
+    "SELECT o.id, o.lane, o.key, o.exchange, o.routing_key, o.message_id::text, o.properties::text, o.headers::text,"
+    " CASE WHEN sum(octet_length(o.body)) OVER (ROWS UNBOUNDED PRECEDING) - octet_length(o.body) < %(bytes)s"
+    " THEN o.body END"
 )
 
 
@@ -36,6 +41,7 @@ class RelayStatements:
             "table": quote_literal(tables.outbox).replace("%", "%%"),
             "channel": tables.channel.replace("%", "%%"),
             "columns": _COLUMNS,
+            "parts": _PARTS,
             "read": _READ,
             "alive": str(ALIVE),
             "alive_unsigned": str(ALIVE % 2**32),
@@ -61,30 +67,47 @@ class RelayStatements:
         # First what appeared late between low and floor, past what is in hand; then what is new. One snapshot for both:
         # a row that is seen in the second part has all earlier ones of its key in the first.
         self.fetch_all = sql(
-            "(SELECT {read}, true FROM {outbox} AS o WHERE o.id > %(low)s AND o.id <= %(floor)s"
+            "{read}, o.late FROM ("
+            "(SELECT {parts}, true AS late FROM {outbox} AS o WHERE o.id > %(low)s AND o.id <= %(floor)s"
             " AND o.id NOT IN (SELECT unnest(CAST(%(in_hand)s AS bigint[]))) ORDER BY o.id LIMIT %(limit)s)"
-            " UNION ALL (SELECT {read}, false FROM {outbox} AS o WHERE o.id > %(floor)s ORDER BY o.id LIMIT %(limit)s)"
+            " UNION ALL (SELECT {parts}, false FROM {outbox} AS o WHERE o.id > %(floor)s"
+            " ORDER BY o.id LIMIT %(limit)s)) AS o"
         )
-        self.fetch_up_to = sql("SELECT {read} FROM {outbox} AS o WHERE o.id > %s AND o.id <= %s ORDER BY o.id LIMIT %s")
+        self.fetch_up_to = sql(
+            "{read} FROM (SELECT {parts} FROM {outbox} AS o WHERE o.id > %(floor)s AND o.id <= %(upper)s"
+            " ORDER BY o.id LIMIT %(limit)s) AS o"
+        )
         self.fetch_lanes = sql(
-            "SELECT r.* FROM unnest(CAST(%(lanes)s AS smallint[]), CAST(%(floors)s AS bigint[])) AS l (lane, floor)"
+            "{read}, o.late FROM (SELECT r.* FROM"
+            " unnest(CAST(%(lanes)s AS smallint[]), CAST(%(floors)s AS bigint[])) AS l (lane, floor)"
             " CROSS JOIN LATERAL ("
-            "(SELECT {read}, true FROM {outbox} AS o WHERE o.lane = l.lane AND o.id > %(low)s AND o.id <= l.floor"
+            "(SELECT {parts}, true AS late FROM {outbox} AS o WHERE o.lane = l.lane AND o.id > %(low)s AND o.id <= l.floor"
             " AND o.id NOT IN (SELECT unnest(CAST(%(in_hand)s AS bigint[]))) ORDER BY o.id LIMIT %(limit)s)"
-            " UNION ALL (SELECT {read}, false FROM {outbox} AS o WHERE o.lane = l.lane AND o.id > l.floor"
-            " ORDER BY o.id LIMIT %(limit)s)) AS r LIMIT %(most)s"
+            " UNION ALL (SELECT {parts}, false FROM {outbox} AS o WHERE o.lane = l.lane AND o.id > l.floor"
+            " ORDER BY o.id LIMIT %(limit)s)) AS r LIMIT %(most)s) AS o"
         )
         self.sweep = sql(
             "SELECT r.id FROM unnest(CAST(%(lanes)s AS smallint[])) AS l (lane)"
             " CROSS JOIN LATERAL (SELECT o.id FROM {outbox} AS o WHERE o.lane = l.lane AND o.id <= %(low)s"
             " ORDER BY o.id LIMIT %(limit)s) AS r"
         )
-        self.fetch_ids = sql("SELECT {read} FROM {outbox} AS o WHERE o.id = ANY(CAST(%s AS bigint[])) ORDER BY o.id")
+        self.fetch_ids = sql(
+            "{read} FROM (SELECT {parts} FROM {outbox} AS o WHERE o.id = ANY(CAST(%(ids)s AS bigint[])) ORDER BY o.id) AS o"
+        )
         self.stalls_of_lanes = sql(
             "SELECT stall, lane, attempts, greatest(0, extract(epoch FROM next_at - clock_timestamp()))::float8"
             " FROM {stalled} WHERE lane = ANY(CAST(%s AS smallint[]))"
         )
-        self.fetch_held = sql("SELECT {read} FROM {held} AS o WHERE o.stall = %s ORDER BY o.id LIMIT %s")
+        self.fetch_held = sql(
+            "{read} FROM (SELECT {parts} FROM {held} AS o WHERE o.stall = %(stall)s ORDER BY o.id LIMIT %(limit)s) AS o"
+        )
+        # The next stalls that have held rows, in the order of the index, one look at it for each; who has no row of its own?
+        self.held_stalls = sql(
+            "WITH RECURSIVE h AS ((SELECT stall, lane FROM {held} WHERE stall > %(after)s ORDER BY stall LIMIT 1)"
+            " UNION ALL SELECT n.stall, n.lane FROM h CROSS JOIN LATERAL (SELECT o.stall, o.lane FROM {held} AS o"
+            " WHERE o.stall > h.stall ORDER BY o.stall LIMIT 1) AS n)"
+            " SELECT h.stall, h.lane, EXISTS (SELECT FROM {stalled} AS s WHERE s.stall = h.stall) FROM h LIMIT %(limit)s"
+        )
         # Read as a table: pg_sequence_last_value() would keep a lock on it for as long as the transaction lasts.
         self.sequence = sql(
             "SELECT pg_get_serial_sequence({table}, 'id'),"
@@ -106,6 +129,11 @@ class RelayStatements:
             " CAST(%s AS text[]), CAST(%s AS text[])) AS given (stall, lane, attempts, delay, reason, error)"
             " ON CONFLICT (stall) DO UPDATE SET attempts = excluded.attempts, next_at = excluded.next_at,"
             " reason = excluded.reason, error = excluded.error"
+        )
+        self.add_stalls = sql(
+            "INSERT INTO {stalled} (stall, lane, attempts, next_at, reason, error)"
+            " SELECT stall, lane, 0, clock_timestamp(), 'held', ''"
+            " FROM unnest(CAST(%s AS text[]), CAST(%s AS smallint[])) AS given (stall, lane) ON CONFLICT DO NOTHING"
         )
         self.hold = sql(
             "WITH moved AS (DELETE FROM {outbox} WHERE id = ANY(%s) AND message_id = ANY(CAST(%s AS uuid[])) RETURNING {columns},"

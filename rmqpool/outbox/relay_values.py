@@ -23,6 +23,7 @@ class RelayOptions:
     order: Order = "key"
     batch_size: int = 1000
     batches_in_flight: int = 4
+    max_bytes: int = 64 * 2**20
     key_window: int | None = None
     doorbell: bool = True
     pgbouncer: bool = False
@@ -55,14 +56,16 @@ class RelayStats:
     """A relay at one moment. Counts are since it was made, and of rows unless said otherwise.
 
     ``sent_again`` counts outcomes that were unknown or not sent; ``swept`` rows that lay where nobody but a hand can
-    have put them; ``in_hand`` what was read and is not removed yet. ``fetches`` are readings, ``statements`` all that
-    Postgres was asked on the connections that are open. ``trouble`` is what keeps it from working now, or empty.
+    have put them; ``in_hand`` what was read and is not removed yet, ``bytes_in_hand`` the bytes of their bodies.
+    ``fetches`` are readings, ``statements`` all that Postgres was asked on the connections that are open. ``trouble`` is
+    what keeps it from working now, or empty.
     """
 
     state: Literal["new", "running", "stopping", "stopped"]
     lanes: int = 0
     relays: int = 0
     in_hand: int = 0
+    bytes_in_hand: int = 0
     stalled_keys: int = 0
     read: int = 0
     confirmed: int = 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rmqpool.outbox.relay_connection import RelayConnection
 from rmqpool.outbox.relay_statements import RelayStatements
 
-__all__ = ["Bury", "Delete", "Hold", "SetStall", "SetStalls", "Unstall", "Work", "do", "merge"]
+__all__ = ["AddStalls", "Bury", "Delete", "Hold", "SetStall", "SetStalls", "Unstall", "Work", "do", "merge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,15 @@ class Unstall:
     stall: str
 
 
-Work = Delete | Hold | SetStall | SetStalls | Bury | Unstall
+@dataclass(frozen=True, slots=True)
+class AddStalls:
+    """Keys that have held rows, and are not known to stall: they are to be tried now. ``lanes`` belong to the names."""
+
+    stalls: tuple[str, ...]
+    lanes: tuple[int, ...]
+
+
+Work = Delete | Hold | SetStall | SetStalls | AddStalls | Bury | Unstall
 
 
 def merge(work: Sequence[Work]) -> list[Work]:
@@ -118,6 +126,8 @@ def do(work: Work, connection: RelayConnection, statements: RelayStatements) -> 
             last = {one.stall: one for one in stalls}.values()
             names = ("stall", "lane", "attempts", "delay", "reason", "error")
             connection.execute(statements.stalls, [[getattr(one, name) for one in last] for name in names])
+        case AddStalls(names, lanes):
+            connection.execute(statements.add_stalls, [list(names), list(lanes)])
         case Bury(row_id, held, attempts, reason, error, message_id):
             sql = statements.bury_held if held else statements.bury_hot
             connection.execute(sql, [row_id, message_id, attempts, reason, error])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rmqpool.errors import OutboxError
 from rmqpool.outbox.inspection_connection import names_of, rows_of, transaction
+from rmqpool.outbox.pruning import delete_old
 from rmqpool.outbox.refusals import command
 from rmqpool.outbox.tables import Tables
 
@@ -134,7 +135,7 @@ def prune(
         removed = 0 if dry_run else chunk
         while removed >= chunk:
             with transaction(connection, tables, timeout=_TIMEOUT) as cursor:
-                sql = _PRUNE.format(table=names[name], done=_DONE[name])
+                sql = delete_old(names[name], _DONE[name], "%s")
                 removed = cursor.execute(sql.encode(), [before, chunk]).rowcount
             done[name] += removed
             if progress is not None:
@@ -164,5 +165,3 @@ FROM moved JOIN {{stalled}} AS s ON s.stall = %s
 RETURNING id"""
 _AT_ONCE = "UPDATE {stalled} SET attempts = 0, next_at = clock_timestamp() WHERE stall = %s RETURNING stall"
 _LEFT = "SELECT count(*) FROM {held} WHERE stall = %s AND id <> %s"
-_PRUNE = """
-DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE {done} < %s LIMIT %s FOR UPDATE SKIP LOCKED))"""

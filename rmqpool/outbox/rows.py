@@ -112,6 +112,11 @@ class Row(NamedTuple):
         """What stalls when this row fails: its key, or the row alone."""
         return f"row:{self.id}" if self.key is None else f"key:{self.key}"
 
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self.body)
+
 
 def check_key(key: object) -> str | None:
     """``key``, if it can be one. Raises MessageError."""

@@ -58,6 +58,8 @@ class Scene:
         self._display.event("every order is written")
         complete = "everything is published and handled"
         self._until(lambda: self._score.is_complete, PATIENCE, complete, relay, workers[2], fatal=False)
+        # A story that is over within a second is over before the new relay works, and it would not hear a SIGTERM yet.
+        self._until(lambda: self._score.has_relay(relay.name), 20, "the new relay works", relay)
         for process in (relay, workers[2]):
             self._expect_exit(process, process.stop(20))
             self._display.event(f"{process.name} finished what it held and ended by itself")

@@ -14,6 +14,8 @@ from typing import Any
 
 import psycopg
 
+from rmqpool.outbox import Tables
+from rmqpool.outbox.inspection import status
 from workers.demo.cast import Tail
 
 __all__ = ["Account", "Rate", "Score"]
@@ -104,6 +106,10 @@ class Score:
         """Everything that was committed was published and handled."""
         return self.committed.total == self.published.total <= self.handled_in_all
 
+    def has_relay(self, name: str) -> bool:
+        """A relay of this name works on the outbox."""
+        return any(relay.name == name for relay in status(self._opened(), Tables()).relays)
+
     def account(self) -> Account:
         """The final account."""
         self.read()
@@ -118,10 +124,13 @@ class Score:
             phantom=phantom,
         )
 
-    def _row(self, sql: str) -> tuple[Any, ...]:
+    def _opened(self) -> psycopg.Connection[Any]:
         if self._connection is None:
             raise RuntimeError("a score is read inside its block")
-        row: tuple[Any, ...] | None = self._connection.execute(sql.encode()).fetchone()
+        return self._connection
+
+    def _row(self, sql: str) -> tuple[Any, ...]:
+        row: tuple[Any, ...] | None = self._opened().execute(sql.encode()).fetchone()
         if row is None:
             raise RuntimeError("a SELECT without FROM has one row")
         return row

@@ -73,8 +73,9 @@ def status_findings(status: Status, tables: Tables) -> Iterator[Finding]:
         text = f"{status.stalled} keys stall, with {status.held} rows"
         yield warning("stalled", text, f"{command(tables, 'stalled')} shows why", **_counts(status, "stalled", "held"))
     elif status.held.rows:
-        text = f"{status.held} rows are held, and no key stalls: nobody sends them"
-        yield problem("stalled", text, "was the table of stalled keys changed by hand?", **_counts(status, "held"))
+        text = f"{status.held} rows are held, and no key stalls: was the table of stalled keys changed by hand?"
+        tell = warning if relays else problem
+        yield tell("stalled", text, "a relay sends them within seconds: is one alive?", **_counts(status, "held"))
     else:
         yield well("stalled", "no key stalls")
     if status.dead.rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 
 import psycopg
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from rmqpool.errors import PoolTimeoutError
 from rmqpool.outbox import AsyncOutboxPool, OutboxPool, Tables, Transaction
 from rmqpool.outbox.migrations import migrate
+from rmqpool.outbox.relay_connection import RelayConnection
 from rmqpool.testing.pgbouncer import PgBouncer
 from rmqpool.testing.postgres import PostgresServer
 from rmqpool.testing.waiting import wait_until
@@ -32,6 +34,25 @@ def pool(pgbouncer: PgBouncer, database: str) -> Iterator[OutboxPool]:
     """More clients than PgBouncer has server connections."""
     with OutboxPool(pgbouncer.database_url(database), max_size=8, pgbouncer=True, check_after=0.0) as opened:
         yield opened
+
+
+def test_each_statement_of_a_relay_has_its_deadline(pgbouncer: PgBouncer, database: str) -> None:
+    """Settings of a session are not to be had there: they hold for the statement, and for nobody who comes after it."""
+    url = pgbouncer.database_url(database)
+    settings = {"statement_timeout": "300ms", "lock_timeout": "200ms", "synchronous_commit": "off"}
+    relay = RelayConnection(url, "relay", autocommit=True, settings=settings, each_time=True)
+    with closing(relay), psycopg.connect(url, autocommit=True, prepare_threshold=None) as other:
+        for setting, value in settings.items():
+            assert relay.value(f"SHOW {setting}".encode()) == value
+            assert other.execute(f"SHOW {setting}".encode()).fetchone() != (value,)
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            relay.execute(b"SELECT pg_sleep(30)")
+        assert relay.execute(b"INSERT INTO orders VALUES (%s, 1)", [7]).rowcount == 1  # and it goes on
+        with other.transaction():
+            other.execute("LOCK TABLE orders")
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                relay.execute(b"DELETE FROM orders WHERE id = %s", [7])
+        assert other.execute("SELECT id FROM orders").fetchall() == [(7,)]
 
 
 def write(transaction: Transaction, number: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import resource
 import threading
@@ -182,6 +183,22 @@ def test_a_returned_row_stalls_its_key_and_nobody_else(bench: Bench, start: Make
     wait_until(lambda: relay.stats().stalled_keys == 0, "the stall to be over", timeout=5)
 
 
+@pytest.mark.parametrize("relays", [1, 2])
+def test_held_rows_whose_stall_was_deleted_are_sent_all_the_same(bench: Bench, start: MakeRelay, relays: int) -> None:
+    """By a hand, or because it is not in the copy that was restored: housekeeping finds them, whoever owns the lane."""
+    for _ in range(relays):
+        start()
+    bench.write(1, 2, queue="later", key="slow")
+    bench.write(3, 4, queue="later")
+    wait_until(lambda: bench.count("held") == 4, "the rows to be held", timeout=10)
+    bench.declare("later")
+    bench.connection.execute("DELETE FROM rmqpool_stalled")
+    found = bench.bodies(4, queue="later")
+    assert sorted(found) == [1, 2, 3, 4]
+    assert found.index(1) < found.index(2)
+    bench.wait_empty()
+
+
 def test_rows_without_a_key_stall_one_by_one(bench: Bench, start: MakeRelay) -> None:
     """Each is its own."""
     start()
@@ -310,14 +327,52 @@ def test_without_the_bell_rows_are_found_by_looking(bench: Bench, start: MakeRel
     bench.wait_empty()
 
 
-def test_a_relay_waits_for_its_tables(postgres_url: str, vhost_url: str, queue_name: str) -> None:
-    """Says what is missing, and works once somebody has migrated."""
+def test_a_relay_waits_for_its_tables(
+    postgres_url: str, vhost_url: str, queue_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Says what is missing, and nothing of rows that it has not; works once somebody has migrated."""
     with Relay(vhost_url, postgres_url) as relay:
         wait_until(lambda: "rmqpool outbox migrate" in relay.stats().trouble, "the trouble", timeout=10)
         with psycopg.connect(postgres_url) as connection:
             migrate(connection, Tables())
         wait_until(lambda: relay.stats().lanes == 64, "all lanes", timeout=15)
         assert relay.stats().trouble == ""
+    assert "cannot be" not in caplog.text
+
+
+def test_a_lost_connection_is_told_once_and_nothing_of_it_lingers(
+    bench: Bench, start: MakeRelay, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing was to be settled: that all connections were cut is one line of the log, and over when the relay is back."""
+    relay = start()
+    wait_until(lambda: relay.stats().lanes == 64, "all lanes", timeout=10)
+    caplog.set_level(logging.INFO, "rmqpool.outbox.relay")
+    caplog.clear()
+    bench.connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    wait_until(lambda: "works again" in caplog.text, "the relay to be back", timeout=10)
+    bench.write(1)
+    bench.wait_empty()
+    assert relay.stats().trouble == ""
+    assert [record.message.split(":")[1].strip() for record in caplog.records if record.levelname == "WARNING"] == [
+        "no work with Postgres"
+    ]
+
+
+def test_scheduled_rows_that_cannot_be_released_are_told_and_stop_nobody(bench: Bench, start: MakeRelay) -> None:
+    """Their table is away for a while: other rows leave and are removed; afterwards the late ones follow."""
+    relay = start()
+    bench.write("late", delay=1.0)
+    bench.connection.execute("ALTER TABLE rmqpool_scheduled RENAME TO elsewhere")
+    wait_until(lambda: "scheduled rows cannot be released" in relay.stats().trouble, "the trouble", timeout=10)
+    bench.write("now")
+    assert bench.bodies(1) == ["now"]
+    bench.wait_empty("outbox")
+    bench.connection.execute("ALTER TABLE elsewhere RENAME TO rmqpool_scheduled")
+    assert bench.bodies(1) == ["late"]
+    wait_until(lambda: relay.stats().trouble == "", "the end of it", timeout=10)
 
 
 def test_rows_that_cannot_be_removed_are_told(bench: Bench, start: MakeRelay) -> None:

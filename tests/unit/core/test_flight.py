@@ -25,6 +25,10 @@ class Line(NamedTuple):
     def stall(self) -> str:
         return f"row:{self.id}" if self.key is None else f"key:{self.key}"
 
+    @property
+    def size(self) -> int:
+        return self.id % 3
+
 
 class FlightMachine(RuleBasedStateMachine):
     """A table, and a relay that moves its rows through the flight; each row is in one state of the model at a time."""
@@ -32,7 +36,7 @@ class FlightMachine(RuleBasedStateMachine):
     @initialize(capacity=st.integers(1, 12), window=st.sampled_from([None, 1, 1, 2, 3]))
     def make(self, capacity: int, window: int | None) -> None:
         self.window = window
-        self.flight: Flight[Line] = Flight(capacity, window)
+        self.flight: Flight[Line] = Flight(capacity, window, max_bytes=10)
         self.table: dict[int, Line] = {}
         self.ready: list[int] = []  # in the order in which they were taken
         self.sent: set[int] = set()
@@ -174,6 +178,8 @@ class FlightMachine(RuleBasedStateMachine):
         assert set(flight.ids) == self.in_hand()
         assert len(flight) == len(self.in_hand())
         assert flight.room >= 0
+        assert flight.bytes == sum(self.table[row_id].size for row_id in self.in_hand())
+        assert flight.room_bytes == max(0, 10 - flight.bytes)
         assert flight.on_their_way == len(self.sent)
         assert flight.waiting == len(self.ready) + len(self.again) + len(self.first)
         for row_id, row in self.table.items():

@@ -38,7 +38,7 @@ class Tables:
         self.dead: dict[int, int] = {}
         self.deleted: set[int] = set()
 
-    def fetch_held(self, stall: str, limit: int) -> list[Row]:
+    def fetch_held(self, stall: str, limit: int, max_bytes: int = 1) -> list[Row]:
         return [row for _, row in sorted(self.held.items()) if row.stall == stall][:limit]
 
     def known_stalls(self) -> list[tuple[str, int, int, float]]:

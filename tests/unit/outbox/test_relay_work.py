@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rmqpool.outbox.relay_connection import RelayConnection
 from rmqpool.outbox.relay_statements import RelayStatements
-from rmqpool.outbox.relay_work import Bury, Delete, Hold, SetStall, SetStalls, Unstall, Work, do, merge
+from rmqpool.outbox.relay_work import AddStalls, Bury, Delete, Hold, SetStall, SetStalls, Unstall, Work, do, merge
 from rmqpool.outbox.tables import Tables
 
 IDS = st.lists(st.integers(1, 99), min_size=1, max_size=3).map(tuple)
@@ -28,6 +28,7 @@ OTHERS: st.SearchStrategy[Work] = st.one_of(
         st.just("returned"),
         st.just(""),
     ),
+    st.builds(AddStalls, st.just(("key:a",)), st.just((7,))),
     st.builds(Unstall, st.sampled_from(["key:a", "key:b"])),
     st.builds(Bury, st.integers(1, 99), st.booleans(), st.just(3), st.just("returned"), st.just("NO_ROUTE")),
 )
@@ -112,6 +113,7 @@ def run(work: Work, rowcount: int = 1) -> tuple[bool, bytes, list[object]]:
             "stalls",
             [["a"], [7], [2], [2.5], ["nacked"], [""]],
         ),
+        (AddStalls(("key:a", "key:b"), (7, 8)), "add_stalls", [["key:a", "key:b"], [7, 8]]),
         (Bury(5, False, 3, "nacked", "full", "e"), "bury_hot", [5, "e", 3, "nacked", "full"]),
         (Bury(5, True, 3, "nacked", "full", "e"), "bury_held", [5, "e", 3, "nacked", "full"]),
         (Unstall("key:a"), "unstall", ["key:a"]),

@@ -135,7 +135,7 @@ def test_a_handler_at_the_prompt_is_refused(monkeypatch):
     """There is no file that a child could import."""
     monkeypatch.setattr(handler, "__module__", "__main__")
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
-    monkeypatch.delattr(sys.modules["__main__"], "__file__")
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     with pytest.raises(ConfigurationError, match="move it into a module"):
         register(handler, executor="process")
 

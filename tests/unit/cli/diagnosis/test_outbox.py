@@ -100,10 +100,11 @@ def test_advice_has_the_names_of_the_tables() -> None:
     assert 'ALTER TABLE "shop"."events_outbox" SET' in advice
 
 
-def test_held_rows_without_a_stalled_key_are_a_problem() -> None:
-    """Nobody would ever send them; with a key it is a warning."""
+def test_held_rows_without_a_stalled_key_are_told() -> None:
+    """A relay sends them within seconds; without one, nobody does."""
     held = dataclasses.replace(IDLE, held=Count(2))
-    assert states(status_findings_of(held)) == {"stalled": "problem"}
+    assert states(status_findings_of(held)) == {"stalled": "warning"}
+    assert states(status_findings_of(dataclasses.replace(held, relays=())))["stalled"] == "problem"
     assert states(status_findings_of(dataclasses.replace(held, stalled=Count(1)))) == {"stalled": "warning"}
 
 
