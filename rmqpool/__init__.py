@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     from rmqpool.settings import ConnectionSettings, Secret, TLSSettings
     from rmqpool.topology import Binding, Exchange, Queue, Topology
     from rmqpool.urls import parse_url
-    from rmqpool.worker import BatchError, Reject, Retry, Skip, Worker
+    from rmqpool.worker import BatchError, Postpone, Reject, Retry, Skip, Worker
     from rmqpool.worker.stats import WorkerStats
 
 __all__ = [
@@ -91,6 +91,7 @@ __all__ = [
     "LeasedChannel",
     "Middleware",
     "PoolStats",
+    "Postpone",
     "PublishFuture",
     "Publisher",
     "Reject",
@@ -199,7 +200,7 @@ _MODULES = {
     "settings": ("ConnectionSettings", "Secret", "TLSSettings"),
     "topology": ("Binding", "Exchange", "Queue", "Topology"),
     "urls": ("parse_url",),
-    "worker": ("BatchError", "Reject", "Retry", "Skip", "Worker"),
+    "worker": ("BatchError", "Postpone", "Reject", "Retry", "Skip", "Worker"),
     "worker.stats": ("WorkerStats",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rmqpool.amqp.wire import encode_properties
+from rmqpool.core.ports import ConsumerPort
 from rmqpool.errors import ConfigurationError, NotSentError, PublishError
 from rmqpool.message import Confirmation, Delivery, Message
 
@@ -28,16 +29,26 @@ class Middleware:
     ``before_`` hooks run in the order of the list, the others in reverse order, for those whose ``before_`` hook returned.
     """
 
+    def consumer_started(self, consumer: ConsumerPort) -> None:
+        """A consumer that this stands around begins; before its first message. What it raises ends the start."""
+
+    def consumer_stopped(self, consumer: ConsumerPort) -> None:
+        """That consumer has ended. What it raises is logged only."""
+
     def before_handle(self, delivery: Delivery) -> Any:
         """Before the body is decoded and the handler called. What it raises is what became of the message:
-        :class:`Retry`, :class:`Reject`, :class:`Skip`, or an error as if the handler had raised it.
+        :class:`Retry`, :class:`Reject`, :class:`Skip`, :class:`Postpone`, or an error as if the handler had raised it.
         """
 
     def after_handle(self, delivery: Delivery, state: Any, result: Any) -> None:
         """The handler returned ``result``; the message is not acknowledged yet. What it raises counts as the handler's."""
 
-    def on_handle_error(self, delivery: Delivery, state: Any, error: BaseException) -> None:
-        """The handler, the decoding or a later hook raised, a verdict perhaps. What it raises itself is logged only."""
+    def on_handle_error(self, delivery: Delivery, state: Any, error: BaseException) -> BaseException | None:
+        """The handler, the decoding or a later hook raised, a verdict perhaps. What it raises itself is logged only.
+
+        An exception that it *returns* takes the place of ``error``: for the message, and for the hooks that follow.
+        """
+        return None
 
     def before_publish(self, message: Message) -> Any:
         """The message is checked and encoded; ``headers`` and other properties may be replaced (not changed in place).
@@ -85,13 +96,16 @@ class HandlingChain:
             one.after_handle(delivery, state, result)
             states.pop()
 
-    def failed(self, delivery: Delivery, states: States, error: BaseException) -> None:
-        """Tell those that have not heard of the end yet."""
+    def failed(self, delivery: Delivery, states: States, error: BaseException) -> BaseException:
+        """Tell those that have not heard of the end yet; returns the error, or what one of them puts in its place."""
         for one, state in reversed(states):
             try:
-                one.on_handle_error(delivery, state, error)
+                instead = one.on_handle_error(delivery, state, error)
+                if issubclass(type(instead), BaseException) and instead is not None:
+                    error = instead
             except BaseException:
                 _LOGGER.exception("%s failed while it was told of an error", type(one).__name__)
+        return error
 
 
 class PublishingChain:

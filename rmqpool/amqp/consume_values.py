@@ -23,6 +23,8 @@ class ConsumerEvent(enum.StrEnum):
     DECLARE_FAILED = "declare_failed"
     STALLED = "stalled"  # the broker delivers nothing, although it has something
     HEALED = "healed"
+    PAUSED = "paused"
+    RESUMED = "resumed"
     STOPPED = "stopped"
 
 

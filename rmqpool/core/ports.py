@@ -1,12 +1,12 @@
-"""What the worker knows of its neighbours: an inbox, and what runs beside its consumers. Protocols only."""
+"""What the worker and its neighbours know of each other: inbox, services, middleware. Protocols only."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["AsyncBatchInboxPort", "AsyncInboxPort", "BatchInboxPort", "InboxPort", "Service"]
+__all__ = ["AsyncBatchInboxPort", "AsyncInboxPort", "BatchInboxPort", "ConsumerPort", "InboxPort", "Service"]
 
 
 @runtime_checkable
@@ -63,6 +63,44 @@ class AsyncBatchInboxPort(Protocol):
     def transaction_for_many(
         self, consumer: str, message_ids: Sequence[str]
     ) -> AbstractAsyncContextManager[tuple[Any, set[str]]]: ...
+
+
+class ConsumerPort(Protocol):
+    """A running consumer, as its middleware sees it. Thread-safe; everything returns at once."""
+
+    @property
+    def queue(self) -> str:
+        """The queue's name."""
+        ...
+
+    @property
+    def settles_by_hand(self) -> bool:
+        """True if its handler settles the messages itself (``ack="manual"``), perhaps long after it returned."""
+        ...
+
+    @property
+    def takes_batches(self) -> bool:
+        """True if one call of its handler handles many messages: hooks are called for each of them."""
+        ...
+
+    def pause(self, reason: str) -> None:
+        """Get no more messages until told otherwise; ``reason`` is a sentence for the log and the figures.
+
+        What was delivered goes on. While it is paused the consumer is not ready.
+        """
+        ...
+
+    def allow(self, messages: int) -> None:
+        """While it is paused: have at most so many delivered ahead (0: none), to try them."""
+        ...
+
+    def resume(self, reason: str) -> None:
+        """Get messages again, as many as before."""
+        ...
+
+    def call_later(self, function: Callable[[], None], seconds: float) -> None:
+        """Run ``function``, which must not block, on the worker's background thread; not at all if the worker stops before."""
+        ...
 
 
 class Service(Protocol):

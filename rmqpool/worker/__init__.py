@@ -8,12 +8,12 @@ from rmqpool.late_imports import IMPORTING
 from rmqpool.worker.app import Worker
 from rmqpool.worker.batch_verdicts import BatchError
 from rmqpool.worker.exits import end_process
-from rmqpool.worker.verdicts import Reject, Retry, Skip
+from rmqpool.worker.verdicts import Postpone, Reject, Retry, Skip
 
 if TYPE_CHECKING:
     from rmqpool.worker.stats import ConsumerStats, WorkerStats
 
-__all__ = ["BatchError", "ConsumerStats", "Reject", "Retry", "Skip", "Worker", "WorkerStats", "end_process"]
+__all__ = ["BatchError", "ConsumerStats", "Postpone", "Reject", "Retry", "Skip", "Worker", "WorkerStats", "end_process"]
 
 if not TYPE_CHECKING:  # a type checker that sees it takes every misspelt name for an object
 

@@ -25,6 +25,7 @@ from rmqpool.worker.later import Later
 from rmqpool.worker.parking import Parking, ParkingPlace
 from rmqpool.worker.registration import ConsumerDefinition
 from rmqpool.worker.stats import Counters
+from rmqpool.worker.verdicts import Postpone, Skip
 
 __all__ = ["BatchHandling"]
 
@@ -151,11 +152,11 @@ class BatchHandling(Handling):
         return {delivery: body for delivery, body in left.items() if delivery not in named}
 
     def _known(self, inbox: BatchInboxGuard, known: Collection[Delivery]) -> None:
-        self._not_done(known)
+        self._not_done(known, Skip("known to the inbox"))
         inbox.ended(known)
 
     def _postponed(self, inbox: BatchInboxGuard, bodies: dict[Delivery, Any], error: InboxUnavailableError) -> None:
-        self._not_done(bodies)
+        self._not_done(bodies, Postpone("the inbox cannot be reached"))
         inbox.postpone_many(tuple(bodies), error)
 
     # Each message by itself
@@ -179,8 +180,8 @@ class BatchHandling(Handling):
         """What a handler of batches returns is no answer to anybody: whoever asked hears that it was handled."""
         self._returned(delivery, None)
 
-    def _not_done(self, deliveries: Collection[Delivery]) -> None:
-        """The handler did nothing for these: the inbox knows them, or postponed them. For those who override it."""
+    def _not_done(self, deliveries: Collection[Delivery], verdict: BaseException) -> None:
+        """The handler did nothing for these: the inbox knows them (Skip), or postponed them. For those who override it."""
 
     def _is_cancelled(self, error: BaseException) -> bool:
         return isinstance(error, asyncio.CancelledError) and self._is_cancelling()

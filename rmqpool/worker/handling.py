@@ -23,7 +23,7 @@ from rmqpool.worker.parking import Parking, ParkingPlace
 from rmqpool.worker.registration import ConsumerDefinition
 from rmqpool.worker.retrying import Retrying
 from rmqpool.worker.stats import Counters
-from rmqpool.worker.verdicts import Reject, Retry, Skip
+from rmqpool.worker.verdicts import Postpone, Reject, Retry, Skip
 
 __all__ = ["Handling"]
 
@@ -65,6 +65,8 @@ class Handling:
         self._retrying: Retrying | None = None
         if definition.retry is not None:
             self._retrying = Retrying(definition, definition.retry, parking, place, later, again, hold, release)
+        self._again = again
+        self._hold = hold
         self._warned = False
 
     def run(self, delivery: Delivery) -> None:
@@ -227,6 +229,8 @@ class Handling:
             delivery.ack()
             if has_reply_to(delivery):
                 self._parking.answering.fail(delivery, Failure("skipped"))
+        elif _is_postpone(error):
+            self._postpone(delivery, error)
         elif type(error) is ChildError:
             self._ended_elsewhere(delivery, error)
         else:
@@ -296,6 +300,18 @@ class Handling:
         elif action is Action.GIVE_BACK and delivery.nack(requeue=True):
             self._count("requeued")
 
+    def _postpone(self, delivery: Delivery, verdict: Postpone) -> None:
+        if delivery.settled:
+            return
+        if verdict.keep:
+            self._count("postponed")
+            delivery.begun = False
+            if self._hold is not None:
+                self._hold(delivery)
+            self._later.call(lambda: self._again(delivery), verdict.delay)
+        else:
+            self._carry_out(delivery, Disposition(Action.GIVE_BACK), None)
+
     def _requeue(self, delivery: Delivery) -> None:
         if delivery.reject(requeue=True):
             self._count("requeued")
@@ -307,6 +323,10 @@ def _is_retry(error: BaseException) -> TypeGuard[Retry]:
 
 def _is_reject(error: BaseException) -> TypeGuard[Reject]:
     return issubclass(type(error), Reject)
+
+
+def _is_postpone(error: BaseException) -> TypeGuard[Postpone]:
+    return issubclass(type(error), Postpone)
 
 
 def _named(delivery: Delivery) -> str:

@@ -10,9 +10,9 @@ from rmqpool.worker.failure import as_raised
 from rmqpool.worker.handlers import Arguments
 from rmqpool.worker.handling import Handling
 from rmqpool.worker.inbox_guard import NOT_DONE
-from rmqpool.worker.verdicts import Skip
+from rmqpool.worker.verdicts import Postpone, Skip
 
-__all__ = ["ObservedHandling"]
+__all__ = ["ObservedHandling", "failed"]
 
 
 class ObservedHandling(Handling):
@@ -34,12 +34,11 @@ class ObservedHandling(Handling):
                 return
             result = self._call(delivery, arguments)
             if result is NOT_DONE:
-                self._chain.failed(delivery, states, Skip("known to the inbox, or postponed by it"))
+                self._chain.failed(delivery, states, _not_done(delivery))
                 return
             self._chain.after(delivery, states, result)
         except BaseException as error:  # noqa: BLE001 - see Handling
-            self._chain.failed(delivery, states, as_raised(error))
-            self._raised(delivery, error)
+            self._raised(delivery, failed(self._chain, delivery, states, error))
         else:
             self._returned(delivery, result)
 
@@ -55,12 +54,11 @@ class ObservedHandling(Handling):
                 return
             result = await self._call_async(delivery, arguments)
             if result is NOT_DONE:
-                self._chain.failed(delivery, states, Skip("known to the inbox, or postponed by it"))
+                self._chain.failed(delivery, states, _not_done(delivery))
                 return
             self._chain.after(delivery, states, result)
         except BaseException as error:  # noqa: BLE001 - see Handling
-            self._chain.failed(delivery, states, error)
-            self._ended_by(delivery, error)
+            self._ended_by(delivery, failed(self._chain, delivery, states, error))
         else:
             self._returned(delivery, result)
 
@@ -68,8 +66,11 @@ class ObservedHandling(Handling):
         try:
             return self._decode(delivery)
         except BaseException as error:  # noqa: BLE001 - a body type's own validators run here
-            self._chain.failed(delivery, states, error)
-            self._not_decoded(delivery, error)
+            told = failed(self._chain, delivery, states, error)
+            if told is error:
+                self._not_decoded(delivery, error)
+            else:
+                self._raised(delivery, told)
             return None
 
     def _call(self, delivery: Delivery, arguments: Arguments) -> Any:
@@ -83,3 +84,15 @@ class ObservedHandling(Handling):
         if self._inbox_guard is None:
             return await self._function(*positional, **named)
         return await self._inbox_guard.call_async(delivery, positional, named)
+
+
+def failed(chain: HandlingChain, delivery: Delivery, states: States, error: BaseException) -> BaseException:
+    """Tell the hooks; returns ``error``, or what one of them puts in its place."""
+    shown = as_raised(error)
+    told = chain.failed(delivery, states, shown)
+    return error if told is shown else told
+
+
+def _not_done(delivery: Delivery) -> BaseException:
+    """What the inbox made of it, as hooks are told: it acknowledged what it knew, and nothing else."""
+    return Skip("known to the inbox") if delivery.settled else Postpone("the inbox cannot be reached")

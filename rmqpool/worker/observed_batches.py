@@ -10,7 +10,7 @@ from rmqpool.message import Delivery
 from rmqpool.middleware import HandlingChain, States
 from rmqpool.worker.batch_handling import BatchHandling
 from rmqpool.worker.handlers import Arguments
-from rmqpool.worker.verdicts import Skip
+from rmqpool.worker.observed import failed
 
 __all__ = ["ObservedBatchHandling"]
 
@@ -35,14 +35,16 @@ class ObservedBatchHandling(BatchHandling):
         try:
             self._chain.before(delivery, states)
         except BaseException as error:  # noqa: BLE001 - see Handling
-            self._chain.failed(delivery, states, error)
-            super()._raised(delivery, error)
+            super()._raised(delivery, failed(self._chain, delivery, states, error))
             return None
         try:
             arguments = self._decode(delivery)
         except BaseException as error:  # noqa: BLE001 - a body type's own validators run here
-            self._chain.failed(delivery, states, error)
-            self._not_decoded(delivery, error)
+            told = failed(self._chain, delivery, states, error)
+            if told is error:
+                self._not_decoded(delivery, error)
+            else:
+                super()._raised(delivery, told)
             return None
         self._states[delivery] = states
         return arguments
@@ -52,21 +54,18 @@ class ObservedBatchHandling(BatchHandling):
         try:
             self._chain.after(delivery, states, None)
         except BaseException as error:  # noqa: BLE001 - see Handling
-            self._chain.failed(delivery, states, error)
-            super()._raised(delivery, error)
+            super()._raised(delivery, failed(self._chain, delivery, states, error))
         else:
             super()._handled(delivery)
 
     def _raised(self, delivery: Delivery, error: BaseException) -> None:
-        self._chain.failed(delivery, self._states.pop(delivery, []), error)
-        super()._raised(delivery, error)
+        super()._raised(delivery, failed(self._chain, delivery, self._states.pop(delivery, []), error))
 
     def _batch_cancelled(self, deliveries: Collection[Delivery]) -> None:
         for delivery in deliveries:
             self._chain.failed(delivery, self._states.pop(delivery, []), asyncio.CancelledError())
         super()._batch_cancelled(deliveries)
 
-    def _not_done(self, deliveries: Collection[Delivery]) -> None:
-        skipped = Skip("known to the inbox, or postponed by it")
+    def _not_done(self, deliveries: Collection[Delivery], verdict: BaseException) -> None:
         for delivery in deliveries:
-            self._chain.failed(delivery, self._states.pop(delivery, []), skipped)
+            self._chain.failed(delivery, self._states.pop(delivery, []), verdict)

@@ -40,7 +40,8 @@ class _Counted:
     or not begun. ``unsettled``: ack='manual', and the handler returned without settling. ``stale``: dropped, because
     the channel of the delivery was gone (the message comes again). ``abandoned``: the handler still ran when the worker
     stopped waiting for it (the message comes again). ``duplicates``: acknowledged without the handler, because the
-    inbox knew it. ``postponed``: the inbox's database could not be reached; handled later. ``held_back``: failed, and
+    inbox knew it. ``postponed``: handled later, because the inbox's database could not be reached, or
+    middleware said so. ``held_back``: failed, and
     tried again by this process. ``delayed``: confirmed in a retry queue, from which it comes back. ``answered``: the
     handler's result was confirmed as the reply, and the message acknowledged. ``overdue_warned``: out for 80 % of the
     broker's consumer timeout. ``overdue``: given back, parked, requeued or left just before it. ``stalled``,
@@ -82,7 +83,8 @@ class _Counted:
 @dataclass(frozen=True, slots=True)
 class ConsumerStats(_Counted):
     """One consumer. ``in_progress``: handlers running now; ``waiting``: delivered and not begun; ``ready``: the broker
-    delivers to it; ``delivered``: messages received; ``prefetch``: how many may be out at once for now (0: paused);
+    delivers to it; ``paused``: why middleware lets it get no messages, if so; ``delivered``: messages received;
+    ``prefetch``: how many may be out at once for now (0: paused);
     ``last_error``: what its channel lost last, as text.
     """
 
@@ -92,6 +94,7 @@ class ConsumerStats(_Counted):
     waiting: int = 0
     delivered: int = 0
     prefetch: int = 0
+    paused: str = ""
     last_error: str = ""
 
 

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, cast
 from rmqpool.amqp.deliveries import has_priority
 from rmqpool.consumer import BatchConsumer, ConsumerEvent, is_current
 from rmqpool.core.ports import AsyncInboxPort, InboxPort
+from rmqpool.errors import PoolTimeoutError
 from rmqpool.message import Delivery
 from rmqpool.pool import ConnectionPool
 from rmqpool.worker.assembly import assemble
 from rmqpool.worker.async_executor import LoopThread
+from rmqpool.worker.consumer_control import ConsumerControl
+from rmqpool.worker.default_middleware import with_default_middleware
 from rmqpool.worker.guards import Guards
 from rmqpool.worker.later import Later
 from rmqpool.worker.limits import with_time_limit
@@ -30,7 +33,7 @@ __all__ = ["Subscription"]
 _LOGGER = logging.getLogger("rmqpool")
 _CLOSE_TIMEOUT = 5.0  # seconds
 _KILLED_TIMEOUT = 5.0  # seconds until a thread notices that its child is dead
-_QUIET_EVENTS = (ConsumerEvent.READY, ConsumerEvent.STOPPED, ConsumerEvent.HEALED)
+_QUIET_EVENTS = (ConsumerEvent.READY, ConsumerEvent.STOPPED, ConsumerEvent.HEALED, ConsumerEvent.RESUMED)
 
 
 class Subscription:
@@ -47,7 +50,7 @@ class Subscription:
         loop: LoopThread,
         broker_dead_letters: bool,
     ) -> None:
-        self.definition = definition
+        self.definition = definition = with_default_middleware(definition)
         self.counters = Counters()
         self.children: ChildCaller | None = None
         definition = self._prepared(definition, name)
@@ -59,6 +62,7 @@ class Subscription:
         self._place = place = ParkingPlace(
             definition.parking(), definition.redeclare, broker_dead_letters, self.counters, is_current
         )
+        self._control = ConsumerControl(definition, later, self._on_event)
         self._loop = loop
         self._executor = assemble(definition, f"{name} {self.queue}", self.counters, parking, place, later, loop)
 
@@ -69,10 +73,10 @@ class Subscription:
 
     @property
     def is_ready(self) -> bool:
-        """True while the broker delivers to it."""
+        """True while the broker delivers to it, and no middleware pauses it."""
         if self._consumer is None or (self._guards is not None and self._guards.is_healing):
             return False
-        return self._consumer.is_ready
+        return self._consumer.is_ready and not self._control.paused
 
     @property
     def in_hand(self) -> int:
@@ -89,6 +93,7 @@ class Subscription:
         definition = self.definition
         if definition.inbox is not None:
             definition.inbox.open(definition.concurrency)
+        self._control.begin()
         self._consumer = BatchConsumer(
             self._pool,
             definition.queue,
@@ -98,6 +103,7 @@ class Subscription:
             redeclare=definition.redeclare,
             on_event=self._on_event,
         )
+        self._control.take(self._consumer)
         self._guards = Guards(
             definition,
             self._consumer,
@@ -113,9 +119,13 @@ class Subscription:
         return self._guards.look() if self._guards is not None else math.inf
 
     def wait_ready(self, timeout: float) -> None:
-        """Wait until the broker delivers; errors as for :meth:`rmqpool.Consumer.wait_ready`."""
-        if self._consumer is not None:
-            self._consumer.wait_ready(timeout)
+        """Wait until the broker delivers, or middleware pauses it; errors as for :meth:`rmqpool.Consumer.wait_ready`."""
+        if self._consumer is not None and not self._control.paused:
+            try:
+                self._consumer.wait_ready(timeout)
+            except PoolTimeoutError:
+                if not self._control.paused:
+                    raise
 
     def _prepared(self, definition: ConsumerDefinition, name: str) -> ConsumerDefinition:
         """With the function that is called here: one with a limit, or one that has it done elsewhere."""
@@ -169,6 +179,7 @@ class Subscription:
         if self._consumer is not None:
             self._consumer.close()
             self._close_inbox()
+        self._control.end()
 
     def _close_inbox(self) -> None:
         inbox = self.definition.inbox
@@ -190,6 +201,7 @@ class Subscription:
             waiting=self._executor.waiting,
             delivered=self.delivered,
             prefetch=self._consumer.prefetch if self._consumer is not None else 0,
+            paused=self._control.paused,
             last_error=str(status.last_error or "") if status is not None else "",
         )
 
@@ -213,5 +225,5 @@ class Subscription:
         )
 
     def _on_event(self, event: ConsumerEvent, sentence: str) -> None:
-        """On the I/O thread, or the supervisor's."""
+        """On the I/O thread, the supervisor's, or one that middleware runs on."""
         _LOGGER.log(logging.INFO if event in _QUIET_EVENTS else logging.WARNING, "%s", sentence)

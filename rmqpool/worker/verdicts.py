@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 
-from rmqpool.core.retry import LONGEST_DELAY
+from rmqpool.core.retry import LONGEST_DELAY, LONGEST_HELD
 from rmqpool.errors import ConfigurationError
 
-__all__ = ["Reject", "Retry", "Skip"]
+__all__ = ["Postpone", "Reject", "Retry", "Skip"]
+
+_SHORTEST = 0.01  # seconds: nothing goes round in a hot loop
 
 
 class Retry(Exception):  # noqa: N818 - a verdict
@@ -49,3 +51,23 @@ class Skip(Exception):  # noqa: N818 - a verdict
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
         self.reason = str(reason)
+
+
+class Postpone(Exception):  # noqa: N818 - a verdict
+    """Not now, and the message is not to blame: the worker keeps it, unacknowledged, and handles it again after ``delay``
+    seconds (at most 60). No attempt is counted; it takes a place of the prefetch meanwhile. A worker that stops gives it back.
+
+    ``keep=False`` puts it back into its queue at once, for other workers: brokers before RabbitMQ 4.3 count that towards
+    the delivery limit of a quorum queue. For middleware, mostly: nothing limits how often it is raised for one message.
+
+    Raises ConfigurationError for another delay.
+    """
+
+    def __init__(self, reason: str = "", *, delay: float = 1.0, keep: bool = True) -> None:
+        super().__init__(reason)
+        self.reason = str(reason)
+        self.keep = keep
+        number = isinstance(delay, int | float) and not isinstance(delay, bool)
+        if not (number and 0 <= delay <= LONGEST_HELD):
+            raise ConfigurationError(f"Postpone(delay={delay!r}): give seconds from 0 to {LONGEST_HELD:g}")
+        self.delay = max(_SHORTEST, delay)

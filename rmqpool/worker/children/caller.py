@@ -30,7 +30,7 @@ from rmqpool.worker.failure import ChildError, Failure
 from rmqpool.worker.handlers import Handler
 from rmqpool.worker.registration import ConsumerDefinition
 from rmqpool.worker.stats import Counters
-from rmqpool.worker.verdicts import Reject, Retry, Skip
+from rmqpool.worker.verdicts import Postpone, Reject, Retry, Skip
 
 __all__ = ["ChildCaller"]
 
@@ -90,7 +90,7 @@ class ChildCaller:
 
     def call(self, delivery: Delivery, job: Job) -> Any:
         """What the handler returned as an EncodedBody, or the ChildError of what cannot be encoded; None if nobody waits
-        for a reply. Raises what the handler raises: Retry, Reject, Skip, or a ChildError that tells of it.
+        for a reply. Raises what the handler raises: Retry, Reject, Skip, Postpone, or a ChildError that tells of it.
         """
         deaths = 0
         while True:
@@ -231,6 +231,8 @@ class ChildCaller:
 def _conclude(outcome: Outcome) -> Any:
     if outcome.skipped:
         raise Skip(outcome.reason)
+    if outcome.kept is not None:
+        raise Postpone(outcome.reason, delay=1.0 if outcome.delay is None else outcome.delay, keep=outcome.kept)
     if outcome.ended is None:
         return ChildError(Ended.FAILED, outcome.failure) if outcome.failure.reason else outcome.reply
     if outcome.ended is Ended.RETRY:

@@ -22,7 +22,7 @@ from rmqpool.worker.children.protocol import Begun, Broken, Job, Outcome, Ready,
 from rmqpool.worker.failure import describe, reason_of, unanswerable
 from rmqpool.worker.handlers import inspect_handler
 from rmqpool.worker.limits import with_time_limit
-from rmqpool.worker.verdicts import Reject, Retry, Skip
+from rmqpool.worker.verdicts import Postpone, Reject, Retry, Skip
 
 __all__ = ["main"]
 
@@ -118,6 +118,9 @@ def _raised(error: BaseException) -> Outcome:
         return Outcome(Ended.REJECTED, reason=_text(error), memory=used)
     if issubclass(kind, Skip):
         return Outcome(None, reason=_text(error), memory=used, skipped=True)
+    if issubclass(kind, Postpone):
+        delay, keep = getattr(error, "delay", None), bool(getattr(error, "keep", True))
+        return Outcome(None, reason=_text(error), delay=delay, memory=used, kept=keep)
     kinds = tuple((base.__module__, base.__qualname__) for base in kind.__mro__)
     failure = describe(reason_of(error), error)
     return Outcome(Ended.FAILED, failure, kinds=kinds, memory=used, exhausted=issubclass(kind, MemoryError))

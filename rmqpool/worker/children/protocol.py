@@ -88,7 +88,8 @@ class Outcome:
 
     ``reason`` and ``delay`` are a verdict's; ``kinds`` are module and name of the exception's class and of its bases;
     ``reply`` is what the handler returned, encoded, if somebody waits for it (if it cannot be encoded, ``failure`` says why);
-    ``memory`` bytes are in use; ``exhausted``: there was no more; ``skipped``: the verdict was Skip.
+    ``memory`` bytes are in use; ``exhausted``: there was no more; ``skipped``: the verdict was Skip; ``kept``: it was
+    Postpone, with that ``keep``.
     """
 
     ended: Ended | None
@@ -100,6 +101,7 @@ class Outcome:
     memory: int = 0
     exhausted: bool = False
     skipped: bool = False
+    kept: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rmqpool import Delivery, Reject, Retry
+from rmqpool import Delivery, Postpone, Reject, Retry
 from rmqpool.errors import TimeLimitExceededError
 
 LOGGER = logging.getLogger("tests.child")
@@ -56,6 +56,9 @@ def verdict(order: dict, delivery: Delivery) -> None:
             raise Reject("wrong price")
         case "retry" if not delivery.redelivered:
             raise Retry("later", delay=0.1)
+        case "postpone" if not os.path.exists(order["file"]):
+            write(order["file"], "postponed")
+            raise Postpone("later", delay=0.1)
         case "raise":
             raise UnknownPriceError("a wrong price")
         case "settle":

@@ -166,7 +166,7 @@ class Memory:
 
 
 def test_middleware_hears_of_what_the_inbox_keeps_from_the_handler(bench):
-    """Postponed, known, or the twin of another: Skip, as for a message alone."""
+    """Postpone; and Skip for what is known, or the twin of another. As for a message alone."""
     recorder, inbox = Recorder(), Memory()
     assert isinstance(inbox, InboxPort)
     assert isinstance(inbox, BatchInboxPort)
@@ -182,7 +182,7 @@ def test_middleware_hears_of_what_the_inbox_keeps_from_the_handler(bench):
     bench.wait(lambda: worker.stats().handled == 1 and worker.stats().duplicates == 2)
     assert got == [[2]]
     ends = {body: [end for end in told if end != "before"] for body, told in recorder.told.items()}
-    assert ends == {"1": ["Skip", "Skip"], "2": ["Skip", "after", None], "3": ["Skip", "Skip"]}
+    assert ends == {"1": ["Postpone", "Skip"], "2": ["Postpone", "after", None], "3": ["Postpone", "Skip"]}
     bench.wait_empty(worker, "orders", "orders.dead")
 
 
