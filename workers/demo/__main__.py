@@ -13,10 +13,11 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -33,10 +34,11 @@ PATIENCE = 60.0  # seconds that relay and workers have for the rest once every o
 class Scene:
     """The story, step by step; each step waits until its condition is met, and fails when its time is over."""
 
-    def __init__(self, cast: Cast, score: Score, display: Display) -> None:
+    def __init__(self, cast: Cast, score: Score, display: Display, ending: Ending) -> None:
         self._cast = cast
         self._score = score
         self._display = display
+        self._ending = ending
 
     def play(self, count: int, rate: float, jsonl: Path | None) -> Account:
         """Run the whole story; returns the account."""
@@ -90,6 +92,7 @@ class Scene:
     ) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
+            self._ending.check()
             self._refresh()
             for process in alive:
                 if not process.is_running and not condition():
@@ -113,18 +116,32 @@ class Scene:
         self._display.refresh()
 
 
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM unwinds the stack as Ctrl-C does, so that everything started is stopped."""
+class Ending:
+    """Ctrl-C and SIGTERM unwind the stack, so that everything started is stopped. A context manager.
 
-    def leave(_signal: int, _frame: object) -> None:
-        raise SystemExit(143)
+    Python drops what a handler raises while the process forks; so the signal is kept, and looked at again.
+    """
 
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    def __init__(self) -> None:
+        self._code: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def check(self) -> None:
+        """Raise SystemExit if a signal came."""
+        if self._code is not None:
+            raise SystemExit(self._code)
+
+    def _leave(self, number: int, _frame: object) -> None:
+        self._code = 128 + number
+        raise SystemExit(self._code)
+
+    def __enter__(self) -> Ending:
+        self._before = {one: signal.signal(one, self._leave) for one in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one, handler in self._before.items():
+            signal.signal(one, handler)
 
 
 def main() -> int:
@@ -144,7 +161,7 @@ def main() -> int:
             count = sum(1 for _ in lines)
     console = Console()
     with ExitStack() as stack:
-        stack.enter_context(_ended_by_sigterm())
+        ending = stack.enter_context(Ending())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rmqpool-demo-")))
         console.print("starting a private RabbitMQ and a private Postgres …")
         broker = private_rabbitmq()
@@ -159,7 +176,7 @@ def main() -> int:
         cast = stack.enter_context(Cast(broker, database, folder))
         score = stack.enter_context(Score(database, cast.rollbacks, (1, 2)))
         display = stack.enter_context(Display(console, score))
-        account = Scene(cast, score, display).play(count, arguments.rate, arguments.jsonl)
+        account = Scene(cast, score, display, ending).play(count, arguments.rate, arguments.jsonl)
         display.end(account)
     if not account.ok:
         console.print(f"[bold red]{account}[/]")
@@ -169,5 +186,5 @@ def main() -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # before anything was started
         sys.exit(130)
