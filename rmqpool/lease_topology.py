@@ -106,7 +106,7 @@ class LeasedTopology(ABC):
         queue only: its dead-letter queue is declared by Publisher and Worker, or by a call of its own.
         """
         if isinstance(queue, Queue):
-            name, declared = queue.name, queue
+            name, declared, passive = queue.name, queue, passive or queue.passive
             durable, exclusive, auto_delete = queue.durable, queue.exclusive, queue.auto_delete
             arguments = queue.declare_arguments()
         else:

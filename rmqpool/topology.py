@@ -58,7 +58,9 @@ class Queue:
     ``dead_letter_strategy``: ``at-least-once`` by default on quorum queues, which needs ``overflow="reject-publish"``.
     ``message_ttl``, ``expires``, ``consumer_timeout`` are seconds (or timedelta); ``max_length`` messages,
     ``max_length_bytes`` bytes. ``arguments`` holds whatever else the broker takes. ``unstated`` names arguments that are
-    left out of the declaration: for a queue that another client declared without them. Raises ConfigurationError.
+    left out of the declaration: for a queue that another client declared without them. ``passive``: the queue is
+    somebody else's, whatever its arguments: it is only looked for (NotFoundError), and nothing is known of where it
+    dead-letters to. Raises ConfigurationError.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Queue:
     consumer_timeout: float | timedelta | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
     unstated: tuple[str, ...] = ()
+    passive: bool = False
 
     def __post_init__(self) -> None:
         check_name("queue", self.name)
@@ -93,7 +96,7 @@ class Queue:
     @property
     def dead_letter_queue(self) -> str | None:
         """The name of the queue that dead letters go to by the default exchange; None if there is no such queue."""
-        if self.dead_letter_exchange is not None or self.type == "stream" or not self.dead_letter:
+        if self.passive or self.dead_letter_exchange is not None or self.type == "stream" or not self.dead_letter:
             return None
         return dead_queue_name(self.name) if self.dead_letter is True else self.dead_letter
 
@@ -105,7 +108,12 @@ class Queue:
         return (Queue(name, delivery_limit=DEAD_DELIVERY_LIMIT, dead_letter=None),)
 
     def declare_arguments(self) -> dict[str, Any]:
-        """The arguments of queue.declare (x-arguments), each one stated explicitly but those ``unstated``. A new dict."""
+        """The arguments of queue.declare (x-arguments), each one stated explicitly but those ``unstated``. A new dict.
+
+        None for a ``passive`` one: the broker looks at none.
+        """
+        if self.passive:
+            return {}
         arguments: dict[str, Any] = {"x-queue-type": self.type}
         if self.type == "quorum":
             arguments["x-delivery-limit"] = DELIVERY_LIMIT if self.delivery_limit is None else self.delivery_limit

@@ -169,7 +169,12 @@ def _check_dead_letter(queue: Queue) -> None:
         check_text(owner, "dead_letter_routing_key", queue.dead_letter_routing_key)
         if queue.dead_letter_exchange is None:
             raise _wrong(queue, "dead_letter_routing_key without dead_letter_exchange: give both")
-    if queue.dead_letter is True and queue.dead_letter_exchange is None and queue.type != "stream":
+    if (
+        queue.dead_letter is True
+        and queue.dead_letter_exchange is None
+        and queue.type != "stream"
+        and not queue.passive
+    ):
         check_text(owner, "the name of its dead-letter queue", queue.dead_letter_queue)
     _check_strategy(queue)
 

@@ -13,7 +13,7 @@ from rmqpool.testing.postgres import PostgresServer
 from rmqpool.testing.rabbitmq import RabbitMQNode
 from rmqpool.testing.services import named_amqp_url, named_postgres_url, private_postgres, private_rabbitmq
 
-pytest_plugins = ["canary"]  # no test may show a password
+pytest_plugins = ["canary", "pytester"]  # no test may show a password; some run pytest
 
 # How a test's argument `broker_factory` is typed: broker_factory(config, plugins) -> a started node.
 BrokerFactory = Callable[..., RabbitMQNode]

@@ -76,6 +76,7 @@ def declare(channel: Any, item: Topology, callback: Callable[..., None]) -> None
     if isinstance(item, Queue):
         channel.queue_declare(
             item.name,
+            passive=item.passive,
             durable=item.durable,
             exclusive=item.exclusive,
             auto_delete=item.auto_delete,

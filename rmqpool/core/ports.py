@@ -16,8 +16,11 @@ class InboxPort(Protocol):
     Where the database cannot be reached, ``transaction`` raises InboxUnavailableError: nothing was done then.
     """
 
-    is_async: bool
-    consumer: str | None
+    @property
+    def is_async(self) -> bool: ...
+
+    @property
+    def consumer(self) -> str | None: ...
 
     def open(self, concurrency: int) -> None:
         """Get ready for so many handlers at once."""
@@ -36,8 +39,11 @@ class InboxPort(Protocol):
 class AsyncInboxPort(Protocol):
     """As :class:`InboxPort`, for ``async def`` handlers, on the worker's event loop."""
 
-    is_async: bool
-    consumer: str | None
+    @property
+    def is_async(self) -> bool: ...
+
+    @property
+    def consumer(self) -> str | None: ...
 
     def open(self, concurrency: int) -> None: ...
 

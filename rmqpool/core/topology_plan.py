@@ -90,6 +90,8 @@ def _entry(item: Topology, broker: Broker, bindings: set[str]) -> Entry:
 
 def differences_between(item: Queue | Exchange, there: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Property -> (declared, there) for each one that differs; None is an absent one."""
+    if isinstance(item, Queue) and item.passive:
+        return {}
     wanted = properties_of(item)
     names = [*wanted, *(name for name in there if name not in wanted)]
     if isinstance(item, Queue) and QUEUE_TYPE not in wanted:

@@ -215,6 +215,8 @@ class Subscription:
         """A priority that is ignored is a surprise: say so once."""
         self._priorities_noticed = True
         kind = self.definition.queue.type
+        if self.definition.queue.passive:
+            return  # of which kind it is, nobody told us
         if kind == "quorum" and (self._pool.broker_generation or 0) >= 4:
             return  # two levels there: https://www.rabbitmq.com/docs/quorum-queues#priorities
         _LOGGER.warning(

@@ -313,8 +313,9 @@ def test_the_blocks_of_the_page_on_tests_are_a_test_file(tmp_path: Path) -> None
     blocks = blocks_of(PYTEST_FILE, "python")
     (tmp_path / "test_documented.py").write_text("\n\n".join(block.code for block in blocks))
     (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:asyncio"]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "rmqpool.testing.plugin"]
+    alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # without the plugins of our own tests
+    ended = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True, timeout=90, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert f"{sum(block.code.count('def test_') for block in blocks)} passed" in ended.stdout
 

@@ -266,3 +266,11 @@ def test_other_things_are_no_topology():
     """A name where a value is meant: it would be declared by nobody."""
     with pytest.raises(ConfigurationError, match="Queue"):
         expand(["orders"])
+
+
+def test_a_passive_queue_says_nothing_of_itself():
+    """It is somebody else's: no arguments, and no dead-letter queue that anybody could rely on."""
+    queue = Queue("theirs" * 40, passive=True)
+    assert queue.declare_arguments() == {}
+    assert queue.dead_letter_queue is None
+    assert expand([queue]) == (queue,)

@@ -11,6 +11,7 @@ from rmqpool import (
     AuthenticationError,
     ConfigurationError,
     ConnectionPool,
+    NotFoundError,
     PoolTimeoutError,
     Queue,
     TopologyMismatchError,
@@ -167,3 +168,16 @@ def test_the_connections_name_says_which_worker_it_is(bench, broker):
     worker.start()
     names = [str(connection) for connection in broker.list_connections()]
     assert any("rmqpool worker billing@" in name for name in names)
+
+
+def test_a_passive_queue_is_consumed_whatever_it_is(bench):
+    """It stays as another client declared it; one that is not there ends the start with NotFoundError."""
+    bench.pool.declare_once([Queue("theirs", type="classic", dead_letter=None, max_priority=3)])
+    worker, absent = bench.worker(), bench.worker("absent")
+    worker.consumer(Queue("theirs", passive=True))(lambda body: None)
+    absent.consumer(Queue("nobodys", passive=True))(lambda body: None)
+    worker.start()
+    bench.publisher.publish("theirs", {})
+    bench.wait(lambda: worker.stats().handled == 1)
+    with pytest.raises(NotFoundError, match="nobodys"):
+        absent.start()

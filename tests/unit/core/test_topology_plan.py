@@ -76,3 +76,11 @@ def test_a_type_left_to_the_broker_is_no_difference() -> None:
     """``unstated`` says so."""
     queue = Queue("q", type="classic", dead_letter=None, unstated=("x-queue-type",))
     assert differences_between(queue, properties_of(Queue("q", type="classic", dead_letter=None))) == {}
+
+
+def test_a_passive_queue_differs_from_nothing() -> None:
+    """It is to be there, and that is all."""
+    there = Queue("theirs", type="classic", dead_letter=None, max_priority=3)
+    assert [entry.state for entry in plan_of([Queue("theirs", passive=True)], broker_with([there])).entries] == [
+        State.PRESENT
+    ]
