@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 SOURCES := rmqpool tests $(wildcard workers benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check soak versions bench lock clean venv services private-services
+.PHONY: help demo test coverage check soak versions bench lock clean venv services private-services
 .NOTPARALLEL:
 
 help:  ## this list
@@ -15,8 +15,11 @@ help:  ## this list
 demo: private-services  ## orders through outbox and inbox; broker, relay and worker are killed: lost 0 (ARGS="--help")
 	@$(BIN)/python -m workers.demo $(ARGS)
 
-test: private-services  ## all tests, with coverage (ARGS="-k name" for some of them)
+test: private-services  ## all tests (ARGS="-k name" for some of them)
 	@.ci/pytest $(ARGS)
+
+coverage: private-services  ## all tests, and which lines they run: half as fast again
+	@.ci/pytest --cov --cov-report=term:skip-covered $(ARGS)
 
 check: venv  ## lint, format, types and unit tests, within a minute
 	@$(BIN)/ruff check $(SOURCES)

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
+import hypothesis
 import pytest
 from managed import ManagedNode, managed_node
 
@@ -12,6 +13,10 @@ from rmqpool.testing.pgbouncer import PgBouncer
 from rmqpool.testing.postgres import PostgresServer
 from rmqpool.testing.rabbitmq import RabbitMQNode
 from rmqpool.testing.services import named_amqp_url, named_postgres_url, private_postgres, private_rabbitmq
+
+# A busy machine is no finding: how long an example takes says nothing of what it shows.
+hypothesis.settings.register_profile("steady", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("steady")
 
 pytest_plugins = ["canary", "pytester"]  # no test may show a password; some run pytest
 

@@ -297,4 +297,4 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 TestAnySequenceOfEvents = LedgerMachine.TestCase
-TestAnySequenceOfEvents.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestAnySequenceOfEvents.settings = settings(max_examples=100, stateful_step_count=40)

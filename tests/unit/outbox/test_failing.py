@@ -279,7 +279,7 @@ class FailingMachine(RuleBasedStateMachine):
 
 
 TestAnyCourseOfFailures = FailingMachine.TestCase
-TestAnyCourseOfFailures.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestAnyCourseOfFailures.settings = settings(max_examples=100, stateful_step_count=40)
 
 
 class Bench:
