@@ -19,6 +19,7 @@ from rmqpool.outbox.tables import Tables
 __all__ = ["measure_claims"]
 
 _LIMIT = 1000
+_BYTES = 64 * 2**20
 _FILL = (
     "INSERT INTO {outbox} (lane, exchange, routing_key, message_id, body)"
     f" SELECT n %% {LANES}, '', 'nowhere', gen_random_uuid(), convert_to(repeat('x', 256), 'UTF8')"
@@ -71,7 +72,7 @@ def _reading(claim: Claim) -> float:
     claim.begin_anew(())
     claim.take_lanes(LANES)
     began = time.perf_counter()
-    rows = claim.fetch(_LIMIT, ())
+    rows = claim.fetch(_LIMIT, _BYTES, ())
     took = time.perf_counter() - began
     if len(rows) != _LIMIT:
         raise ValueError(f"{len(rows):,} of {_LIMIT:,} rows were read")

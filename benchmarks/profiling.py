@@ -50,7 +50,7 @@ class Profiles:
             self._profiles[_role_of(thread)].append(profile)
             profile.runcall(run, thread)
 
-        threading.Thread.run = profiled  # type: ignore[method-assign]
+        threading.Thread.run = profiled  # type: ignore[method-assign, assignment]
         try:
             yield
         finally:

@@ -50,7 +50,7 @@ def notify(job: Job, clock: Clock) -> None:
         write = writes.one("", job.queue, job.body, None, None, None, {})
         driver = sync_driver_of(connection)
         driver.check_transaction(connection)
-        driver.execute(connection, _notifying(tables, driver.style), write.parameters)
+        driver.execute(connection, _notifying(tables, driver.style), write.parameters, tables)
 
     _write(job, clock, insert)
 

@@ -1,4 +1,4 @@
-"""How long a relay waits before it looks again. Pure: the time is passed in."""
+"""When a relay looks again. Pure: the time is passed in."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ class Pace:
     shortest: float
     longest: float
     awake_for: float
+    due: float = field(default=float("-inf"))
+    """When to look again. What wakes the relay before that, such as a confirm, says nothing of new rows."""
     _last_found: float = field(default=float("-inf"))
     _wait: float = field(default=0.0)
 
@@ -28,6 +30,14 @@ class Pace:
     def is_awake(self, now: float) -> bool:
         """Rows were found only just."""
         return now - self._last_found < self.awake_for
+
+    def hurry(self) -> None:
+        """Look at the next opportunity: there may be rows."""
+        self.due = float("-inf")
+
+    def looked(self, now: float) -> None:
+        """Nothing more was there: look again after a wait."""
+        self.due = now + self.next_wait(now)
 
     def next_wait(self, now: float) -> float:
         """How long to wait now that nothing was found; grows from call to call."""

@@ -75,7 +75,7 @@ class RelayLoop:
         self._send_from = 0.0
         self._failed_sends = 0
         self._sent_before: set[int] = set()  # ids on their way that were read under an earlier claim
-        self._looked_at_stalls = False
+        self._looked_at_stalls = self._was_full = self._read_all = False
         self._wake_up = WakeUp()
 
     # From any thread
@@ -110,8 +110,6 @@ class RelayLoop:
         open_now = [one.connection.statements for one in (self.claim, self._bell) if one is not None]
         return self._settling.statements + sum(open_now)
 
-    # On the relay's thread
-
     def run(self) -> None:
         """Work until :meth:`stop`. A lost connection is opened again, with backoff; nothing in hand is forgotten."""
         self._settling.start()
@@ -121,10 +119,10 @@ class RelayLoop:
         try:
             while not self._stopping:
                 try:
-                    self._open()
+                    claim = self._open()
                     attempt = 0
                     while not self._is_finished():
-                        self._turn()
+                        self._turn(claim)
                 except Lost as error:
                     attempt += 1
                     self._lost(error, attempt)
@@ -141,25 +139,35 @@ class RelayLoop:
         self.flight.drop_unsent()
         return len(self.flight) == 0 or time.monotonic() >= self._stop_by
 
-    def _turn(self) -> None:
-        claim = self._the_claim()
-        self._raise_what_settling_died_of()
+    def _turn(self, claim: Claim) -> None:
+        if self._settling.died is not None:
+            raise self._settling.died
         self._collect()
         self._failing.apply_done(time.monotonic())  # before anything is read: what is gone must not be read again
         now = time.monotonic()
         if now >= self._next_housekeeping and not self._stopping:
             self._keep_house(claim, now)
         self._send(claim)
+        has_room = self._was_full and self.flight.is_worth_reading(self.options.batch_size)
+        found = (has_room or now >= self._next_look()) and self._look(claim)
+        if not found:
+            self._rest(claim)
+
+    def _look(self, claim: Claim) -> bool:
+        """Read what there is, and send it. After all of it, the next look is after the pace's wait."""
+        self._read_all = True
         found = self._read(claim)
         if found:
             self._pace.found(time.monotonic())
             self._send(claim)
-        else:
-            self._rest(claim)
+        if self._read_all:
+            self._pace.looked(time.monotonic())
+        return found
 
-    def _raise_what_settling_died_of(self) -> None:
-        if self._settling.died is not None:
-            raise self._settling.died
+    def _next_look(self) -> float:
+        """When to read again: after the pace's wait, or when a stalled key is due."""
+        due = self.stalls.next_due() if self._looked_at_stalls else None
+        return self._pace.due if due is None else min(self._pace.due, due)
 
     def _collect(self) -> None:
         verdicts = self._outflow.collect()
@@ -207,8 +215,8 @@ class RelayLoop:
 
     def _read(self, claim: Claim) -> bool:
         self._looked_at_stalls = False
-        worth_it = self.flight.is_worth_reading(self.options.batch_size)
-        if self._stopping or self._giving_up or not worth_it or time.monotonic() < self._send_from:
+        self._was_full = not self.flight.is_worth_reading(self.options.batch_size)
+        if self._stopping or self._giving_up or self._was_full or time.monotonic() < self._send_from:
             claim.renew()
             return False
         limit, room_bytes = min(self.options.batch_size, self.flight.room), self.flight.room_bytes
@@ -216,6 +224,7 @@ class RelayLoop:
             self._sent_before.intersection_update(self.flight.ids)
         rows = claim.fetch(limit, room_bytes, self.flight.ids, settles=not self._sent_before)
         self._looked_at_stalls = True
+        self._read_all = len(rows) < limit // 4 and sum(len(row.body) for row in rows) < room_bytes // 4
         self.counters.fetches += 1
         found = self._take(rows)
         return self._failing.read_due(claim, limit, time.monotonic()) or found
@@ -290,37 +299,33 @@ class RelayLoop:
     def _rest(self, claim: Claim) -> None:
         """Wait for an outcome, a ring, the next poll, or something to stop for."""
         now = time.monotonic()
-        wait = self._pace.next_wait(now)
         bell = self._bell
         if bell is not None:
             if self.relays > 1 or not self._pace.is_awake(now):
                 if bell.is_silent:
                     bell.listen()
+                    self._pace.hurry()
                     return  # and look once more
             elif claim.owns_all:
                 bell.silence()
+        wait = max(0.0, self._next_look() - now)
         if self.flight.on_their_way:
             wait = min(wait, 0.02)
-        next_due = self.stalls.next_due() if self._looked_at_stalls else None
-        if next_due is not None:
-            wait = min(wait, max(0.0, next_due - now))
         woken = self._wake_up.fileno()
         ready = wait_readable([woken] if bell is None else [woken, bell.fileno()], wait)
         if woken in ready:
             self._wake_up.drain()
-        if bell is not None and bell.fileno() in ready:
-            bell.has_rung()
+        if bell is not None and bell.fileno() in ready and bell.has_rung():
+            self._pace.hurry()
 
-    # Its connections
-
-    def _open(self) -> None:
+    def _open(self) -> Claim:
         options = self.options
         connection = RelayConnection(options.database, f"{options.name} lanes", autocommit=False, client_side=True)
         self._opening = connection
         try:
             check_version(connection.raw, options.tables)
             connection.raw.commit()
-            self.claim = Claim(connection, self._statements, strict=options.order == "strict")
+            self.claim = claim = Claim(connection, self._statements, strict=options.order == "strict")
         except BaseException:
             connection.close()
             raise
@@ -335,6 +340,7 @@ class RelayLoop:
             )
         self._settling.release_rows(True)
         self._say("")
+        return claim
 
     def _connect_settling(self) -> RelayConnection:
         options, name = self.options, f"{self.options.name} settling"
@@ -387,11 +393,6 @@ class RelayLoop:
             self._failing.apply_done(time.monotonic())
             wait_readable([self._wake_up.fileno()], 0.02)
             self._wake_up.drain()
-
-    def _the_claim(self) -> Claim:
-        if self.claim is None:
-            raise AssertionError("a turn is taken with a claim only")
-        return self.claim
 
     def _say(self, trouble: str) -> None:
         self._told.tell(trouble, time.monotonic())

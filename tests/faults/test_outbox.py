@@ -118,7 +118,7 @@ def test_the_order_holds_across_lost_connections(
         with Story(url, postgres_url, queue_name) as story:
             with Relay(through, story.database, order=order, **SMALL):  # type: ignore[arg-type]
                 story.write(2)
-                for number in range(1, 7):
+                for number in range(1, 5):
                     story.wait_for_committed(200 * number)
                     proxy.reset() if number % 2 else proxy.reset_after(3000, "to_broker")
                 proxy.heal()

@@ -55,3 +55,16 @@ def test_it_is_awake_after_rows_were_found_and_begins_with_the_shortest_wait(
     assert pace.next_wait(64.0) == shortest
     assert not pace.is_awake(64.0 + awake_for * 1.01)
     assert pace.next_wait(64.0 + awake_for * 1.01) >= min(longest, shortest * 5)
+
+
+@given(SHORTEST, LONGEST, AWAKE, st.floats(0.0, 10.0))
+def test_it_looks_at_once_again_only_when_told_so(
+    shortest: float, longest: float, awake_for: float, now: float
+) -> None:
+    """After a look that found all there is, the next one is due when the wait is over, whatever wakes the relay."""
+    pace = Pace(shortest, longest, awake_for)
+    assert pace.due < now
+    pace.looked(now)
+    assert now + shortest <= pace.due <= now + longest
+    pace.hurry()
+    assert pace.due < now
