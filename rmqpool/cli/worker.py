@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -39,6 +40,27 @@ def worker(
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="What is logged.")
     ] = "info",
+    processes: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Run so many processes, and replace those that end.")
+    ] = None,
+    reload: Annotated[bool, typer.Option("--reload", help="Restart when a .py file changes, for development.")] = False,
+    live_file: Annotated[
+        Path | None, typer.Option("--live-file", metavar="FILE", help="Touched every second while it is alive.")
+    ] = None,
+    ready_file: Annotated[
+        Path | None, typer.Option("--ready-file", metavar="FILE", help="There while it is ready.")
+    ] = None,
+    health: Annotated[
+        str | None, typer.Option("--health", metavar="HOST:PORT", help="Answer /live and /ready over HTTP.")
+    ] = None,
+    ready_timeout: Annotated[
+        float,
+        typer.Option(min=0.1, max=86400.0, metavar="SECONDS", help="On SIGHUP: how long a new process may take."),
+    ] = 60.0,
+    hang_timeout: Annotated[
+        float,
+        typer.Option(min=0.0, max=86400.0, metavar="SECONDS", help="Replace a process that hangs so long; 0: never."),
+    ] = 60.0,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -46,33 +68,48 @@ def worker(
 
     Logs go to stderr. It waits for a broker that is not there, but not for one that refuses it; with --burst neither.
     --json is --log-format json, and an error at the start is one object on stdout. A second signal ends it at once,
-    with 130 or 143.
+    with 130 or 143. --processes and --reload run it under a supervisor: SIGHUP replaces one process after the other.
 
     \b
-    Example:
+    Examples:
       rmqpool worker workers.orders:worker --concurrency 8 --log-format json
+      rmqpool worker workers.orders:worker --processes 4 --health 0.0.0.0:8080
+      rmqpool worker workers.orders:worker --reload
     """
     from rmqpool.cli.failures import ReportedError, failure_of
-    from rmqpool.cli.loading import load_worker
+    from rmqpool.cli.loading import load_worker, parse_path
     from rmqpool.cli.logs import set_up_logging
     from rmqpool.cli.session import load
+    from rmqpool.cli.supervision import Asked, link_to_supervisor, report_health, supervise
     from rmqpool.cli.worker_facts import run_worker
     from rmqpool.errors import RmqpoolError
+    from rmqpool.health.announcing import HealthOptions
+    from rmqpool.worker.exits import end_process
 
+    link = link_to_supervisor()
     given = "json" if as_json else log_format
     settings = load(url=url, concurrency=concurrency, prefetch=prefetch, grace=grace, log_format=given)
     connection = settings.connection()
     recent = set_up_logging(settings.log_format, log_level, secrets=[connection.password.reveal()])
     names = [name for text in queues or () for name in text.split(",") if name] or None
+    told = HealthOptions(live_file, ready_file, health)
     try:
-        run_worker(load_worker(path), settings, names, burst=burst)
+        if (processes is not None or reload) and link is None:
+            parse_path(path)
+            asked = Asked(path, names, burst, log_level, as_json, url, concurrency, prefetch, grace, given)
+            end_process(supervise(asked, settings, told, processes or 1, reload, ready_timeout, hang_timeout))
+        reporter = report_health(told, link)
+        try:
+            run_worker(load_worker(path), settings, names, burst=burst, reporter=reporter)
+        finally:
+            reporter.close()
     except RmqpoolError as error:
-        told = failure_of(error)
-        if settings.log_format == "text" and recent.tell_of(told.message):
-            short = f"{path} ended: {told.kind}, as told above"
-            raise ReportedError(short, kind=told.kind, exit_code=told.exit_code) from None
+        failure = failure_of(error)
+        if settings.log_format == "text" and recent.tell_of(failure.message):
+            short = f"{path} ended: {failure.kind}, as told above"
+            raise ReportedError(short, kind=failure.kind, exit_code=failure.exit_code) from None
         if as_json or settings.log_format == "text":
             raise
-        extra = {"error": told.kind, "detail": told.detail}
-        logging.getLogger("rmqpool").error("%s", told.message, extra=extra)  # a stream of JSON lines stays one
-        raise typer.Exit(told.exit_code) from None
+        extra = {"error": failure.kind, "detail": failure.detail}
+        logging.getLogger("rmqpool").error("%s", failure.message, extra=extra)  # a stream of JSON lines stays one
+        raise typer.Exit(failure.exit_code) from None

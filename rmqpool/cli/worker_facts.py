@@ -10,12 +10,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rmqpool.cli.session import pool_of, sources_of
+from rmqpool.health.values import Health
 from rmqpool.topology import Queue, Topology
 from rmqpool.worker.exits import end_process
 from rmqpool.worker.registration import ConsumerDefinition, select, topology_of, with_declared
 
 if TYPE_CHECKING:
     from rmqpool.config import Settings
+    from rmqpool.health.announcing import HealthReporter
     from rmqpool.worker import Worker
 
 __all__ = ["describe_consumers", "queues_of", "run_worker", "topology_of_worker"]
@@ -39,8 +41,10 @@ def queues_of(worker: Worker) -> list[Queue]:
     return [value for value in topology_of_worker(worker) if isinstance(value, Queue)]
 
 
-def run_worker(worker: Worker, settings: Settings, queues: Iterable[str] | None, *, burst: bool) -> typing.NoReturn:
-    """Run until it is told to stop, and end the process; raises what prevents a start.
+def run_worker(
+    worker: Worker, settings: Settings, queues: Iterable[str] | None, *, burst: bool, reporter: HealthReporter
+) -> typing.NoReturn:
+    """Run until it is told to stop, and end the process; raises what prevents a start. ``reporter`` tells its health.
 
     The URL comes from the command line, environment or pyproject.toml; if none of them names one, from the worker. A
     burst does not wait for a broker that is not there. Handlers that never end do not keep the process.
@@ -49,20 +53,37 @@ def run_worker(worker: Worker, settings: Settings, queues: Iterable[str] | None,
     own = sources["url"] == "default" and worker.has_pool
     name = f"rmqpool worker {worker.name}@{socket.gethostname()}:{os.getpid()}"[:200]
     pool = None if own else pool_of(settings, name)
+    grace = worker.grace if sources["grace"] == "default" else settings.grace
+    reporter.probe = lambda: _health_of(worker, grace)
     try:
         code = worker.run(
             queues=queues,
             concurrency=settings.concurrency,
             prefetch=settings.prefetch,
             burst=burst,
-            grace=None if sources["grace"] == "default" else settings.grace,
+            grace=grace,
             pool=pool,
             wait_for_broker=not burst,
         )
     finally:
         if pool is not None:
             pool.close()
+        reporter.close()
     end_process(code, abandoned=worker.stats().abandoned)
+
+
+def _health_of(worker: Worker, grace: float) -> Health:
+    stats = worker.stats()
+    state = "starting" if stats.state == "new" else stats.state
+    ready = sum(one.ready for one in stats.consumers)
+    return Health(
+        alive=worker.is_alive(),
+        ready=stats.ready,
+        state=state,
+        text=f"{state}: {ready} of {len(stats.consumers)} consumers ready, {stats.in_progress} in progress, "
+        f"{stats.handled} handled",
+        details={"worker": worker.name, "pid": os.getpid(), "grace": grace},
+    )
 
 
 def _consumers(worker: Worker) -> list[ConsumerDefinition]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Hashable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -280,6 +281,19 @@ class Worker:
 
         runner = self._runner
         return runner.stats() if runner is not None else WorkerStats(name=self.name)
+
+    @property
+    def grace(self) -> float:
+        """Seconds that running handlers get at the end, unless a run was asked for others."""
+        return self._grace
+
+    def is_alive(self) -> bool:
+        """False if a loop that drives the run hangs: only a new process helps then. The broker has no part in it.
+
+        True as well before and after a run. Thread-safe.
+        """
+        runner = self._runner
+        return runner is None or runner.wait_ended(0) or not runner.pulse.hanging(time.monotonic())
 
     def __repr__(self) -> str:
         stats = self.stats()

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from rmqpool.core.ports import Service
+from rmqpool.core.pulse import Pulse
 from rmqpool.errors import CallTimeoutError, ConnectionLostError, PoolTimeoutError, RmqpoolError
 from rmqpool.pool import ConnectionPool
 from rmqpool.topology import Exchange, Queue, Topology
@@ -34,7 +35,9 @@ _CANCEL_TIMEOUT = 5.0
 _CLOSE_TIMEOUT = 5.0
 _THREAD_TIMEOUT = 1.0
 _LOOK_AT_SERVICES = 0.5
-_LONGEST_PAUSE = 60.0
+_LONGEST_PAUSE = 5.0
+_LOOP = "supervisor thread"
+_TURN_LIMIT = 60.0  # seconds: a turn lasts for the longest pause, and for what the consumers do to heal themselves
 
 
 class State(enum.StrEnum):
@@ -68,6 +71,7 @@ class Runner:
         self.name = name
         self.state = State.STARTING
         self.error: BaseException | None = None
+        self.pulse = Pulse()
         self._pool = pool
         self._owns_pool = owns_pool
         self._topology = topology_of(definitions, declare)
@@ -186,6 +190,7 @@ class Runner:
 
     def _look(self, longest: float) -> float:
         """Let the consumers look at themselves; returns the seconds until the next look."""
+        self.pulse.beat(_LOOP, time.monotonic(), _TURN_LIMIT)
         return min([longest, *(subscription.look() for subscription in self._subscriptions)])
 
     def _raise_failures(self) -> None:
@@ -195,6 +200,7 @@ class Runner:
                 raise service.failure
 
     def _shut_down(self) -> None:
+        self.pulse.end(_LOOP)  # from here on each step has a deadline of its own
         over = self._burst and not self._stop.is_set() and self.error is None
         self.state = State.STOPPING
         deadline = time.monotonic() + self._grace

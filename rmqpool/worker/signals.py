@@ -8,16 +8,31 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["SignalListener"]
+__all__ = ["SignalListener", "leave_forcing_to_a_supervisor", "may_force"]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # The kernel may hand a signal to another thread (it does so right after SIGCONT). Python runs the handler in this one, which
 # has to come out of its waiting for that.
 _TURN = 0.5  # seconds
+_FORCING = threading.Event()
+_FORCING.set()
+
+
+def leave_forcing_to_a_supervisor() -> None:
+    """A second signal is not to end this process at once: its supervisor and systemd may each send one, and one of them
+    kills what does not end.
+    """
+    _FORCING.clear()
+
+
+def may_force() -> bool:
+    """True unless a supervisor does it."""
+    return _FORCING.is_set()
 
 
 class SignalListener:
@@ -27,6 +42,7 @@ class SignalListener:
         self._heard: SimpleQueue[int | None] = SimpleQueue()
         self._before: dict[int, Any] = {}
         self.heard = 0  # signals that wait() has returned
+        self.on_turn: Callable[[], None] = _nothing  # called at least every half second by who waits
 
     def wait(self) -> int | None:
         """The next signal's number; None after :meth:`wake`."""
@@ -36,6 +52,7 @@ class SignalListener:
 
     def _next(self) -> int | None:
         while True:
+            self.on_turn()
             try:
                 return self._heard.get(timeout=_TURN)
             except Empty:
@@ -59,3 +76,7 @@ class SignalListener:
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._heard.put(number)
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""

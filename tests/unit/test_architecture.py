@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("codecs", "compression", "conversion", "plain_json", "preparation", "envelope"),
     ("sealing", "middleware", "calls"),
     ("publisher", "async_publisher", "consumer"),
-    ("worker", "outbox", "observe", "dlq", "planning", "middlewares"),
+    ("worker", "outbox", "observe", "dlq", "planning", "middlewares", "health", "supervisor"),
     ("config", "config_sources"),
     ("cli", "integrations", "testing", "__main__"),
 )

@@ -1,0 +1,1 @@
+"""How a worker tells whoever runs it that it lives and is ready: systemd, files, HTTP."""

@@ -1,0 +1,1 @@
+"""Several worker processes under one supervisor: started, watched, replaced, reloaded one after the other, stopped."""
