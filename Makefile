@@ -6,11 +6,11 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 SOURCES := rmqpool tests $(wildcard workers benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check soak versions bench lock clean venv services private-services
+.PHONY: help demo test coverage check soak jobs versions rabbitmq4 bench lock clean venv services private-services
 .NOTPARALLEL:
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: private-services  ## orders through outbox and inbox; broker, relay and worker are killed: lost 0 (ARGS="--help")
 	@$(BIN)/python -m workers.demo $(ARGS)
@@ -25,13 +25,20 @@ check: venv  ## lint, format, types and unit tests, within a minute
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check --quiet $(SOURCES)
 	@$(BIN)/mypy
+	@$(BIN)/mypy tests/typed
 	@$(BIN)/python -m pytest tests/unit -q -n 2 $(ARGS)
 
 soak: private-services  ## long runs with random faults
 	@$(BIN)/python -m pytest tests/stress -m soak $(ARGS)
 
+jobs: private-services  ## 10,000 jobs, a tenth of which fail in all ways: each ends as its policy says, counted
+	@$(BIN)/python -m pytest tests/stress/test_jobs.py -m soak -s $(ARGS)
+
 versions: private-services  ## the tests of the wire, with every pika that the fast path knows
 	@compose/test-versions $(ARGS)
+
+rabbitmq4: private-services  ## the tests of the broker's side against RabbitMQ 4; says so and ends with 3 where there is none
+	@compose/test-rabbitmq4 $(ARGS)
 
 bench: private-services  ## how fast it is, beside other clients (ARGS="--full", or "-h" for more)
 	@compose/install-system-packages compiler || echo "Without a compiler the C client is left out." >&2

@@ -39,8 +39,9 @@ class CircuitBreaker(Middleware):
     A failure of the dependency is none of the message's: the worker keeps the message, unacknowledged, and handles it
     again. When too much fails (see :class:`BreakerPolicy`) the breaker opens: consuming is paused, and what was delivered
     is kept, too. After a pause one message is handled, the probe: consuming goes on if the dependency answers, and pauses
-    for longer if not. A message that failed ``policy.minimum`` times while the breaker stayed closed meets its own fate,
-    as its consumer's options say: others were answered. What was kept for ``hold`` seconds goes back to its queue.
+    for longer if not. A message that failed ``tries`` times (``policy.minimum``, if None) while the breaker stayed closed
+    meets its own fate, as its consumer's options say: others were answered. With 1 a retry policy sees each failure
+    until the breaker opens. What was kept for ``hold`` seconds goes back to its queue.
 
     While consuming is paused the worker is not ready. ``on_change`` hears of each change, with a sentence; it must return
     at once. One object may stand around several consumers that need the same dependency. Raises ConfigurationError.
@@ -54,6 +55,7 @@ class CircuitBreaker(Middleware):
         on: Errors,
         policy: BreakerPolicy | None = None,
         hold: float = 600.0,
+        tries: int | None = None,
         on_change: Callable[[BreakerState, str], None] | None = None,
     ) -> None:
         if not isinstance(name, str) or not name:
@@ -66,11 +68,16 @@ class CircuitBreaker(Middleware):
             raise ConfigurationError(
                 f"circuit breaker {name!r}: hold is {hold!r}; give seconds from 0 to {_LONGEST_HOLD:g}"
             )
+        if tries is not None and (isinstance(tries, bool) or not isinstance(tries, int) or tries < 1):
+            raise ConfigurationError(
+                f"circuit breaker {name!r}: tries is {tries!r}; give a whole number, 1 or more, or None"
+            )
         self.name = name
         self._on = on
         self._hold = hold
         self._on_change = on_change
         self._breaker = Breaker(policy)
+        self._tries = self._breaker.policy.minimum if tries is None else tries
         self._kept: WaitingRoom[_Kept] = WaitingRoom(_Kept)
         self._consumers: list[ConsumerPort] = []
         self._others = 0  # messages that were refused since it last opened: there is something to try
@@ -154,7 +161,7 @@ class CircuitBreaker(Middleware):
             return self._keep(delivery, now, wait + _BEHIND)
         kept = self._kept.entry(delivery)
         kept.failures += 1
-        if kept.failures >= self._breaker.policy.minimum:
+        if kept.failures >= self._tries:
             return None  # its own fault: others are answered
         return Postpone(f"{self.name} failed", delay=_AGAIN.ceiling(kept.failures))
 

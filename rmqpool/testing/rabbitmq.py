@@ -86,7 +86,7 @@ class LocalRabbitMQ(RabbitMQNode):
             raise ServicesError(f"{self!r} is closed; make a new one.")
         if not self.is_running:
             self._process = GuardedProcess(
-                [self._install.program("rabbitmq-server")],
+                self._install.command("rabbitmq-server"),
                 folder=self._folder.path,
                 log=self._folder.path / "output.log",
                 environment=self._environment,
@@ -133,7 +133,7 @@ class LocalRabbitMQ(RabbitMQNode):
 
     def ctl(self, *arguments: str, timeout: float = 30) -> str:
         return run_command(
-            [self._install.program("rabbitmqctl"), "--quiet", "--node", self.name, *arguments],
+            [*self._install.command("rabbitmqctl"), "--quiet", "--node", self.name, *arguments],
             environment=self._environment,
             timeout=timeout,
             user=self._user,

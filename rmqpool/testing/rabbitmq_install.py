@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rmqpool.testing.errors import ServicesError
+from rmqpool.testing.system_root import command_inside
 
 __all__ = ["RabbitMQInstall", "find_rabbitmq"]
 
@@ -23,21 +24,30 @@ _MISSING = (
 
 @dataclass(frozen=True)
 class RabbitMQInstall:
-    """A RabbitMQ on this machine: the folder that holds `sbin` and `plugins`."""
+    """A RabbitMQ on this machine: the folder that holds `sbin` and `plugins`.
+
+    `root`: the folder of a system of its own that has it, with its own Erlang; None: this machine's system.
+    """
 
     home: Path
+    root: Path | None = None
 
-    def program(self, name: str) -> str:
-        """The path of rabbitmq-server, rabbitmqctl...: the script itself, never a distribution's wrapper."""
-        return str(self.home / "sbin" / name)
+    def command(self, name: str) -> list[str]:
+        """How rabbitmq-server, rabbitmqctl... is started: the script itself, never a distribution's wrapper."""
+        script = str(self._seen(self.home / "sbin" / name))
+        return [script] if self.root is None else command_inside(self.root, script)
 
     def lean_home(self, folder: Path, plugins: tuple[str, ...]) -> None:
         """Fills `folder` so that it serves as RabbitMQ's home with only `plugins` and what they need."""
         for name in ("sbin", "escript"):
-            (folder / name).symlink_to(self.home / name)
+            (folder / name).symlink_to(self._seen(self.home / name))
         (folder / "plugins").mkdir(mode=0o755)
         for path in self._needed(("rabbit", "rabbitmq_prelaunch", *plugins)):
-            (folder / "plugins" / path.name).symlink_to(path)
+            (folder / "plugins" / path.name).symlink_to(self._seen(path))
+
+    def _seen(self, path: Path) -> Path:
+        """As the broker sees it."""
+        return path if self.root is None else Path("/") / path.relative_to(self.root)
 
     def _needed(self, names: tuple[str, ...]) -> list[Path]:
         applications = {
@@ -64,10 +74,14 @@ def _requirements(description: Path) -> list[str]:
 
 
 def find_rabbitmq() -> RabbitMQInstall:
-    """The RabbitMQ to use: RMQPOOL_TEST_RABBITMQ_HOME, else Debian's, else the one on PATH.
+    """The RabbitMQ to use: RMQPOOL_TEST_RABBITMQ_ROOT (a folder with a whole Debian in it, as debootstrap makes them), else
+    RMQPOOL_TEST_RABBITMQ_HOME (an unpacked RabbitMQ), else Debian's, else the one on PATH.
 
     Raises `ServicesError` that says what to install.
     """
+    root = os.environ.get("RMQPOOL_TEST_RABBITMQ_ROOT")
+    if root is not None:
+        return _in_root(Path(root).resolve())
     named = os.environ.get("RMQPOOL_TEST_RABBITMQ_HOME")
     if named is not None:
         return _checked(Path(named))
@@ -77,7 +91,14 @@ def find_rabbitmq() -> RabbitMQInstall:
     return _checked(Path(server).resolve().parent.parent)
 
 
-def _checked(home: Path) -> RabbitMQInstall:
+def _in_root(root: Path) -> RabbitMQInstall:
+    homes = sorted(root.glob("usr/lib/rabbitmq/lib/rabbitmq_server-*"))
+    if not homes:
+        raise ServicesError(f"{root} has no RabbitMQ: there is no usr/lib/rabbitmq/lib/rabbitmq_server-* in it.")
+    return _checked(homes[-1], root)
+
+
+def _checked(home: Path, root: Path | None = None) -> RabbitMQInstall:
     if not (home / "sbin" / "rabbitmq-server").exists() or not (home / "plugins").is_dir():
         raise ServicesError(f"{home} is not a RabbitMQ: there is no sbin/rabbitmq-server or no plugins in it.")
-    return RabbitMQInstall(home)
+    return RabbitMQInstall(home, root)

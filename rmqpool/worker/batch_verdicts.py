@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, overload
 
 from rmqpool.errors import ConfigurationError
 from rmqpool.message import Delivery
@@ -21,7 +22,14 @@ class BatchError(Exception):
     or if something else than an exception stands for a message.
     """
 
-    def __init__(self, failures: Mapping[Delivery | int, BaseException]) -> None:
+    # A Mapping is invariant in its key: a dict that names all messages in one of the two ways is no Mapping of both.
+    @overload
+    def __init__(self, failures: Mapping[Delivery | int, BaseException]) -> None: ...
+    @overload
+    def __init__(self, failures: Mapping[Delivery, BaseException]) -> None: ...
+    @overload
+    def __init__(self, failures: Mapping[int, BaseException]) -> None: ...
+    def __init__(self, failures: Mapping[Any, BaseException]) -> None:
         if not isinstance(failures, Mapping) or not failures:
             raise ConfigurationError(
                 f"BatchError({failures!r}) names no message: raise it only if some failed, as in BatchError({{0: error}})"

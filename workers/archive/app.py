@@ -18,7 +18,7 @@ from workers.unanswered import Unanswered
 
 __all__ = ["make_worker"]
 
-Failures = dict[Delivery | int, BaseException]  # as BatchError takes them
+Failures = dict[Delivery, Reject]
 
 _CONSUMER = "archive"  # of the marks: the queue may be renamed
 _REFUSED = (psycopg.DataError, UnicodeError, OverflowError)  # of one message: NUL in a text, half a surrogate pair

@@ -8,10 +8,11 @@ from urllib.parse import quote
 
 import httpx
 
-from rmqpool import Backoff, Delivery, Middleware, Reject, Retry, RetryPolicy, Worker
+from rmqpool import Backoff, Delivery, Reject, RetryPolicy, Worker
 from rmqpool.errors import ConfigurationError
 from rmqpool.identifiers import new_message_id
 from workers.webhook.answers import Answer, meaning_of, retry_after
+from workers.webhook.breaker import UnavailableError, breaker
 from workers.webhook.endpoint import Endpoint
 from workers.webhook.settings import PREFIX, WebhookSettings
 from workers.webhook.signing import signature_headers
@@ -19,10 +20,6 @@ from workers.webhook.signing import signature_headers
 __all__ = ["UnavailableError", "make_worker"]
 
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
-
-
-class UnavailableError(Retry):
-    """The endpoint did not take the message now, and may later: what a circuit breaker counts."""
 
 
 def make_worker(settings: WebhookSettings) -> Worker:
@@ -35,9 +32,8 @@ def make_worker(settings: WebhookSettings) -> Worker:
     endpoint = Endpoint(settings)
     worker.add_service(endpoint)
     policy = RetryPolicy(settings.max_attempts, Backoff(settings.backoff_first, settings.backoff_max), on=())
-    around: tuple[Middleware, ...] = ()  # the place of a circuit breaker, which counts UnavailableError
 
-    @worker.consumer(settings.queue, concurrency=settings.concurrency, retry=policy, middleware=around)
+    @worker.consumer(settings.queue, concurrency=settings.concurrency, retry=policy, middleware=breaker(settings))
     async def deliver(body: bytes, delivery: Delivery) -> None:
         """At least once: after a crash, or a timeout, the endpoint may get it a second time, with the same webhook-id."""
         headers = request_headers(settings, delivery, body, int(time.time()))
@@ -46,9 +42,9 @@ def make_worker(settings: WebhookSettings) -> Worker:
         except httpx.LocalProtocolError as error:
             raise Reject("the request cannot be sent") from error
         except (httpx.HTTPError, TimeoutError) as error:
-            told = type(error).__name__  # its text may hold the address
+            told = type(error).__name__
             endpoint.report(told)
-            raise UnavailableError(told) from error
+            raise UnavailableError(told) from None  # its text may hold the address, and the breaker logs a traceback
         answer = meaning_of(status)
         endpoint.report(f"HTTP {status}" if answer is Answer.AGAIN else "")
         if answer is Answer.REFUSED:

@@ -22,7 +22,8 @@ class WebhookSettings(WorkerSettings):
     """Times are seconds. ``secret``: one or more keys, separated by blanks; each signs, so that a key can be replaced.
 
     ``headers`` is a JSON object of further request headers. ``timeout`` is that of the whole request, answer included.
-    ``retry_after_max`` is the longest that an endpoint may ask us to wait (Retry-After).
+    ``retry_after_max`` is the longest that an endpoint may ask us to wait (Retry-After). ``breaker_failures`` requests that
+    fail in a row, or half of as many and more, pause consuming (0: never); ``breaker_pause…``: before each request that tries.
     """
 
     url: SecretText = Field(description="the endpoint, as in https://example.com/hooks")
@@ -36,6 +37,9 @@ class WebhookSettings(WorkerSettings):
     backoff_first: Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)] = 5.0
     backoff_max: Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)] = 3600.0
     retry_after_max: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 3600.0
+    breaker_failures: Annotated[int, Field(ge=0, le=10_000)] = 10
+    breaker_pause_first: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 1.0
+    breaker_pause_max: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 60.0
 
     @field_validator("url")
     @classmethod

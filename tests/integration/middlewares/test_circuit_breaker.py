@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rmqpool import Backoff, ConfigurationError, RetryPolicy, Worker, headers
+from rmqpool import Backoff, ConfigurationError, Delivery, RetryPolicy, Worker, headers
 from rmqpool.middlewares import BreakerPolicy, BreakerState, CircuitBreaker
 from rmqpool.testing.rabbitmq import RabbitMQNode
 from tests.integration.worker.conftest import Bench
@@ -254,6 +254,30 @@ def test_a_dependency_that_comes_and_goes_costs_no_message(bench: Bench, is_asyn
     bench.wait_empty(worker, "orders")
 
 
+def test_a_failure_is_the_messages_own_until_the_breaker_opens_when_told_so(bench: Bench) -> None:
+    """With tries=1 the retry policy has the first ones, and counts them; what comes when it is open costs no attempt."""
+    attempts: dict[int, list[int]] = {}
+    down = threading.Event()
+    down.set()
+    breaker = CircuitBreaker("bank", on=BankDown, policy=QUICK, tries=1)
+    worker = bench.worker(middleware=[breaker])
+
+    @worker.consumer("orders", concurrency=1, retry=RetryPolicy(max_attempts=9, backoff=0.1))
+    def pay(number: int, delivery: Delivery) -> None:
+        attempts.setdefault(number, []).append(delivery.attempt)
+        if down.is_set():
+            raise BankDown
+
+    worker.start()
+    bench.publisher.publish("orders", 1)
+    bench.wait(lambda: len(attempts.get(1, ())) >= 6)
+    down.clear()
+    bench.wait(lambda: worker.stats().handled == 1)
+    assert attempts[1][:3] == [1, 2, 3]
+    assert set(attempts[1][3:]) == {3}
+    bench.wait_empty(worker, "orders", "orders.dead")
+
+
 def test_consumers_of_one_dependency_share_its_breaker(bench: Bench) -> None:
     """One opens it, both are paused, one probe is enough for both."""
     bank = Bank()
@@ -300,6 +324,7 @@ def test_what_happens_is_said_once(bench: Bench, caplog: pytest.LogCaptureFixtur
         ({"name": "bank", "on": ()}, "exception classes"),
         ({"name": "bank", "on": int}, "exception classes"),
         ({"name": "bank", "on": OSError, "hold": -1}, "hold"),
+        ({"name": "bank", "on": OSError, "tries": 0}, "tries"),
     ],
 )
 def test_what_cannot_be_is_refused(arguments: dict[str, Any], words: str) -> None:

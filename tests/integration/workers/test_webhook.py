@@ -179,3 +179,50 @@ def test_a_message_on_its_way_when_the_worker_stops_is_finished(bench: Bench, ht
     assert worker.stats().handled == 1
     assert len(http_endpoint.requests) == 1
     wait_until(lambda: bench.count(QUEUE) == 2, "the other two", timeout=5)
+
+
+def test_an_endpoint_that_is_down_pauses_consuming_until_it_takes_messages_again(
+    bench: Bench, http_endpoint: HttpEndpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Connections that are cut open the breaker: the endpoint is left alone, no attempt is spent, and all arrive in the end."""
+    caplog.set_level(logging.INFO, "rmqpool")
+    works = threading.Event()
+
+    def answer(request: Request) -> tuple[int, dict[str, str]]:
+        if not works.is_set():
+            raise ConnectionResetError
+        return 200, {}
+
+    http_endpoint.answer = answer
+    quick = {"BREAKER_FAILURES": "4", "BREAKER_PAUSE_FIRST": "0.2", "BREAKER_PAUSE_MAX": "0.4"}
+    worker = bench.start(make(http_endpoint, CONCURRENCY="4", MAX_ATTEMPTS="3", **quick))
+    for number in range(40):
+        bench.publisher.publish(QUEUE, {"id": number}, message_id=f"m-{number}")
+    wait_until(lambda: worker.stats().consumers[0].paused, "the pause", timeout=10)
+    assert not worker.is_ready
+    before = len(http_endpoint.requests)
+    wait_until(lambda: len(http_endpoint.requests) >= before + 4, "some that try it", timeout=15)
+    assert len(http_endpoint.requests) < 40, "it is left alone"
+    works.set()
+    wait_until(lambda: worker.stats().handled == 40, "all messages", timeout=15)
+    assert worker.stats().parked == 0
+    assert worker.is_ready
+    ids = {request.headers["webhook-id"] for request in http_endpoint.requests}
+    assert ids == {f"m-{number}" for number in range(40)}
+    assert "token" not in caplog.text
+    assert worker.stop(5)
+    assert (bench.count(QUEUE), bench.count(PARKED)) == (0, 0)
+
+
+def test_an_endpoint_that_asks_for_time_is_not_down(bench: Bench, http_endpoint: HttpEndpoint) -> None:
+    """429 with Retry-After opens no breaker: each message waits for as long as it was told, and others go on."""
+    http_endpoint.answer = lambda request: (
+        (429, {"retry-after": "1"}) if request.headers["webhook-attempt"] == "1" else (200, {})
+    )
+    worker = bench.start(make(http_endpoint, BREAKER_FAILURES="2"))
+    for number in range(8):
+        bench.publisher.publish(QUEUE, {"id": number})
+    wait_until(lambda: len(http_endpoint.requests) == 8, "the first attempts", timeout=10)
+    assert worker.stats().consumers[0].paused == ""
+    wait_until(lambda: worker.stats().handled == 8, "all messages", timeout=15)
+    assert len(http_endpoint.requests) == 16

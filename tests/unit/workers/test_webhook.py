@@ -131,6 +131,10 @@ def test_a_back_off_that_shrinks_is_refused() -> None:
     """By the names of both variables."""
     with pytest.raises(ConfigurationError, match=r"WEBHOOK_BACKOFF_MAX is 1, below WEBHOOK_BACKOFF_FIRST \(5\)"):
         make_worker(settings(backoff_max="1"))
+    with pytest.raises(
+        ConfigurationError, match=r"WEBHOOK_BREAKER_PAUSE_MAX is 0.5, below WEBHOOK_BREAKER_PAUSE_FIRST \(1\)"
+    ):
+        make_worker(settings(breaker_pause_max="0.5"))
 
 
 def test_secrets_come_from_files_and_are_not_shown(tmp_path: Path) -> None:
