@@ -40,6 +40,7 @@ def test_a_process_that_was_suspended_reconnects_once_and_goes_on(
             lines += _lines(process.stdout, lambda lines: sum(map(_is_confirmed, lines)) >= AFTER)
             assert process.stdin is not None
             process.stdin.close()
+            process.stdin = None  # communicate() would write to it
             assert process.stderr is not None
             out, err = process.stdout.read(), process.stderr.read()  # communicate() misses what was read ahead
             process.wait(20)
