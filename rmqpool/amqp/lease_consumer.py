@@ -65,10 +65,14 @@ class LeaseConsumer(Iterator[Delivery]):
         if self._closed:
             return
         self._closed = True
+
+        def cancel(channel: Any, reply: Callable[[Any], None]) -> None:
+            channel.basic_cancel(self._tag, reply)
+            # pika would reject what is still on its way: that goes back before what came first, and counts as failed.
+            channel._cancelled.discard(self._tag)
+
         if self._channel.is_open:
-            self._channel.call(
-                lambda channel, reply: channel.basic_cancel(self._tag, reply), self._call_timeout, "basic_cancel"
-            )
+            self._channel.call(cancel, self._call_timeout, "basic_cancel")
         self._inbox.put(None)
 
     def rest(self) -> list[Delivery]:
