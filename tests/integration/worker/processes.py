@@ -49,7 +49,7 @@ class Process:
         """Standard output and error."""
         return self._output.read_text()
 
-    def wait_for(self, text: str, timeout: float = 15.0) -> None:
+    def wait_for(self, text: str, timeout: float = 40.0) -> None:
         """Wait until it wrote ``text``."""
         wait_until(lambda: text in self.output, f"{text!r} in:\n{self.output}", timeout=timeout)
 
