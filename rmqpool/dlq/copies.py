@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rmqpool import headers as names
+from rmqpool.copies import faithful_copy, set_cc_aside
 from rmqpool.dlq.letter import DeadLetter
-from rmqpool.errors import MessageError
 from rmqpool.header_checks import check_headers
-from rmqpool.identifiers import new_message_id
 from rmqpool.message import Message
 from rmqpool.preparation import check_expiration
 
@@ -48,35 +45,16 @@ def replayed_message(letter: DeadLetter, queue: str, user: str) -> Message:
         user_id: str | None = user
     else:
         user_id = None
-    for name in ("CC", "BCC"):  # a message that the broker dead-lettered still has them
-        if name in headers:
-            headers[names.ORIGINAL_CC] = headers.pop(name)
+    set_cc_aside(headers)  # a message that the broker dead-lettered still has them
     expiration = letter.headers.get(names.ORIGINAL_EXPIRATION) or delivery.expiration
-    return Message(
+    return faithful_copy(
+        delivery,
         "",
         queue,
-        delivery.body,
-        _text("message_id", delivery.message_id) or new_message_id(),
-        True,
-        _text("content_type", delivery.content_type),
-        _text("content_encoding", delivery.content_encoding),
-        check_headers(headers) or None,
-        2,
-        delivery.priority,
-        _text("correlation_id", delivery.correlation_id),
-        _text("reply_to", delivery.reply_to),
-        None if expiration is None else check_expiration(expiration),
-        delivery.timestamp,
-        _text("type", delivery.type),
-        user_id,
-        _text("app_id", delivery.app_id),
+        headers,
+        user_id=user_id,
+        expiration=None if expiration is None else check_expiration(expiration),
     )
-
-
-def _text(field: str, value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    raise MessageError(f"its {field} is no UTF-8, and cannot be written as it was", field=field)
 
 
 def restored_message(letter: DeadLetter, queue: str, user: str) -> Message:

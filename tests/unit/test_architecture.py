@@ -16,6 +16,7 @@ LONGEST_FILE = 400
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "version", "late_imports", "secret", "tls", "identifiers", "headers"),
     ("message", "topology", "topology_checks", "mismatch", "header_checks", "settings", "urls", "url_options"),
+    ("copies",),
     ("core",),
     ("write_lease", "future", "window", "wakeups"),
     ("amqp",),
