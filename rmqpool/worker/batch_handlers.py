@@ -12,14 +12,14 @@ from rmqpool.core.prefetch import AdaptivePrefetch
 from rmqpool.errors import ConfigurationError
 from rmqpool.message import Delivery
 from rmqpool.worker.handlers import (
-    POSITIONAL,
+    VARIABLE,
     Arguments,
     Handler,
     annotation_of,
     check_callable,
     decoder,
-    is_transaction,
     name_of,
+    parameters_of,
 )
 from rmqpool.worker.run_options import seconds_of
 
@@ -28,7 +28,6 @@ __all__ = ["BATCH_TIMEOUT", "BatchShape", "check_batch_fits", "check_batch_optio
 BATCH_TIMEOUT = 0.2  # seconds
 _LONGEST = 600.0  # seconds; well below the broker's consumer timeout of 30 minutes
 _EMPTY = inspect.Parameter.empty
-_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _LISTS = (list, Sequence)
 
 
@@ -81,7 +80,13 @@ def inspect_batch_handler(
     """
     name = name_of(function)
     called = check_callable(function)
-    first, deliveries, transaction = _parameters(function, name)
+    first, deliveries, transaction = parameters_of(
+        function,
+        name,
+        _is_deliveries,
+        f"takes no messages: its first parameter must be the bodies, such as {_example(name)}",
+        f"a handler of batches takes the bodies and, if it wants, the deliveries, as in {_example(name)}",
+    )
     item_type = _item_type(annotation_of(function, first, name), first.name, name)
     if item_type is Delivery and deliveries is not None:
         raise ConfigurationError(
@@ -114,34 +119,8 @@ def _arguments(deliveries: inspect.Parameter | None) -> Callable[[list[Any], lis
     return lambda bodies, received: ((bodies,), {keyword: received})
 
 
-def _parameters(
-    function: Callable[..., Any], name: str
-) -> tuple[inspect.Parameter, inspect.Parameter | None, str | None]:
-    """The bodies' parameter, the deliveries' if there is one, and the name of the transaction's."""
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (ValueError, TypeError):
-        raise ConfigurationError(f"handler {name} has no signature that can be read: wrap it in a function") from None
-    if not parameters or parameters[0].kind not in POSITIONAL:
-        raise ConfigurationError(
-            f"handler {name} takes no messages: its first parameter must be the bodies, such as {_example(name)}"
-        )
-    deliveries, transaction = None, None
-    for parameter in parameters[1:]:
-        if transaction is None and is_transaction(function, parameter, name):
-            transaction = parameter.name
-        elif deliveries is None and _is_deliveries(function, parameter, name):
-            deliveries = parameter
-        elif parameter.default is _EMPTY and parameter.kind not in _VARIABLE:
-            raise ConfigurationError(
-                f"handler {name} has a parameter {parameter.name!r} that nothing fills: a handler of batches takes the bodies "
-                f"and, if it wants, the deliveries, as in {_example(name)}; give the parameter a default, or remove it"
-            )
-    return parameters[0], deliveries, transaction
-
-
 def _is_deliveries(function: Callable[..., Any], parameter: inspect.Parameter, name: str) -> bool:
-    if parameter.kind in _VARIABLE:
+    if parameter.kind in VARIABLE:
         return False
     annotation = annotation_of(function, parameter, name)
     if typing.get_origin(annotation) in _LISTS and typing.get_args(annotation) == (Delivery,):

@@ -20,6 +20,7 @@ from rmqpool.message import Delivery
 
 __all__ = [
     "POSITIONAL",
+    "VARIABLE",
     "Arguments",
     "Handler",
     "annotation_of",
@@ -29,10 +30,12 @@ __all__ = [
     "inspect_handler",
     "is_transaction",
     "name_of",
+    "parameters_of",
 ]
 
 _SHORT_NAMES = {"json": JSON, "text": TEXT, "bytes": BINARY, "binary": BINARY, "msgpack": MSGPACK, "yaml": YAML}
 _EMPTY = inspect.Parameter.empty
+VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 # By name: whoever has no Postgres has no psycopg either, and nothing of the outbox is imported for them.
 _TRANSACTIONS = [("rmqpool.outbox.transaction", name) for name in ("Transaction", "AsyncTransaction")]
@@ -60,7 +63,13 @@ def inspect_handler(function: Callable[..., Any], accept: Collection[str]) -> Ha
     """
     name = name_of(function)
     called = check_callable(function)
-    first, delivery, transaction = _parameters(function, name)
+    first, delivery, transaction = parameters_of(
+        function,
+        name,
+        _is_delivery,
+        f"takes no message: its first parameter must be the body, such as {_example(name)}",
+        f"a handler takes the body and, if it wants, the delivery, as in {_example(name)}",
+    )
     body_type = annotation_of(function, first, name)
     if body_type is Delivery:
         if delivery is not None:
@@ -117,33 +126,35 @@ def name_of(function: object) -> str:
     return f"{getattr(function, '__module__', kind.__module__)}.{name}"
 
 
-def _parameters(
-    function: Callable[..., Any], name: str
+def parameters_of(
+    function: Callable[..., Any],
+    name: str,
+    is_received: Callable[[Callable[..., Any], inspect.Parameter, str], bool],
+    takes_nothing: str,
+    takes: str,
 ) -> tuple[inspect.Parameter, inspect.Parameter | None, str | None]:
-    """The body's parameter, the delivery's if there is one, and the name of the transaction's."""
+    """The first parameter, the one that ``is_received`` finds if there is one, and the name of the transaction's.
+
+    ``takes_nothing`` and ``takes`` tell, in errors, what a handler of this kind takes. Raises ConfigurationError.
+    """
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (ValueError, TypeError):
         raise ConfigurationError(f"handler {name} has no signature that can be read: wrap it in a function") from None
     if not parameters or parameters[0].kind not in POSITIONAL:
-        raise ConfigurationError(
-            f"handler {name} takes no message: its first parameter must be the body, such as {_example(name)}"
-        )
-    delivery, transaction = None, None
+        raise ConfigurationError(f"handler {name} {takes_nothing}")
+    received, transaction = None, None
     for parameter in parameters[1:]:
         if transaction is None and is_transaction(function, parameter, name):
             transaction = parameter.name
-        elif delivery is None and _is_delivery(function, parameter, name):
-            delivery = parameter
-        elif parameter.default is _EMPTY and parameter.kind not in (
-            inspect.Parameter.VAR_POSITIONAL,
-            inspect.Parameter.VAR_KEYWORD,
-        ):
+        elif received is None and is_received(function, parameter, name):
+            received = parameter
+        elif parameter.default is _EMPTY and parameter.kind not in VARIABLE:
             raise ConfigurationError(
-                f"handler {name} has a parameter {parameter.name!r} that nothing fills: a handler takes the body and, "
-                f"if it wants, the delivery, as in {_example(name)}; give the parameter a default, or remove it"
+                f"handler {name} has a parameter {parameter.name!r} that nothing fills: {takes}; give the parameter a "
+                "default, or remove it"
             )
-    return parameters[0], delivery, transaction
+    return parameters[0], received, transaction
 
 
 def _example(name: str) -> str:
@@ -151,7 +162,7 @@ def _example(name: str) -> str:
 
 
 def _is_delivery(function: Callable[..., Any], parameter: inspect.Parameter, name: str) -> bool:
-    if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+    if parameter.kind in VARIABLE:
         return False
     annotation = annotation_of(function, parameter, name)
     typed = annotation is Delivery or Delivery in typing.get_args(annotation)  # Delivery | None has a default
