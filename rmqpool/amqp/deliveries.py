@@ -16,6 +16,7 @@ from rmqpool.errors import DecodeError
 from rmqpool.message import Delivery, Settler
 
 __all__ = [
+    "PROPERTIES",
     "Origin",
     "ReceivedDelivery",
     "delivery_from",
@@ -27,7 +28,7 @@ __all__ = [
 
 _TAG_AND_BITS = Struct(">QB").unpack_from
 # The flags of the properties (AMQP 0-9-1, 4.2.6.1; the order of the basic class), the highest bit first.
-_PROPERTIES = (
+PROPERTIES = (
     "content_type",
     "content_encoding",
     "headers",
@@ -42,7 +43,7 @@ _PROPERTIES = (
     "user_id",
     "app_id",
 )
-_FLAGS = {name: 0x8000 >> place for place, name in enumerate(_PROPERTIES)}
+_FLAGS = {name: 0x8000 >> place for place, name in enumerate(PROPERTIES)}
 _MORE_FLAGS = 1
 # In the first byte, of which there are always two (frame_reader takes no header frame without).
 _ENCODING_OR_HEADERS = (_FLAGS["content_encoding"] | _FLAGS["headers"]) >> 8
@@ -103,7 +104,7 @@ class ReceivedDelivery(Delivery):
         except ValueError as error:
             raise self._unreadable("properties", error) from error
         self._fill("headers", _headers_of(properties))
-        for one in _PROPERTIES:
+        for one in PROPERTIES:
             self._fill(one, getattr(properties, one))
 
     def _fill(self, name: str, value: Any) -> None:
@@ -222,7 +223,7 @@ def forget_unreadable(delivery: Delivery) -> None:
 
     For whoever has to handle a message of which he knows already that something is wrong with it.
     """
-    for names, empty in ((_PROPERTIES, None), (_NAMES, "")):
+    for names, empty in ((PROPERTIES, None), (_NAMES, "")):
         try:
             for name in names:
                 getattr(delivery, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from rmqpool.amqp.deliveries import PROPERTIES
 from rmqpool.codecs import EncodedBody
 from rmqpool.core.disposition import Ended
 from rmqpool.message import Delivery
@@ -20,19 +21,7 @@ _FIELDS = (
     "redelivered",
     "queue",
     "consumer_tag",
-    "content_type",
-    "content_encoding",
-    "headers",
-    "delivery_mode",
-    "priority",
-    "correlation_id",
-    "reply_to",
-    "expiration",
-    "message_id",
-    "timestamp",
-    "type",
-    "user_id",
-    "app_id",
+    *PROPERTIES,
     "tries",
 )
 
