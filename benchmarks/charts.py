@@ -19,6 +19,7 @@ _BARS = {
     "consume": "consume",
     "outbox": "outbox",
     "outbox-writers": "outbox-writers",
+    "outbox-wake-up": "outbox-wake-up",
 }
 _LINES = {
     "growth": (

@@ -14,6 +14,7 @@ from benchmarks.outbox import POSTGRES_SETTINGS, RelayRuns
 from benchmarks.outbox_claim import measure_claims
 from benchmarks.outbox_latency import measure_latency
 from benchmarks.outbox_relays import relay_together
+from benchmarks.outbox_wake_up import measure_wake_up
 from benchmarks.outbox_writers import measure_writers
 from benchmarks.report import ClaimTime, Latency, OutboxCost, Sample, ScenarioResult
 from rmqpool.outbox.migrations import migrate
@@ -80,6 +81,7 @@ def measure_outbox(
             _relays(RelayRuns(amqp, server.url, c_client), costs, plan, tell),
             _relays_together(amqp, server.url, other_rounds, rows, tell),
             measure_writers(amqp, server.url, c_client, other_rounds, written, tell),
+            measure_wake_up(server.url, other_rounds, written, tell),
         )
         latencies = _latencies(amqp, server.url, problems, tell)
         claims = _claims(server.url, plan, problems, tell)

@@ -13,7 +13,7 @@ __all__ = ["BEGIN", "END", "check_page", "outbox_figures", "write_figures"]
 
 BEGIN = "<!-- outbox figures: written by benchmarks/pages.py -->"
 END = "<!-- end of outbox figures -->"
-_TABLES = ("outbox", "outbox-relays", "outbox-writers")
+_TABLES = ("outbox", "outbox-relays", "outbox-writers", "outbox-wake-up")
 _PARTS = frozenset(("outbox",))
 
 

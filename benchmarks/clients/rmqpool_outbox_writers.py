@@ -22,7 +22,7 @@ from rmqpool.outbox.statements import Style, insert_rows
 from rmqpool.outbox.tables import Tables
 from rmqpool.outbox.writes import Writes
 
-__all__ = ["WARM_UP", "doorbell", "none", "notify"]
+__all__ = ["WARM_UP", "doorbell", "none", "notify", "notifying"]
 
 WARM_UP = 1  # first messages of each writer, which are not measured
 _PATIENCE = 100.0  # seconds
@@ -50,12 +50,13 @@ def notify(job: Job, clock: Clock) -> None:
         write = writes.one("", job.queue, job.body, None, None, None, {})
         driver = sync_driver_of(connection)
         driver.check_transaction(connection)
-        driver.execute(connection, _notifying(tables, driver.style), write.parameters, tables)
+        driver.execute(connection, notifying(tables, driver.style), write.parameters, tables)
 
     _write(job, clock, insert)
 
 
-def _notifying(tables: Tables, style: Style) -> str:
+def notifying(tables: Tables, style: Style) -> str:
+    """The outbox's statement for one row, with a NOTIFY each time."""
     rows = insert_rows(tables, style, ring=False)
     return f"WITH added AS (\n{rows}\n) SELECT pg_notify('{tables.channel_name}', '')"
 
