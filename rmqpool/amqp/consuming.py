@@ -14,6 +14,7 @@ from typing import Any
 
 from pika import exceptions as pika_exceptions
 
+from rmqpool.amqp.cancelling import cancel_consumer, close_consuming
 from rmqpool.amqp.connection import Connection
 from rmqpool.amqp.consume_session import ConsumeSession, SettlementCounts
 from rmqpool.amqp.consume_values import ConsumerEvent, ConsumerStatus, ConsumeSpec
@@ -234,7 +235,7 @@ class Consuming:
         if self._tag:
             self._pacing = True
             tag, self._tag = self._tag, ""
-            channel.basic_cancel(tag, callback=self._link.contained(lambda _: self._paced(channel)))
+            cancel_consumer(channel, tag, self._link.contained(lambda _: self._paced(channel)))
         else:
             self._begin_to_consume(channel)
 
@@ -295,7 +296,7 @@ class Consuming:
         if channel is not None and not self._cancelling:
             self._lost_subscription(ConsumerEvent.CHANNEL_CLOSED, ChannelClosedError(why, code=0, text=why))
             if channel.is_open:
-                channel.close()
+                close_consuming(channel)
 
     def _reconnect(self, why: str) -> None:
         if self._connection is not None and not self._cancelling:
@@ -360,7 +361,7 @@ class Consuming:
         if self._channel is None or not self._channel.is_open or not self._tag:
             self._finish_cancel()
             return
-        self._channel.basic_cancel(self._tag, callback=self._link.contained(lambda _: self._finish_cancel()))
+        cancel_consumer(self._channel, self._tag, self._link.contained(lambda _: self._finish_cancel()))
 
     def _finish_cancel(self) -> None:
         self.cancelled.set()
@@ -375,7 +376,7 @@ class Consuming:
         channel = self._channel
         self._forget_channel()
         if channel is not None and channel.is_open:
-            channel.close()
+            close_consuming(channel)
         self._link.detach(self)
         self.cancelled.set()
         self._tell(ConsumerEvent.STOPPED, f"no longer consuming from queue {self.spec.queue!r}")

@@ -6,6 +6,7 @@ import queue as queues
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from rmqpool.amqp.cancelling import cancel_consumer
 from rmqpool.amqp.channel import BlockingChannel
 from rmqpool.amqp.deliveries import delivery_from
 from rmqpool.errors import NotFoundError, RmqpoolError
@@ -67,9 +68,7 @@ class LeaseConsumer(Iterator[Delivery]):
         self._closed = True
 
         def cancel(channel: Any, reply: Callable[[Any], None]) -> None:
-            channel.basic_cancel(self._tag, reply)
-            # pika would reject what is still on its way: that goes back before what came first, and counts as failed.
-            channel._cancelled.discard(self._tag)
+            cancel_consumer(channel, self._tag, reply)
 
         if self._channel.is_open:
             self._channel.call(cancel, self._call_timeout, "basic_cancel")

@@ -198,6 +198,12 @@ def total(broker: RabbitMQNode, vhost: str, queue: Queue) -> int:
     return int(row["messages"])
 
 
+def ready(broker: RabbitMQNode, vhost: str, queue: Queue) -> int:
+    """What the broker has in the queue and has sent to nobody."""
+    (row,) = [row for row in broker.list_queues(vhost) if row["name"] == queue.name]
+    return int(row["messages_ready"])
+
+
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # forking with threads is what is tested
 def test_a_forked_child_settles_nothing(wire: str, pool: ConnectionPool, queue: Queue) -> None:
     """The delivery is the parent's: False in the child, whatever it tries; the parent settles it."""
@@ -226,3 +232,36 @@ def exit_code(child: int) -> int:
     finally:
         status = os.waitpid(child, 0)[1]
     return os.waitstatus_to_exitcode(status)
+
+
+@pytest.mark.parametrize("ends_by", ["a pause", "a cancel"])
+def test_what_is_on_its_way_when_the_subscription_ends_arrives_and_counts_as_no_failure(
+    wire: str,
+    ends_by: str,
+    proxy: FaultProxy,
+    broker: RabbitMQNode,
+    vhost: str,
+    pool: ConnectionPool,
+    make_pool: MakePool,
+    queue: Queue,
+) -> None:
+    """The broker had sent it before it heard of the end: it is delivered once, in its order, and can be acknowledged."""
+    slow_pool, inbox = make_pool(broker.amqp_url(vhost=vhost, port=proxy.port)), Inbox()
+    publisher = Publisher(pool, declare=[queue])
+    with Consumer(slow_pool, queue, inbox.deliveries.put, prefetch=20) as consumer:
+        consumer.wait_ready(30)
+        proxy.stall("from_broker")
+        publisher.publish_many(queue.name, [str(n) for n in range(10)]).raise_for_failures()
+        wait_until(lambda: ready(broker, vhost, queue) == 0, "all to be sent", timeout=30)
+        before = proxy.frames("basic.cancel", "to_broker")
+        if ends_by == "a pause":
+            consumer.pace(0)
+        else:
+            assert not consumer.cancel(timeout=0.0)
+        proxy.wait_for_frames("basic.cancel", before + 1, timeout=30, direction="to_broker")
+        proxy.heal()
+        deliveries = [inbox.deliveries.get(timeout=30) for _ in range(10)]
+        assert [delivery.body for delivery in deliveries] == [b"%d" % n for n in range(10)]
+        assert [delivery.ack() for delivery in deliveries] == [True] * 10
+        wait_until(lambda: total(broker, vhost, queue) == 0, "an empty queue", timeout=30)
+        assert not any(delivery.redelivered for delivery in deliveries)
