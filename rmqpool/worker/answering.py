@@ -7,7 +7,7 @@ again. A failure is told when the request is parked, and not waited for: the par
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Final, Literal
 
 from rmqpool import headers as names
 from rmqpool.codecs import EncodedBody
@@ -22,7 +22,12 @@ from rmqpool.sealing import MessageOptions
 from rmqpool.worker.failure import ChildError, Failure
 from rmqpool.worker.later import Later
 
-__all__ = ["Answering"]
+__all__ = ["REPLIES", "Answering", "Reply"]
+
+Reply = Literal["always", "failure", "never"]
+"""What a consumer answers: how each request ended, only that it was parked, or nothing."""
+
+REPLIES: Final = ("always", "failure", "never")
 
 _LOGGER = logging.getLogger("rmqpool")
 _TIMEOUT = 15.0  # seconds for a confirm

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rmqpool.core.ports import AsyncInboxPort, InboxPort, Service
     from rmqpool.core.retry import RetryPolicy
     from rmqpool.message import Delivery
+    from rmqpool.worker.answering import Reply
     from rmqpool.worker.guard_options import PrefetchOption
     from rmqpool.worker.registration import ConsumerDefinition
     from rmqpool.worker.runner import Runner
@@ -81,6 +82,7 @@ class Worker:
         queue: Queue | None = None,
         on_error: Literal["park", "requeue"] = "park",
         ack: Literal["auto", "manual"] = "auto",
+        reply: Reply = "always",
         accept: Collection[str] = DEFAULT_ACCEPT,
         redeclare: bool = True,
         inbox: InboxPort | AsyncInboxPort | None = None,
@@ -108,7 +110,9 @@ class Worker:
         the concurrency; ``"adaptive"`` or :class:`AdaptivePrefetch`: by the handlers' time). ``queue``: how the queue is
         declared (default ``Queue(name)``). ``on_error``: what an exception does: ``park`` puts the
         message into the dead-letter queue, ``requeue`` back into its queue after a pause.
-        ``ack="manual"``: the handler settles the delivery itself. ``accept``: content types that are decoded (``json``,
+        ``ack="manual"``: the handler settles the delivery itself. ``reply``: what whoever asked for a reply hears from here:
+        ``always`` how it ended, ``failure`` only that the message was parked (its copy is answered elsewhere), or ``never``.
+        ``accept``: content types that are decoded (``json``,
         ``text``, ``bytes``, ``msgpack``, ``yaml``, or in full). ``redeclare=False``: a deleted queue stays deleted, and
         the worker is not ready until it is there again. ``inbox`` (:class:`rmqpool.outbox.Inbox`, or AsyncInbox) gives the
         handler a transaction, in which the message is marked as handled: its effects happen once. ``retry``
@@ -148,6 +152,7 @@ class Worker:
                 prefetch=prefetch,
                 on_error=on_error,
                 ack=ack,
+                reply=reply,
                 accept=accept,
                 redeclare=redeclare,
                 inbox=inbox,

@@ -53,6 +53,7 @@ class Handling:
         self._arguments = definition.handler.arguments
         self._count = counters.add
         self._acknowledges = definition.ack == "auto"
+        self._answers = definition.reply == "always"
         self._counters = counters
         self._parking = parking
         self._place = place
@@ -168,7 +169,7 @@ class Handling:
 
     def _returned(self, delivery: Delivery, result: Any) -> None:
         self._count("handled")
-        if has_reply_to(delivery) and self._answered(delivery, result):
+        if self._answers and has_reply_to(delivery) and self._answered(delivery, result):
             return
         if delivery.settled:
             return
@@ -227,7 +228,7 @@ class Handling:
         elif issubclass(type(error), Skip):
             self._count("skipped")
             delivery.ack()
-            if has_reply_to(delivery):
+            if self._answers and has_reply_to(delivery):
                 self._parking.answering.fail(delivery, Failure("skipped"))
         elif _is_postpone(error):
             self._postpone(delivery, error)

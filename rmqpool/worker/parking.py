@@ -26,6 +26,7 @@ __all__ = ["Parking", "ParkingPlace"]
 class ParkingPlace:
     """Where one consumer parks. ``redeclare``: declare the queue again when it is gone. ``broker_dead_letters``: the
     consumed queue dead-letters to a queue that was declared. ``is_current``: the delivery can still be settled.
+    ``tells``: whoever asked for a reply hears that the message was parked.
     """
 
     queue: Queue
@@ -33,6 +34,7 @@ class ParkingPlace:
     broker_dead_letters: bool
     counters: Counters
     is_current: Callable[[Delivery], bool]
+    tells: bool = True
 
 
 class Parking:
@@ -55,7 +57,7 @@ class Parking:
         def make() -> Message:
             return parked_message(delivery, failure, place.queue.name, **self._circumstances())
 
-        after = partial(self.answering.fail, delivery, failure) if has_reply_to(delivery) else None
+        after = partial(self.answering.fail, delivery, failure) if place.tells and has_reply_to(delivery) else None
         self._begin(delivery, place, place.queue, make, place.broker_dead_letters, "parked", after)
 
     def delay(self, delivery: Delivery, failure: Failure | None, place: ParkingPlace, wait: Queue, left: float) -> None:

@@ -60,7 +60,12 @@ class Subscription:
         self._guards: Guards | None = None
         self._priorities_noticed = definition.queue.type == "classic"
         self._place = place = ParkingPlace(
-            definition.parking(), definition.redeclare, broker_dead_letters, self.counters, is_current
+            definition.parking(),
+            definition.redeclare,
+            broker_dead_letters,
+            self.counters,
+            is_current,
+            tells=definition.reply != "never",
         )
         self._control = ConsumerControl(definition, later, self._on_event)
         self._loop = loop

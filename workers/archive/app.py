@@ -14,7 +14,6 @@ from rmqpool.outbox import Inbox, Transaction
 from rmqpool.secret import Secret
 from workers.archive.settings import ArchiveSettings
 from workers.archive.table import Table, row_of
-from workers.unanswered import Unanswered
 
 __all__ = ["make_worker"]
 
@@ -31,7 +30,7 @@ def make_worker(
     if database is None:
         raise ConfigurationError("RMQPOOL_POSTGRES_URL is not set: set it to the URL of the archive's database")
     bindings = [Binding(settings.exchange, settings.queue, settings.routing_key)] if settings.exchange else []
-    worker = Worker("archive", declare=bindings, middleware=[Unanswered(on_reject=True)])  # another consumer answers
+    worker = Worker("archive", declare=bindings)
     table = Table(settings.table)
 
     @worker.consumer(
@@ -40,6 +39,7 @@ def make_worker(
         batch_timeout=settings.batch_timeout,
         concurrency=settings.concurrency,
         inbox=Inbox(database, consumer=_CONSUMER),
+        reply="never",  # another consumer answers
         retry=RetryPolicy(
             settings.max_attempts, Backoff(5, 600)
         ),  # what is no fault of a message: a right, a full disk

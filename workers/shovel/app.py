@@ -11,20 +11,20 @@ from rmqpool.errors import ConfigurationError, DecodeError, MessageError
 from workers.shovel.copies import copy_of
 from workers.shovel.destination import Destination
 from workers.shovel.settings import PREFIX, ShovelSettings
-from workers.unanswered import Unanswered
 
 __all__ = ["make_worker", "refuse_a_circle"]
 
 
 def make_worker(settings: ShovelSettings) -> Worker:
     """The worker for these settings."""
-    worker = Worker("shovel", middleware=[Unanswered()])  # whoever handles the copy answers
+    worker = Worker("shovel")
     destination = Destination(settings)
     worker.add_service(destination)
     pacer = Pacer(settings.rate)
     source = Queue(settings.from_queue, passive=True)  # somebody else's: of any type, with any arguments
 
-    @worker.consumer(source, concurrency=settings.at_once, prefetch=settings.at_once)
+    # Whoever handles the copy answers; of one that is parked here nobody else would tell.
+    @worker.consumer(source, concurrency=settings.at_once, prefetch=settings.at_once, reply="failure")
     async def move(delivery: Delivery) -> None:
         """At least once: after a crash, up to ``window`` messages are moved a second time, with the same message_id."""
         delay = pacer.delay(time.monotonic())

@@ -53,7 +53,7 @@ class ChildCaller:
             definition.handler,
             function=self.call,
             is_async=False,
-            arguments=lambda delivery: ((delivery, job_of(delivery)), {}),
+            arguments=lambda delivery: ((delivery, job_of(delivery, answers=definition.reply == "always")), {}),
         )
         self._definition = definition
         self._limits = definition.limits

@@ -100,6 +100,9 @@ class Logged:
     record: dict[str, Any]
 
 
-def job_of(delivery: Delivery) -> Job:
-    """Everything of ``delivery`` but its settler. Raises DecodeError if its properties cannot be read."""
-    return Job({name: getattr(delivery, name) for name in _FIELDS}, bool(delivery.reply_to))
+def job_of(delivery: Delivery, *, answers: bool = True) -> Job:
+    """Everything of ``delivery`` but its settler. ``answers``: its result is sent to whoever asked for a reply.
+
+    Raises DecodeError if its properties cannot be read.
+    """
+    return Job({name: getattr(delivery, name) for name in _FIELDS}, answers and bool(delivery.reply_to))

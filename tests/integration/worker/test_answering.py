@@ -26,6 +26,7 @@ from rmqpool import (
     headers,
 )
 from rmqpool.testing.rabbitmq import RabbitMQNode
+from rmqpool.worker.answering import Reply
 from tests.integration.worker.conftest import Bench
 
 
@@ -233,6 +234,31 @@ def test_a_reply_goes_to_a_queue_of_the_callers_own_too(bench: Bench) -> None:
         publisher.publish("asked", 1, reply_to="no-such-queue", correlation_id="second")
         bench.wait(lambda: worker.stats().answered == 2)
     bench.wait_empty(worker, "asked", "asked.dead")
+
+
+@pytest.mark.parametrize(("reply", "told"), [("failure", ["rejected:no"]), ("never", [])])
+def test_a_consumer_answers_only_what_it_is_told_to(bench: Bench, reply: Reply, told: list[str]) -> None:
+    """Somebody else answers for what it handled; the parked message still says to whom, so that a replay can be answered."""
+    worker = bench.worker()
+
+    @worker.consumer("moved", reply=reply)
+    def handle(body: str) -> object:
+        if body == "reject":
+            raise Reject("no")
+        if body == "skip":
+            raise Skip
+        return object()  # which nobody could encode
+
+    publisher = Publisher(bench.pool, declare=[Queue("answers", dead_letter=False), Queue("moved")])
+    with worker:
+        for body in ("return", "skip", "reject"):
+            publisher.publish("moved", body, reply_to="answers")
+        assert bench.take("moved.dead").reply_to == "answers"
+    bench.wait_empty(worker, "moved")
+    stats = worker.stats()
+    assert (stats.handled, stats.skipped, stats.rejected, stats.answered, stats.failed) == (1, 1, 1, 0, 0)
+    bench.wait_count("answers", len(told))
+    assert [bench.take("answers").headers[headers.REPLY_ERROR] for _ in told] == told
 
 
 def test_a_worker_that_is_stopped_finishes_and_answers_what_it_has_begun(bench: Bench) -> None:

@@ -45,6 +45,7 @@ def test_the_default_prefetch_stays_within_what_quorum_queues_take():
         ({"on_error": "drop"}, "on_error"),
         ({"ack": "never"}, "ack"),
         ({"ack": "manual"}, "delivery"),
+        ({"reply": False}, "reply"),
         ({"accept": "json"}, "accept"),
         ({"queue": Queue("other")}, "other"),
     ],

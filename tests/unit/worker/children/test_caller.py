@@ -126,6 +126,7 @@ def test_a_value_comes_back_to_whoever_waits_for_an_answer(make):
     assert call(caller, "pid", reply_to=None) is None
     request = delivery_of("price")
     assert caller.call(request, job_of(request)) == EncodedBody(b'{"cents":250}', "application/json", "utf-8")
+    assert caller.call(request, job_of(request, answers=False)) is None  # another consumer answers
     failed = call(caller, "lambda")
     assert isinstance(failed, ChildError)
     assert failed.failure.reason == "reply:encode"
