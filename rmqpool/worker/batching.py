@@ -10,7 +10,7 @@ from typing import Any
 
 from rmqpool.core.batch_filling import BatchFilling
 from rmqpool.message import Delivery
-from rmqpool.worker.executors import Executor, MakeExecutor
+from rmqpool.worker.executors import InFront, MakeExecutor
 from rmqpool.worker.later import Later
 
 __all__ = ["Batch", "BatchingExecutor"]
@@ -21,7 +21,7 @@ _LOGGER = logging.getLogger("rmqpool")
 _CLOSE_TIMEOUT = 1.0  # seconds
 
 
-class BatchingExecutor:
+class BatchingExecutor(InFront[Batch]):
     """Hands batches of at most ``size`` deliveries to the executor that ``make`` makes, ``timeout`` seconds after the
     first of them at the latest. ``submit_many`` never blocks: it is for the I/O thread. Owns the thread of its timer.
     """
@@ -43,17 +43,7 @@ class BatchingExecutor:
         self._accepting = True
         self._timer = Later(f"{name} batches")
         self._timer_runs = False
-        self._inner: Executor[Batch] = make(self._run, self._run_async)
-
-    @property
-    def cancelling(self) -> bool:
-        """True while running handlers are being cancelled."""
-        return self._inner.cancelling
-
-    @property
-    def in_progress(self) -> int:
-        """Batches being handled now."""
-        return self._inner.in_progress
+        self._inner = make(self._run, self._run_async)
 
     @property
     def waiting(self) -> int:

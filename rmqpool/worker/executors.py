@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
-__all__ = ["Executor", "MakeExecutor"]
+__all__ = ["Executor", "InFront", "MakeExecutor"]
 
 Item = TypeVar("Item")
 
@@ -47,6 +47,22 @@ class Executor(Protocol[Item]):
     def join(self, deadline: float) -> int:
         """Wait for running handlers until ``deadline`` (monotonic); returns how many still ran then."""
         ...
+
+
+class InFront(Generic[Item]):
+    """What stands in front of another executor, and lets it run the handlers."""
+
+    _inner: Executor[Item]
+
+    @property
+    def cancelling(self) -> bool:
+        """True while running handlers are being cancelled."""
+        return self._inner.cancelling
+
+    @property
+    def in_progress(self) -> int:
+        """Handlers running now."""
+        return self._inner.in_progress
 
 
 # Makes an executor that calls the first function on threads, or the second one on the event loop.

@@ -14,7 +14,7 @@ from typing import Any
 
 from rmqpool.core.key_order import KeyOrder
 from rmqpool.message import Delivery
-from rmqpool.worker.executors import Executor, MakeExecutor
+from rmqpool.worker.executors import InFront, MakeExecutor
 from rmqpool.worker.later import Later
 
 __all__ = ["OrderedExecutor"]
@@ -25,7 +25,7 @@ _LOGGER = logging.getLogger("rmqpool")
 _CLOSE_TIMEOUT = 1.0  # seconds
 
 
-class OrderedExecutor:
+class OrderedExecutor(InFront[Keyed]):
     """Gives deliveries to the executor that ``make`` makes, of each key one at a time. ``submit_many`` never blocks: it is
     for the I/O thread. ``refuse`` gets the deliveries whose key cannot be told, and why.
 
@@ -58,17 +58,7 @@ class OrderedExecutor:
         self._finishing = False
         self._begun = threading.Event()  # nothing more will begin: the inner executor can be waited for
         self._sorter = Later(f"{name} keys")
-        self._inner: Executor[Keyed] = make(self._run, self._run_async)
-
-    @property
-    def cancelling(self) -> bool:
-        """True while running handlers are being cancelled."""
-        return self._inner.cancelling
-
-    @property
-    def in_progress(self) -> int:
-        """Handlers running now."""
-        return self._inner.in_progress
+        self._inner = make(self._run, self._run_async)
 
     @property
     def waiting(self) -> int:
