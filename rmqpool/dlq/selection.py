@@ -31,11 +31,6 @@ class Selection:
     ids: frozenset[str] = frozenset()
     limit: int | None = None
 
-    @property
-    def is_everything(self) -> bool:
-        """True if no message is left out."""
-        return self == Selection()
-
     def matches(self, letter: DeadLetter, now: datetime) -> bool:
         """Whether ``letter`` is meant, ``limit`` apart. A message whose headers cannot be read is meant only by "all"."""
         try:
