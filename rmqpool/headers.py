@@ -132,5 +132,7 @@ def without_broker_history(headers: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in headers.items() if not _is_broker_history(name)}
 
 
-def _is_broker_history(name: str) -> bool:
+def _is_broker_history(name: object) -> bool:
+    if not isinstance(name, str):  # pika hands over bytes where a foreign client wrote no UTF-8
+        return False
     return any(name.startswith(entry) if entry.endswith("-") else name == entry for entry in STRIPPED)

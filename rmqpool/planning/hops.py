@@ -2,15 +2,15 @@
 
 Both go through the migration's fanout exchange, so that the routing key stays what it was. A message that was published
 to the queue by name comes back by name. What would let the copy expire, or be refused, is kept in a header meanwhile.
+What cannot be written as it was (a property that is no UTF-8) is refused, and stays where it is: MessageError.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from rmqpool import headers as names
-from rmqpool.identifiers import new_message_id
+from rmqpool.copies import faithful_copy, text_of
 from rmqpool.message import Delivery, Message
 
 __all__ = ["message_back", "message_out"]
@@ -45,29 +45,12 @@ def _copy(delivery: Delivery, exchange: str, user: str) -> Message:
         headers.setdefault(names.MOVED_EXCHANGE, delivery.exchange)
     if delivery.user_id and delivery.user_id != user:
         headers[names.MOVED_USER_ID] = delivery.user_id
-    return Message(
+    return faithful_copy(
+        delivery,
         exchange,
         delivery.routing_key,
-        delivery.body,
-        _text(delivery.message_id) or new_message_id(),
-        True,
-        _text(delivery.content_type),
-        _text(delivery.content_encoding),
         headers,
-        delivery.delivery_mode or 2,
-        delivery.priority,
-        _text(delivery.correlation_id),
-        _text(delivery.reply_to),
-        delivery.expiration,
-        delivery.timestamp,
-        _text(delivery.type),
-        delivery.user_id if delivery.user_id == user else None,
-        _text(delivery.app_id),
+        user_id=user if delivery.user_id == user else None,
+        expiration=text_of("expiration", delivery.expiration),
+        delivery_mode=delivery.delivery_mode or 2,
     )
-
-
-def _text(value: Any) -> str | None:
-    """A property as text: pika hands over bytes where a foreign client wrote no UTF-8."""
-    if isinstance(value, bytes):
-        return value.decode("latin-1")[:127]
-    return value if isinstance(value, str) else None

@@ -114,6 +114,10 @@ def _some(deliveries: Iterable[Delivery], most: int | None, until: float) -> Ite
 
 def _stays(delivery: Delivery, error: Exception) -> MigrationError:
     return MigrationError(
-        f"a message of queue {delivery.queue!r} could not be moved ({error}): it stays where it is; remove the cause, and "
-        "run this again"
+        f"{_named(delivery)} of queue {delivery.queue!r} could not be moved ({error}): it stays where it is, and so do those "
+        "behind it; remove the cause, or take it out of the queue, and run this again"
     )
+
+
+def _named(delivery: Delivery) -> str:
+    return f"message {delivery.message_id!r}" if delivery.message_id else "a message without an id"
