@@ -17,7 +17,7 @@ from rmqpool.amqp.consuming import Consuming
 from rmqpool.errors import ConfigurationError, PoolTimeoutError
 from rmqpool.message import Delivery
 from rmqpool.pool import ConnectionPool
-from rmqpool.topology import Queue, Topology
+from rmqpool.topology import Queue, Topology, checked_topology
 
 __all__ = ["BatchConsumer", "Consumer", "ConsumerEvent", "ConsumerStatus", "is_current"]
 
@@ -45,7 +45,7 @@ class BatchConsumer:
         name = queue.name if isinstance(queue, Queue) else queue
         _check_prefetch(queue, prefetch)
         self._queue = queue
-        topology = (*((queue,) if isinstance(queue, Queue) else ()), *declare)
+        topology = checked_topology((*((queue,) if isinstance(queue, Queue) else ()), *declare))
         self._pool = pool
         self._spec = ConsumeSpec(name, prefetch, topology, redeclare)
         self._on_event = on_event or (lambda event, sentence: None)

@@ -11,7 +11,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_
 from rmqpool.amqp.declaring import Declaring
 from rmqpool.amqp.link import Link
 from rmqpool.errors import CallTimeoutError, ConnectionLostError, PoolClosedError, RmqpoolError
-from rmqpool.topology import Topology
+from rmqpool.topology import Topology, expand
 
 __all__ = ["declare_now"]
 
@@ -19,9 +19,11 @@ __all__ = ["declare_now"]
 def declare_now(link: Link, items: tuple[Topology, ...], seconds: float) -> None:
     """Declare ``items`` within ``seconds``; declaring is idempotent, so a lost connection only means once more.
 
-    Raises TopologyMismatchError and other refusals of the broker, PoolTimeoutError when no connection came up,
-    CallTimeoutError when the broker did not answer, PoolClosedError. Blocks; for any thread but an I/O thread.
+    Raises ConfigurationError for what is no topology, TopologyMismatchError and other refusals of the broker,
+    PoolTimeoutError when no connection came up, CallTimeoutError when the broker did not answer, PoolClosedError. Blocks;
+    for any thread but an I/O thread.
     """
+    expand(items)  # a mistake in them is told here, and not found on the I/O thread
     deadline = time.monotonic() + seconds
     Retrying(
         retry=retry_if_exception_type(ConnectionLostError),

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 from rmqpool.amqp.wire import encode_properties
 from rmqpool.calls import CallOptions, Reply, Waiting, request_options
 from rmqpool.errors import (
-    ConfigurationError,
     ConnectionFailedError,
     ConnectionLostError,
     NotSentError,
@@ -28,7 +27,7 @@ from rmqpool.pool import ConnectionPool
 from rmqpool.pool_options import seconds
 from rmqpool.sealing import MessageOptions, Sealing
 from rmqpool.settings import ConnectionSettings
-from rmqpool.topology import Binding, Exchange, Queue, Topology
+from rmqpool.topology import Topology, checked_topology
 from rmqpool.write_lease import Lease
 
 if TYPE_CHECKING:
@@ -61,11 +60,9 @@ class Publisher:
         max_message_size: int | None = None,
         middleware: Iterable[Middleware] = (),
     ) -> None:
-        if isinstance(declare, Queue | Exchange | Binding):
-            raise ConfigurationError(f"declare takes a list: declare=[{type(declare).__name__}(…)]")
         self._owns_pool = not isinstance(pool, ConnectionPool)
         self.pool = pool if isinstance(pool, ConnectionPool) else ConnectionPool(pool)
-        self._topology = tuple(declare)
+        self._topology = checked_topology(declare)
         self._declared = not self._topology
         self._declaring = threading.Lock()
         self._timeout = self.pool.timeout if timeout is None else seconds("timeout", timeout)

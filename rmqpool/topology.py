@@ -32,6 +32,7 @@ __all__ = [
     "Queue",
     "QueueType",
     "Topology",
+    "checked_topology",
     "dead_queue_name",
     "default_topology",
     "expand",
@@ -230,16 +231,32 @@ def default_topology(queue: str) -> tuple[Topology, ...]:
     return expand([Queue(queue)])
 
 
+def checked_topology(declare: Iterable[Topology]) -> tuple[Topology, ...]:
+    """What a ``declare=`` was given, looked at where it was written: on a connection nobody would hear of it in time.
+
+    Raises ConfigurationError as :func:`expand` does, and for a single value.
+    """
+    if isinstance(declare, Queue | Exchange | Binding):
+        raise ConfigurationError(f"declare takes a list: declare=[{type(declare).__name__}(…)]")
+    values = tuple(declare)
+    expand(values)
+    return values
+
+
 def expand(declared: Iterable[Topology]) -> tuple[Topology, ...]:
     """In the order in which to declare: exchanges, implied queues, queues, bindings; each once.
 
     Raises ConfigurationError if one name stands for two different queues or exchanges. A queue that is declared
     explicitly wins over the one that another queue implies.
     """
-    values = list(dict.fromkeys(declared))
+    values = list(declared)
     for value in values:
         if not isinstance(value, Queue | Exchange | Binding):
-            raise ConfigurationError(f"declare= takes Queue, Exchange and Binding values, not {type(value).__name__}")
+            hint = f": write Queue({value!r})" if isinstance(value, str) and len(value) > 1 else ""
+            raise ConfigurationError(
+                f"declare= takes a list of Queue, Exchange and Binding values, not {type(value).__name__}{hint}"
+            )
+    values = list(dict.fromkeys(values))
     exchanges = [value for value in values if isinstance(value, Exchange)]
     queues = [value for value in values if isinstance(value, Queue)]
     bindings = [value for value in values if isinstance(value, Binding)]

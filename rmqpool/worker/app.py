@@ -14,7 +14,7 @@ from rmqpool.late_imports import IMPORTING
 from rmqpool.middleware import Middleware, checked
 from rmqpool.pool import ConnectionPool
 from rmqpool.settings import ConnectionSettings
-from rmqpool.topology import Queue, Topology
+from rmqpool.topology import Queue, Topology, checked_topology
 from rmqpool.worker.run_options import RunOptions, pool_for, seconds_of
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Worker:
             raise ConfigurationError(f"a worker's name is {name!r}; give a text, as in Worker('orders')")
         self.name = name
         self._pool = pool
-        self._declare = tuple(declare)
+        self._declare = checked_topology(declare)
         self._grace = seconds_of("grace", grace)
         self._middleware = checked(middleware, f"worker {name!r}")
         self._definitions: list[ConsumerDefinition] = []

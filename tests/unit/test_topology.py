@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from rmqpool import Publisher, Worker
 from rmqpool.errors import ConfigurationError
 from rmqpool.topology import (
     Binding,
@@ -274,3 +275,23 @@ def test_a_passive_queue_says_nothing_of_itself():
     assert queue.declare_arguments() == {}
     assert queue.dead_letter_queue is None
     assert expand([queue]) == (queue,)
+
+
+@pytest.mark.parametrize(
+    ("declare", "told"),
+    [
+        (["orders"], r"not str: write Queue\('orders'\)"),
+        ([Queue("orders"), Queue("orders", message_ttl=5)], "queue 'orders' is declared twice"),
+        (Queue("orders"), r"declare takes a list: declare=\[Queue\(…\)\]"),
+        ("orders", "takes a list of Queue, Exchange and Binding values"),
+        ([{"queue": "orders"}], "not dict"),
+    ],
+)
+def test_a_mistake_in_what_is_declared_is_told_where_it_is_written(declare, told):
+    """A connection would find out much later, on its own thread."""
+    for make in (
+        lambda: Worker("shop", declare=declare),
+        lambda: Publisher("amqp://nobody:x@127.0.0.1:1/", declare=declare),
+    ):
+        with pytest.raises(ConfigurationError, match=told):
+            make()
