@@ -11,10 +11,12 @@ from rmqpool.version import __version__
 if TYPE_CHECKING:
     from rmqpool.amqp.link_values import LinkEvent, LinkState, LinkStatus
     from rmqpool.async_publisher import AsyncPublisher
+    from rmqpool.breaker import Breaker, BreakerStats
     from rmqpool.calls import CallOptions, Reply
     from rmqpool.config import Settings, load_settings
     from rmqpool.consumer import Consumer, ConsumerEvent, ConsumerStatus
     from rmqpool.core.backoff import Backoff
+    from rmqpool.core.breaker import BreakerPolicy, BreakerState
     from rmqpool.core.prefetch import AdaptivePrefetch
     from rmqpool.core.retry import RetryPolicy
     from rmqpool.errors import (
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
         ChannelClosedError,
         ChannelLimitError,
         ChildStartError,
+        CircuitOpenError,
         CommitUnknownError,
         ConfigurationError,
         ConnectionFailedError,
@@ -74,6 +77,7 @@ if TYPE_CHECKING:
     from rmqpool.pool import ConnectionPool
     from rmqpool.pool_stats import PoolStats
     from rmqpool.publisher import MessageOptions, Publisher
+    from rmqpool.retries import Attempt, Retrying, retrying
     from rmqpool.settings import ConnectionSettings, Secret, TLSSettings
     from rmqpool.topology import Binding, Exchange, Queue, Topology
     from rmqpool.urls import parse_url
@@ -99,6 +103,14 @@ __all__ = [
     "RetryPolicy",
     "Skip",
     "Worker",
+    # around calls that may fail
+    "Attempt",
+    "Breaker",
+    "BreakerPolicy",
+    "BreakerState",
+    "BreakerStats",
+    "Retrying",
+    "retrying",
     # what they tell
     "ConsumerEvent",
     "ConsumerStatus",
@@ -135,6 +147,7 @@ __all__ = [
     "ChannelClosedError",
     "ChannelLimitError",
     "ChildStartError",
+    "CircuitOpenError",
     "CommitUnknownError",
     "ConfigurationError",
     "ConnectionFailedError",
@@ -183,8 +196,10 @@ __all__ = [
 _MODULES = {
     "amqp.link_values": ("LinkEvent", "LinkState", "LinkStatus"),
     "async_publisher": ("AsyncPublisher",),
+    "breaker": ("Breaker", "BreakerStats"),
     "calls": ("CallOptions", "Reply"),
     "core.backoff": ("Backoff",),
+    "core.breaker": ("BreakerPolicy", "BreakerState"),
     "core.prefetch": ("AdaptivePrefetch",),
     "core.retry": ("RetryPolicy",),
     "config": ("Settings", "load_settings"),
@@ -197,6 +212,7 @@ _MODULES = {
     "pool": ("ConnectionPool",),
     "pool_stats": ("PoolStats",),
     "publisher": ("MessageOptions", "Publisher"),
+    "retries": ("Attempt", "Retrying", "retrying"),
     "settings": ("ConnectionSettings", "Secret", "TLSSettings"),
     "topology": ("Binding", "Exchange", "Queue", "Topology"),
     "urls": ("parse_url",),

@@ -21,6 +21,7 @@ RmqpoolError
 │   ├── TooManyWaitingError               max_waiting callers wait already
 │   ├── ChannelLimitError                 a connection has as many channels as channel_max allows
 │   └── LeaseReleasedError                a leased channel was used after its release
+├── CircuitOpenError                      a circuit breaker is open: nothing was called; when to ask again
 ├── MessageError                          refused before anything was written: the field is named (also a ValueError)
 │   ├── EncodeError                       the body cannot be turned into bytes
 │   └── MessageTooLargeError              body or headers larger than the broker takes
@@ -51,7 +52,7 @@ RmqpoolError
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, TypedDict, Unpack
 
 __all__ = [
     "AccessRefusedError",
@@ -60,6 +61,7 @@ __all__ = [
     "ChannelClosedError",
     "ChannelLimitError",
     "ChildStartError",
+    "CircuitOpenError",
     "CommitUnknownError",
     "ConfigurationError",
     "ConnectionFailedError",
@@ -212,6 +214,18 @@ class LeaseReleasedError(PoolError):
     """A leased channel was used after it went back to its pool."""
 
 
+class CircuitOpenError(RmqpoolError):
+    """Not called, for a circuit breaker is open: what it guards failed too often. Nothing was done.
+
+    ``name`` is what the breaker guards; asking again makes sense after ``retry_after`` seconds.
+    """
+
+    def __init__(self, message: str, *, name: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.name = name
+        self.retry_after = retry_after
+
+
 class MessageError(RmqpoolError, ValueError):
     """A message that cannot be sent. Refused before anything was written; ``field`` names what is wrong."""
 
@@ -312,6 +326,15 @@ class UnsupportedConnectionError(OutboxError, TypeError):
     """The object given is no connection, session or pool that the outbox knows. Nothing was written."""
 
 
+class _About(TypedDict, total=False):
+    """Which message it was: see PublishError."""
+
+    message_id: str
+    exchange: str
+    routing_key: str
+    attempts: int
+
+
 class PublishError(RmqpoolError):
     """A publish that ended without a confirmation. ``message_id``, ``exchange`` and ``routing_key`` name the message;
     ``attempts`` counts how often it was written to a connection."""
@@ -334,17 +357,9 @@ class UnroutableError(PublishError):
     outcome = "returned"
 
     def __init__(
-        self,
-        message: str,
-        *,
-        reply_code: int = 312,
-        reply_text: str = "NO_ROUTE",
-        message_id: str = "",
-        exchange: str = "",
-        routing_key: str = "",
-        attempts: int = 0,
+        self, message: str, *, reply_code: int = 312, reply_text: str = "NO_ROUTE", **about: Unpack[_About]
     ) -> None:
-        super().__init__(message, message_id=message_id, exchange=exchange, routing_key=routing_key, attempts=attempts)
+        super().__init__(message, **about)
         self.reply_code = reply_code
         self.reply_text = reply_text
 
@@ -355,18 +370,8 @@ class NackedError(PublishError):
 
     outcome = "nacked"
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        code: int = 0,
-        text: str = "",
-        message_id: str = "",
-        exchange: str = "",
-        routing_key: str = "",
-        attempts: int = 0,
-    ) -> None:
-        super().__init__(message, message_id=message_id, exchange=exchange, routing_key=routing_key, attempts=attempts)
+    def __init__(self, message: str, *, code: int = 0, text: str = "", **about: Unpack[_About]) -> None:
+        super().__init__(message, **about)
         self.code = code
         self.text = text
 

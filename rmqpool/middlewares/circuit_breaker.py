@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from rmqpool.core.backoff import Backoff
 from rmqpool.core.breaker import Breaker, BreakerPolicy, BreakerState, Pass, Refusal
+from rmqpool.core.error_choice import ErrorChoice, chooses, error_choice
 from rmqpool.core.ports import ConsumerPort
 from rmqpool.core.retry import LONGEST_HELD
 from rmqpool.errors import ConfigurationError
@@ -28,8 +29,6 @@ _AGAIN: Final = Backoff(0.1, 1.0)  # seconds, for a message that failed while th
 _WHILE_PROBING: Final = 1.0  # seconds after which those that wait for a probe ask again
 _BEHIND: Final = 0.2  # seconds by which a failed probe lets others try before it
 _LONGEST_HOLD: Final = 86_400.0
-
-Errors = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 
 
 class CircuitBreaker(Middleware):
@@ -52,7 +51,7 @@ class CircuitBreaker(Middleware):
         self,
         name: str,
         *,
-        on: Errors,
+        on: ErrorChoice,
         policy: BreakerPolicy | None = None,
         hold: float = 600.0,
         tries: int | None = None,
@@ -60,10 +59,6 @@ class CircuitBreaker(Middleware):
     ) -> None:
         if not isinstance(name, str) or not name:
             raise ConfigurationError(f"CircuitBreaker: name is {name!r}; give the dependency's, as in 'bank'")
-        if not _is_errors(on) and (isinstance(on, type | tuple) or not callable(on)):
-            raise ConfigurationError(
-                f"circuit breaker {name!r}: on is {on!r}; give exception classes, or a function of the exception"
-            )
         if isinstance(hold, bool) or not isinstance(hold, int | float) or not 0 <= hold <= _LONGEST_HOLD:
             raise ConfigurationError(
                 f"circuit breaker {name!r}: hold is {hold!r}; give seconds from 0 to {_LONGEST_HOLD:g}"
@@ -73,7 +68,7 @@ class CircuitBreaker(Middleware):
                 f"circuit breaker {name!r}: tries is {tries!r}; give a whole number, 1 or more, or None"
             )
         self.name = name
-        self._on = on
+        self._on = error_choice(f"circuit breaker {name!r}", on)
         self._hold = hold
         self._on_change = on_change
         self._breaker = Breaker(policy)
@@ -199,10 +194,8 @@ class CircuitBreaker(Middleware):
     # Telling
 
     def _is_its_failure(self, error: BaseException) -> bool:
-        if isinstance(self._on, type | tuple):
-            return issubclass(type(error), self._on)
         try:
-            return bool(self._on(error))
+            return chooses(self._on, error)
         except Exception:
             _LOGGER.exception("circuit breaker %s: the function on=… failed; the exception says nothing", self.name)
             return False
@@ -227,8 +220,3 @@ class _Kept:
     def __init__(self) -> None:
         self.since = time.monotonic()
         self.failures = 0
-
-
-def _is_errors(value: object) -> bool:
-    kinds = value if isinstance(value, tuple) else (value,)
-    return bool(kinds) and all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds)
