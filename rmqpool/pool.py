@@ -6,26 +6,24 @@ consumes: hence three kinds. Connections are made on demand; the pool survives a
 
 from __future__ import annotations
 
-import atexit
 import itertools
-import logging
 import os
 import random
 import socket
 import threading
 import time
 import warnings
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rmqpool.amqp.io_thread import IOThread
 from rmqpool.amqp.link_values import LinkEvent
 from rmqpool.errors import ConfigurationError, PoolClosedError
 from rmqpool.late_imports import IMPORTING
 from rmqpool.pool_options import channels_below, connection_settings, seconds, whole_number
+from rmqpool.pool_process import INHERITED, POOLS
 from rmqpool.settings import ConnectionSettings
 from rmqpool.topology import Topology
 
@@ -34,9 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConnectionPool"]
 
-_LOGGER = logging.getLogger("rmqpool")
 _SERIALS = itertools.count(1)
-_AT_EXIT = 5.0  # seconds that an interpreter's end waits for messages on their way
 EventListener = Callable[[LinkEvent, str, str], None]
 
 
@@ -93,16 +89,15 @@ class ConnectionPool:
         self._closed = False
         self._declared: Counter[Topology] = Counter()
         self._start_empty()
-        _POOLS.add(self)
+        POOLS.add(self)
 
     def _start_empty(self) -> None:
         """No connection yet; also in a forked child."""
-        from rmqpool.pool_parts import PublishConnections
+        from rmqpool.pool_parts import ConsumeConnections, PublishConnections
 
         self._lock = threading.RLock()
         self._publish = PublishConnections(self._new_publish_connection, self._sizes["publish_connections"])
-        self._consuming: list[Link] = []
-        self._consumers: dict[Link, int] = {}
+        self._consume = ConsumeConnections(self._new_consume_link, self._sizes["consume_connections"])
         self._leases: ChannelLeases | None = None
         self._owner = os.getpid()
 
@@ -135,14 +130,14 @@ class ConnectionPool:
         with self._lock:
             self._closed = True
             publishing = self._publish.close()
-            consuming, self._consuming = self._consuming, []
+            consuming = self._consume.close()
             leases, self._leases = self._leases, None
-        _POOLS.discard(self)
+        POOLS.discard(self)
         if leases is not None:
             leases.close()
         flush_until = deadline - min(1.0, timeout / 4)
         clean = [connection.close(flush_until) for connection in publishing]
-        links = [connection.link for connection in publishing] + consuming + ([leases.link] if leases else [])
+        links = [*(connection.link for connection in publishing), *consuming, *([leases.link] if leases else [])]
         for link in links:
             link.close_soon()  # all at once, then wait for each
         ended = [link.close(max(0.1, deadline - time.monotonic())) for link in links]
@@ -181,6 +176,7 @@ class ConnectionPool:
             self._sizes.update(given)
             leases = self._leases
         self._publish.resize(self._sizes["publish_connections"])
+        self._consume.resize(self._sizes["consume_connections"])
         if leases is not None and channels_per_connection is not None:
             leases.resize(channels_per_connection)
 
@@ -240,20 +236,18 @@ class ConnectionPool:
         """The consume connection with the fewest consumers; give it back with :meth:`release_consume_link`."""
         with self._lock:
             self._check_open()
-            if len(self._consuming) < self._sizes["consume_connections"]:
-                link = self._new_link("consume")
-                link.start()
-                self._consuming.append(link)
-            link = min(self._consuming, key=lambda candidate: self._consumers.get(candidate, 0))
-            self._consumers[link] = self._consumers.get(link, 0) + 1
-            return link
+            return self._consume.take()
 
     def release_consume_link(self, link: Link) -> None:
         """A consumer left its connection."""
-        with self._lock:
-            self._consumers[link] = max(0, self._consumers.get(link, 1) - 1)
+        self._consume.release(link)
 
     # Telling
+
+    @property
+    def owner(self) -> int:
+        """The process whose connections these are: another one after a fork."""
+        return self._owner
 
     @property
     def closed(self) -> bool:
@@ -270,10 +264,10 @@ class ConnectionPool:
         from rmqpool.pool_parts import PoolStats, channel_stats
 
         with self._lock:
-            consuming, leases = list(self._consuming), self._leases
+            leases = self._leases
         return PoolStats(
             publish=self._publish.statuses(),
-            consume=tuple(link.status() for link in consuming),
+            consume=self._consume.statuses(),
             lease=leases.link.status() if leases else None,
             channels=channel_stats(leases.snapshot()) if leases else None,
             unsettled=self._publish.unsettled(),
@@ -302,7 +296,7 @@ class ConnectionPool:
     def __del__(self) -> None:
         if getattr(self, "_closed", True) or getattr(self, "_owner", 0) != os.getpid():
             return
-        links = [*self._publish.links, *self._consuming, *([self._leases.link] if self._leases is not None else [])]
+        links = [*self._publish.links, *self._consume.links, *([self._leases.link] if self._leases is not None else [])]
         if links:
             # Whichever thread collects the garbage may hold any lock: nothing is asked, and nothing waited for, here.
             warnings.warn(
@@ -367,34 +361,18 @@ class ConnectionPool:
         lifetime = self._max_lifetime * (1.0 - 0.1 * random.random())
         return PublishConnection(link, publishing, time.monotonic() + lifetime)
 
-    def _after_fork_in_child(self) -> None:
-        publish, consuming, leases = self._publish, self._consuming, self._leases
+    def _new_consume_link(self) -> Link:
+        link = self._new_link("consume")
+        link.start()
+        return link
+
+    def after_fork_in_child(self) -> None:
+        """In a forked child: the parent's connections are not ours, and this pool opens its own."""
+        publish, consume, leases = self._publish, self._consume, self._leases
         self._start_empty()
         publish.abandon_after_fork()
+        consume.abandon_after_fork()
         if leases is not None:
             leases.abandon_after_fork()
-        for link in [*consuming, *([leases.link] if leases is not None else [])]:
-            link.abandon_after_fork()
-        _INHERITED.append((publish, consuming, leases))
-
-
-# Fork and the interpreter's end
-
-_POOLS: weakref.WeakSet[ConnectionPool] = weakref.WeakSet()
-# Keeps the parent's sockets referenced: collecting them could speak on the parent's TLS stream.
-_INHERITED: list[Any] = []
-
-
-def _after_fork_in_child() -> None:
-    for pool in list(_POOLS):
-        pool._after_fork_in_child()
-
-
-def _close_at_exit() -> None:
-    for pool in list(_POOLS):
-        if pool._owner == os.getpid() and not pool.closed and not pool.close(timeout=_AT_EXIT):
-            _LOGGER.warning("messages were still on their way when the interpreter ended")
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
-atexit.register(_close_at_exit)
+            leases.link.abandon_after_fork()
+        INHERITED.append((publish, consume, leases))
