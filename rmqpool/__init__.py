@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from rmqpool.pool import ConnectionPool
     from rmqpool.pool_stats import PoolStats
     from rmqpool.publisher import MessageOptions, Publisher
+    from rmqpool.resources import AsyncResourcePool, ResourceEvent, ResourceEventKind, ResourcePool, ResourceStats
     from rmqpool.retries import Attempt, Retrying, retrying
     from rmqpool.settings import ConnectionSettings, Secret, TLSSettings
     from rmqpool.topology import Binding, Exchange, Queue, Topology
@@ -88,6 +89,7 @@ __all__ = [
     # publishing and consuming
     "AdaptivePrefetch",
     "AsyncPublisher",
+    "AsyncResourcePool",
     "Backoff",
     "BatchError",
     "ConnectionPool",
@@ -99,6 +101,7 @@ __all__ = [
     "PublishFuture",
     "Publisher",
     "Reject",
+    "ResourcePool",
     "Retry",
     "RetryPolicy",
     "Skip",
@@ -118,6 +121,9 @@ __all__ = [
     "LinkState",
     "LinkStatus",
     "QueueDeclared",
+    "ResourceEvent",
+    "ResourceEventKind",
+    "ResourceStats",
     "WorkerStats",
     # what travels
     "CallOptions",
@@ -212,6 +218,7 @@ _MODULES = {
     "pool": ("ConnectionPool",),
     "pool_stats": ("PoolStats",),
     "publisher": ("MessageOptions", "Publisher"),
+    "resources": ("AsyncResourcePool", "ResourceEvent", "ResourceEventKind", "ResourcePool", "ResourceStats"),
     "retries": ("Attempt", "Retrying", "retrying"),
     "settings": ("ConnectionSettings", "Secret", "TLSSettings"),
     "topology": ("Binding", "Exchange", "Queue", "Topology"),

@@ -6,10 +6,11 @@ clock and calls the ledger under its own lock, and acts on the decision after it
 
 The laws, true after each event:
 
-- leased + idle + opening <= capacity (after a resize downwards: it only shrinks, as resources come back);
-- a resource is in one state, idle or leased to one waiter;
+- leased + idle + tended + opening <= capacity (after a resize downwards: it only shrinks, as resources come back);
+- a resource is in one state: idle, leased to one waiter, or tended (the pool itself checks or resets it);
 - who waits is served strictly first in, first out, by direct hand-off;
-- nobody waits while a resource is idle, or while there is room to open one that nobody has asked for;
+- nobody waits while a resource is idle, but for one that is being checked because it was unused for ``check_after``;
+- nobody waits while there is room to open one that nobody has asked for, unless one is being tended for him;
 - a failed open, a lost or a broken resource gives its room back at once; nothing is granted after close.
 
 The semantics are those of psycopg_pool (waiting clients, drain, resize, max_waiting), with httpcore's split of deciding
@@ -19,6 +20,7 @@ and acting. A discarded resource leaves the count at once: where the server's ow
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any, TypeVar
 
@@ -41,9 +43,11 @@ class Ledger(Book[R, W]):
     double release can never take a resource away from its next holder.
 
     ``capacity``: most resources at a time. ``max_waiting``: most waiters, 0 for no limit. ``minimum``: resources kept
-    open without any waiter; ``fill`` asks for the first ones. ``max_opening``: most opens at a time (1: growth one at a
-    time), 0 for no limit. Raises ConfigurationError when they are out of range. Not thread-safe. Figures: see the base,
-    ``Book``.
+    open without any waiter; ``fill`` asks for the first ones. ``max_opening``: most opens at a time above the minimum
+    (1: growth one at a time), 0 for no limit. ``order``: "lifo" takes the idle resource that was used last, "fifo" the
+    one unused for longest. ``keep_idle`` False keeps nothing idle: what nobody waits for is discarded. ``check_after``:
+    an idle resource that nobody has proved for that many seconds is checked before it is granted.
+    Raises ConfigurationError when they are out of range. Not thread-safe. Figures: see the base, ``Book``.
     """
 
     # Events of the borrowers.
@@ -51,7 +55,8 @@ class Ledger(Book[R, W]):
     def acquire(self, waiter: W, now: float) -> Decision[R, W]:
         """Someone wants a resource: granted at once, refused at once, or waiting for a later decision.
 
-        Idle resources are taken last in, first out. Raises ValueError when the token is in use.
+        An idle resource that needs a check is put into the decision's ``check``, and the waiter waits for whatever is
+        free first. Raises ValueError when the token is in use.
         """
         if waiter in self._waiting or waiter in self._leases or waiter in self._dead_leases:
             raise ValueError(f"waiter {waiter!r} is in use; make a new token for each acquire")
@@ -59,14 +64,47 @@ class Ledger(Book[R, W]):
             return self._decide(refuse=((waiter, Refusal.CLOSED),))
         if self._max_waiting and len(self._waiting) >= self._max_waiting:  # and so nothing is idle
             return self._decide(refuse=((waiter, Refusal.TOO_MANY_WAITING),))
-        outlived: list[R] = []
-        while self._idle:
-            entry = self._idle.popitem()[1]
-            if now < entry.retire_at:
-                return self._decide((self._lend(entry, waiter, now),), discard=tuple(outlived))
-            outlived.append(self._forget(entry))
-        self._waiting[waiter] = now
-        return self._decide(discard=tuple(outlived))
+        outlived, fresh = self._look_for_idle(now) if self._idle else ([], None)
+        discard = tuple(self._forget(entry) for entry in outlived)
+        if fresh is None:
+            self._waiting[waiter] = now
+            return self._decide(discard=discard)
+        del self._idle[fresh.resource]
+        return self._decide((self._lend(fresh, waiter, now),), discard=discard)
+
+    def take(self, waiter: W, now: float) -> R | None:
+        """The shortest way of ``acquire``: lends an idle resource that needs no check, when nobody waits.
+
+        None says that nothing has changed, and that ``acquire`` has to decide. The token must be new: that is not
+        looked at here.
+        """
+        if self._waiting or not self._idle:
+            return None
+        resource, entry = self._idle.popitem(self._lifo)
+        if now >= entry.retire_at or now - entry.proved >= self._check_after:
+            self._idle[resource] = entry
+            self._idle.move_to_end(resource, self._lifo)
+            return None
+        entry.holder = waiter
+        entry.since = now
+        self._leases[waiter] = entry
+        self._totals.granted += 1
+        return resource
+
+    def give(self, waiter: W, now: float) -> bool:
+        """The shortest way of ``release``: keeps a resource idle, when nobody waits and it may stay.
+
+        False says that nothing has changed, and that ``release`` has to decide.
+        """
+        entry = self._leases.get(waiter)
+        if entry is None or self._waiting or not self._keep_idle or not self._fit(entry, now):
+            return False
+        del self._leases[waiter]
+        self._totals.used_seconds += now - entry.since
+        entry.holder = None
+        entry.since = entry.proved = now
+        self._idle[entry.resource] = entry
+        return True
 
     def release(self, waiter: W, now: float, reusable: bool = True) -> Decision[R, W]:
         """The holder gives its resource back: handed to who waits longest, kept idle, or discarded.
@@ -80,7 +118,27 @@ class Ledger(Book[R, W]):
         entry = self._leases.pop(waiter, None)
         if entry is None:
             raise LeaseReleasedError(f"{waiter!r} holds nothing: released already? Release each lease exactly once.")
+        self._totals.used_seconds += now - entry.since
+        entry.since = now
         return self._place(entry, now, reusable)
+
+    def release_to_tend(self, waiter: W, now: float) -> R | None:
+        """The holder gives its resource back, and the pool resets or checks it before anybody else has it.
+
+        The answer is the resource: report what became of it with ``tended``. None: it was reported lost meanwhile.
+        Raises LeaseReleasedError as ``release``.
+        """
+        if waiter in self._dead_leases:
+            self._dead_leases.remove(waiter)
+            return None
+        entry = self._leases.pop(waiter, None)
+        if entry is None:
+            raise LeaseReleasedError(f"{waiter!r} holds nothing: released already? Release each lease exactly once.")
+        self._totals.used_seconds += now - entry.since
+        entry.holder = None
+        entry.since = now
+        self._tended[entry.resource] = entry
+        return entry.resource
 
     def abandon(self, waiter: W, now: float, *, cancelled: bool = False) -> Abandoned[R, W]:
         """The caller of ``acquire`` stopped waiting (timeout, or ``cancelled``) and looks for no grant any more.
@@ -100,6 +158,7 @@ class Ledger(Book[R, W]):
             self._dead_leases.discard(waiter)
             return Abandoned(AbandonOutcome.GONE, _NOTHING)
         self._totals.given_back += 1
+        entry.since = now
         return Abandoned(AbandonOutcome.GIVEN_BACK, self._place(entry, now))
 
     # Events of the resources.
@@ -122,7 +181,7 @@ class Ledger(Book[R, W]):
         self._failures_in_a_row = 0
         self._totals.opened += 1
         born = self._generation if generation is None else generation
-        entry = Entry(resource, born, now + lifetime, now)
+        entry = Entry(resource, born, now + lifetime, now, now)
         self._entries[resource] = entry
         return self._place(entry, now)
 
@@ -154,12 +213,35 @@ class Ledger(Book[R, W]):
         entry = self._entries.get(resource)
         if entry is None:
             return _NOTHING
-        if self._idle.pop(resource, None) is None:
+        if self._idle.pop(resource, None) is None and self._tended.pop(resource, None) is None:
             del self._leases[entry.holder]
             self._dead_leases.add(entry.holder)
         del self._entries[resource]
         self._totals.lost += 1
         return self._decide()
+
+    def tend_idle(self, resource: R) -> bool:
+        """The pool itself takes an idle resource, to check it; report what became of it with ``tended``.
+
+        False when it is not idle any more: somebody has it, or it is gone.
+        """
+        entry = self._idle.pop(resource, None)
+        if entry is None:
+            return False
+        self._tended[resource] = entry
+        return True
+
+    def tended(self, resource: R, now: float, good: bool) -> Decision[R, W]:
+        """A check or a reset has ended: to who waits longest, else idle; discarded when not ``good``.
+
+        An unknown resource is no error: it may have been reported lost meanwhile.
+        """
+        entry = self._tended.pop(resource, None)
+        if entry is None:
+            return _NOTHING
+        if not good:
+            self._totals.failed_checks += 1
+        return self._place(entry, now, good)
 
     # Events of the owner.
 
@@ -173,7 +255,7 @@ class Ledger(Book[R, W]):
         Raises ConfigurationError when they are out of range; then nothing has changed.
         """
         minimum = self._minimum if minimum is None else minimum
-        check_sizes(capacity, minimum)
+        check_sizes(capacity, minimum, self._keep_idle)
         self._capacity, self._minimum = capacity, minimum
         surplus = min(len(self._idle), max(0, self._size - capacity))
         return self._decide(discard=tuple(self._forget_oldest() for _ in range(surplus)))
@@ -219,25 +301,51 @@ class Ledger(Book[R, W]):
         self._totals.granted += len(grants)
         self._totals.refused += len(refuse)
         self._totals.discarded += len(discard)
+        check = self._missing_checks() if self._idle and self._waiting else ()
         opens = self._missing_opens()
         self._opening += opens
-        return Decision(grants, refuse, discard, opens) if grants or refuse or discard or opens else _NOTHING
+        if not (grants or refuse or discard or check or opens):
+            return _NOTHING
+        return Decision(grants, refuse, discard, opens, check)
 
     def _missing_opens(self) -> int:
         if self._closed:
             return 0
-        limit = self._max_opening or self._capacity
+        limit = max(self._max_opening or self._capacity, self._minimum - len(self._entries))
         return max(0, min(self._wanted_opens(), limit, self._capacity - len(self._entries)) - self._opening)
+
+    def _missing_checks(self) -> tuple[R, ...]:
+        """Who waits although something is idle waits for a check: one for each waiter."""
+        found: list[R] = []
+        while self._idle and len(self._waiting) > len(self._tended):
+            resource, entry = self._idle.popitem(self._lifo)
+            self._tended[resource] = entry
+            found.append(resource)
+        return tuple(found)
+
+    def _look_for_idle(self, now: float) -> tuple[list[Entry[R]], Entry[R] | None]:
+        """The idle ones whose lifetime is over, and the one to lend without a check, if there is one and nobody waits."""
+        outlived: list[Entry[R]] = []
+        for entry in reversed(self._idle.values()) if self._lifo else self._idle.values():
+            if now >= entry.retire_at:
+                outlived.append(entry)
+            elif not self._waiting and now - entry.proved < self._check_after:
+                return outlived, entry
+        return outlived, None
 
     def _place(self, entry: Entry[R], now: float, reusable: bool = True) -> Decision[R, W]:
         """Decides over a resource that nobody holds: discard it, hand it over, or keep it idle."""
         entry.holder = None
-        entry.since = now
+        entry.proved = now
         if not reusable or not self._fit(entry, now):
             return self._decide(discard=(self._forget(entry),))
         if self._waiting:
             return self._decide((self._lend(entry, self._waiting.popitem(last=False)[0], now),))
+        if not self._keep_idle:
+            return self._decide(discard=(self._forget(entry),))
         self._idle[entry.resource] = entry
+        if entry.since < now:  # a check does not make it young: the longest unused stays the first
+            self._idle = OrderedDict(sorted(self._idle.items(), key=lambda item: item[1].since))
         return self._decide()
 
     def _fit(self, entry: Entry[R], now: float) -> bool:

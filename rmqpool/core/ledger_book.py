@@ -5,6 +5,7 @@ Not thread-safe: read it under the lock under which the ledger is called.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
@@ -27,14 +28,27 @@ class Entry(Generic[R]):
     generation: int
     retire_at: float
     since: float  # when it became idle, or when it was leased
+    proved: float  # when it was last known to be good: opened, checked, or given back by a holder
     holder: Any = None  # the waiter, while it is leased
 
 
 class Book(Generic[R, W]):
     """What is true of one pool now: the figures of a ``Ledger``, whose base this is. For the arguments see there."""
 
-    def __init__(self, capacity: int, max_waiting: int = 0, minimum: int = 0, max_opening: int = 0) -> None:
-        check_sizes(capacity, minimum)
+    def __init__(
+        self,
+        capacity: int,
+        max_waiting: int = 0,
+        minimum: int = 0,
+        max_opening: int = 0,
+        *,
+        order: str = "lifo",
+        keep_idle: bool = True,
+        check_after: float = math.inf,
+    ) -> None:
+        check_sizes(capacity, minimum, keep_idle)
+        if order not in ("lifo", "fifo"):
+            raise ConfigurationError(f'pool: order is {order!r}; give "lifo" or "fifo"')
         if max_waiting < 0 or max_opening < 0:
             raise ConfigurationError(
                 f"pool: max_waiting is {max_waiting}, max_opening is {max_opening}; give 0 (no limit) or more"
@@ -43,8 +57,12 @@ class Book(Generic[R, W]):
         self._minimum = minimum
         self._max_waiting = max_waiting
         self._max_opening = max_opening
-        self._entries: dict[R, Entry[R]] = {}  # idle and leased
+        self._lifo = order == "lifo"
+        self._keep_idle = keep_idle
+        self._check_after = check_after
+        self._entries: dict[R, Entry[R]] = {}  # idle, leased and tended
         self._idle: OrderedDict[R, Entry[R]] = OrderedDict()  # the last one is the one used last
+        self._tended: dict[R, Entry[R]] = {}
         self._leases: OrderedDict[W, Entry[R]] = OrderedDict()
         self._waiting: OrderedDict[W, float] = OrderedDict()
         self._dead_leases: set[W] = set()  # their resource was lost; their release is still to come
@@ -68,6 +86,16 @@ class Book(Generic[R, W]):
         return self._capacity
 
     @property
+    def minimum(self) -> int:
+        """How many are kept open without any waiter."""
+        return self._minimum
+
+    @property
+    def size(self) -> int:
+        """Resources that are open: leased, idle and tended."""
+        return len(self._entries)
+
+    @property
     def leased(self) -> int:
         """Resources that are held, lost ones not counted."""
         return len(self._leases)
@@ -76,6 +104,11 @@ class Book(Generic[R, W]):
     def idle(self) -> int:
         """Resources that are open and unused."""
         return len(self._idle)
+
+    @property
+    def tending(self) -> int:
+        """Resources that the pool itself checks or resets."""
+        return len(self._tended)
 
     @property
     def opening(self) -> int:
@@ -147,6 +180,7 @@ class Book(Generic[R, W]):
             max_waiting=self._max_waiting,
             leased=self.leased,
             idle=self.idle,
+            tended=len(self._tended),
             opening=self._opening,
             waiting=self.waiting,
             generation=self._generation,
@@ -163,13 +197,15 @@ class Book(Generic[R, W]):
         return len(self._entries) + self._opening
 
     def _wanted_opens(self) -> int:
-        """How many should be opening: one for each waiter, and what the minimum lacks."""
-        return max(len(self._waiting), self._minimum - len(self._entries))
+        """How many should be opening: one for each waiter for whom none is tended, and what the minimum lacks."""
+        return max(len(self._waiting) - len(self._tended), self._minimum - len(self._entries))
 
 
-def check_sizes(capacity: int, minimum: int) -> None:
-    """Raises ConfigurationError unless 1 <= capacity and 0 <= minimum <= capacity."""
+def check_sizes(capacity: int, minimum: int, keep_idle: bool = True) -> None:
+    """Raises ConfigurationError unless 1 <= capacity and 0 <= minimum <= capacity; 0 where nothing is kept idle."""
     if capacity < 1:
         raise ConfigurationError(f"pool: capacity is {capacity}; give at least 1")
     if not 0 <= minimum <= capacity:
         raise ConfigurationError(f"pool: minimum is {minimum}; give 0 to the capacity, {capacity}")
+    if minimum and not keep_idle:
+        raise ConfigurationError(f"pool: minimum is {minimum}, but nothing is kept idle; give 0, or keep_idle=True")

@@ -51,12 +51,14 @@ class Decision(Generic[R, W]):
     ``grants``: give each waiter its resource. ``refuse``: fail each waiter, with the reason. ``discard``: close each
     resource; the ledger has forgotten it. ``open``: start that many opens, and report each of them exactly once, with
     ``opened``, ``open_failed`` or ``open_withdrawn``. They hold their room from now on, so they may be delayed.
+    ``check``: check each resource, and report it with ``tended``; only where the ledger was made with ``check_after``.
     """
 
     grants: tuple[Grant[R, W], ...] = ()
     refuse: tuple[tuple[W, Refusal], ...] = ()
     discard: tuple[R, ...] = ()
     open: int = 0
+    check: tuple[R, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,10 @@ class Lease(Generic[R, W]):
 
 @dataclass(slots=True)
 class Totals:
-    """Counts since the ledger was made. ``lost`` resources died by themselves and are not in ``discarded``."""
+    """Counts since the ledger was made. ``lost`` resources died by themselves and are not in ``discarded``.
+
+    ``failed_checks``: a check or a reset ended badly. ``used_seconds``: held until release, all leases together.
+    """
 
     granted: int = 0
     given_back: int = 0
@@ -89,6 +94,8 @@ class Totals:
     open_failures: int = 0
     discarded: int = 0
     lost: int = 0
+    failed_checks: int = 0
+    used_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,7 @@ class Snapshot:
     max_waiting: int
     leased: int
     idle: int
+    tended: int
     opening: int
     waiting: int
     generation: int

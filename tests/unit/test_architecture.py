@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("leasing", "lease", "lease_topology", "publish_connections", "consume_connections"),
     ("pool_declare", "pool_options", "pool_process", "pool_stats"),
     ("retries",),
-    ("pool_parts", "pool"),
+    ("pool_parts", "pool", "resources"),
     ("codecs", "compression", "conversion", "plain_json", "preparation", "envelope"),
     ("sealing", "middleware", "calls"),
     ("publisher", "async_publisher", "consumer"),

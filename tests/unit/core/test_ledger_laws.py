@@ -86,7 +86,8 @@ class LedgerMachine(RuleBasedStateMachine):
         assert 0 <= decision.open <= max(0, needed), "opens that nobody needs"
         assert not (self.closed and decision.open)
         self.opening += [self.generation] * decision.open
-        assert not (decision.open and self.growth) or len(self.opening) <= self.growth, "grew too fast"
+        most = max(self.growth, self.minimum - len(self.held) - len(self.idle))
+        assert not (decision.open and self.growth) or len(self.opening) <= most, "grew too fast"
         assert self.size() <= max(self.capacity, self.largest), "grew over the capacity"
         self.largest = self.size()
         self.granted += len(decision.grants)
@@ -251,7 +252,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def nobody_waits_without_need(self) -> None:
         """No idle resource while one waits, and no room left that was not asked for."""
         assert not (self.waiting and self.idle)
-        limit = min(self.growth or self.capacity, self.capacity)
+        lacking = self.minimum - len(self.held) - len(self.idle)
+        limit = min(max(self.growth or self.capacity, lacking), self.capacity)
         asked = len(self.opening) >= min(len(self.waiting), limit) or self.size() >= self.capacity
         assert asked, "a waiter without an open, with room for one"
         kept = self.size() >= self.minimum or len(self.opening) >= limit

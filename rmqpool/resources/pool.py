@@ -1,0 +1,315 @@
+"""A pool of resources for threads. Callers wait for the pool only: what blocks runs on the pool's own threads.
+
+Decisions are the ledger's, taken under one lock; what they ask for (waking, opening, checking, closing) is done outside of it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import queue
+import time
+import warnings
+import weakref
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, TypeVar
+
+from rmqpool.core.backoff import Backoff
+from rmqpool.core.ledger import Refusal
+from rmqpool.errors import ConfigurationError, PoolClosedError
+from rmqpool.resources.acting import ThreadedBase, Waiter
+from rmqpool.resources.base import Slot
+from rmqpool.resources.lease import Lease
+from rmqpool.resources.values import ResourceEvent, ResourceEventKind, ResourceOptions, ResourceStats
+
+__all__ = ["ResourcePool"]
+
+T = TypeVar("T")
+
+_AT_EXIT = 1.0  # seconds that an interpreter's end waits for resources to be closed
+_monotonic = time.monotonic
+
+
+class ResourcePool(ThreadedBase[T]):
+    """A pool of anything that can be opened. Thread-safe, fork-safe, a context manager; opens itself at its first use.
+
+    ``open()`` makes a resource, ``close(resource)`` ends it, ``check(resource)`` raises or returns False when it is dead,
+    ``reset(resource)`` makes it as new when it comes back. All run on threads of the pool, ``workers`` at a time.
+
+    ``min_size`` resources are kept open, at most ``max_size``; above the minimum ``growth`` are opened at a time (0: as many
+    as wait). Times are seconds. ``timeout`` is the default of :meth:`acquire`: one deadline over waiting, opening and
+    checking. ``max_waiting`` bounds who may wait (0: no bound). A resource is replaced after ``max_lifetime`` (up to a tenth
+    earlier), closed when unused for ``max_idle`` and above the minimum, checked before use when unused for
+    ``check_after_idle``. A check, reset or close longer than ``check_timeout``, or an open longer than ``open_timeout``, has
+    failed. ``order``: "lifo" hands out what was used last, "fifo" what was unused for longest. ``keep_idle=False`` pools
+    nothing, and bounds only: what nobody waits for is closed. Failed opens are tried again after ``backoff``; when they
+    failed for ``reconnect_timeout``, whoever waits is told. ``on_event`` is called with each :class:`ResourceEvent` on any
+    thread, and must not block.
+
+    Raises ConfigurationError for values that make no sense.
+    """
+
+    def __init__(
+        self,
+        open: Callable[[], T],
+        close: Callable[[T], object] | None = None,
+        check: Callable[[T], object] | None = None,
+        reset: Callable[[T], object] | None = None,
+        *,
+        min_size: int = 0,
+        max_size: int = 10,
+        timeout: float = 30.0,
+        max_waiting: int = 0,
+        max_lifetime: float = 3600.0,
+        max_idle: float = 600.0,
+        check_after_idle: float = 30.0,
+        check_timeout: float = 5.0,
+        open_timeout: float = 30.0,
+        order: str = "lifo",
+        growth: int = 1,
+        keep_idle: bool = True,
+        backoff: Backoff = Backoff(0.1, 10.0),  # noqa: B008 - frozen
+        reconnect_timeout: float = 300.0,
+        workers: int = 3,
+        on_event: Callable[[ResourceEvent], object] | None = None,
+        name: str = "",
+    ) -> None:
+        self._closing = True  # until all is checked: there is nothing to clean up
+        options = ResourceOptions(
+            min_size=min_size, max_size=max_size, timeout=timeout, max_waiting=max_waiting, max_lifetime=max_lifetime,
+            max_idle=max_idle, check_after_idle=check_after_idle, check_timeout=check_timeout, open_timeout=open_timeout,
+            order=order, growth=growth, keep_idle=keep_idle, backoff=backoff, reconnect_timeout=reconnect_timeout,
+            workers=workers, on_event=on_event, name=name,
+        )  # fmt: skip
+        super().__init__(options, open, close, check, reset)
+        self._closing = False
+        _POOLS.add(self)
+
+    # Borrowers
+
+    def acquire(self, timeout: float | None = None) -> T:
+        """Borrow a resource within ``timeout`` seconds (default: the pool's); give it back with :meth:`release`.
+
+        Callers are served first in, first out. Raises PoolTimeoutError with the numbers (the last error of ``open`` as its
+        cause, if opening fails), TooManyWaitingError, PoolClosedError.
+        """
+        return self._lend(timeout).resource
+
+    def lease(self, timeout: float | None = None) -> Lease[T]:
+        """``with pool.lease(timeout) as resource``: borrow for a block. Errors as :meth:`acquire`, when the block begins."""
+        return Lease(self, timeout)
+
+    def release(self, resource: T, reusable: bool = True) -> None:
+        """Give a resource back; with ``reusable`` False it is closed, and replaced when somebody needs it.
+
+        Never blocks. Raises LeaseReleasedError when this pool has not lent it, or it was given back already.
+        """
+        slot = self._slots.get(id(resource))
+        if slot is None:
+            if id(resource) in self._inherited:
+                return
+            raise self._not_leased(resource)
+        self._take_back(slot, None, reusable, False)
+
+    def _lend(self, timeout: float | None) -> Slot[T]:
+        token = next(self._tokens)
+        with self._lock:
+            slot = self._ledger.take(token, _monotonic())
+            if slot is not None:
+                slot.token = token
+                return slot
+        return self._wait(self._check_timeout(timeout))
+
+    def _take_back(self, slot: Slot[T], token: Any, reusable: bool, suspect: bool) -> None:
+        """``token``: whose lease it was; None for whoever has it. ``suspect``: it has to be checked first."""
+        with self._lock:
+            held = slot.token
+            if held is None or (token is not None and token is not held):
+                if self._inherited.get(id(slot.resource)) is slot:
+                    return
+                raise self._not_leased(slot.resource)
+            slot.token = None
+            now = _monotonic()
+            if reusable and not suspect and self._reset_one is None and self._ledger.give(held, now):
+                return
+            suspect = suspect and self._check_one is not None
+            tend, decision = self._decide_return(slot, held, reusable, suspect or self._reset_one is not None, now)
+        if tend:
+            self._tend(slot, reset=self._reset_one is not None, check=suspect)
+        self._act(decision)
+
+    def _wait(self, timeout: float) -> Slot[T]:
+        began = _monotonic()
+        waiter: Waiter[T] = Waiter()
+        try:
+            with self._lock:
+                decision = self._ledger.acquire(waiter, began)
+                fill = self._begin()
+            for one in (decision, *fill):
+                self._act(one)
+            in_time = waiter.decided.acquire(timeout=max(0.0, began + timeout - _monotonic()))
+        except BaseException:  # KeyboardInterrupt: a grant of this moment goes to the next in line
+            with self._lock:
+                decision = self._ledger.abandon(waiter, _monotonic(), cancelled=True).decision
+            self._act(decision)
+            raise
+        with self._lock:
+            now = _monotonic()
+            self._queued += 1
+            self._wait_seconds += now - began
+            slot = self._ledger.held_by(waiter)
+            if slot is not None:  # also one that was granted in the very last moment
+                slot.token = waiter
+                return slot
+            stats = self._stats(now)
+            abandoned = self._ledger.abandon(waiter, now)
+            error = self._ledger.last_open_error
+        self._act(abandoned.decision)
+        if in_time and waiter.refusal is not None:
+            refused = self._refusal(waiter.refusal, stats)
+            self._tell(ResourceEventKind.REFUSED, str(refused))
+            raise refused from (error if waiter.refusal is Refusal.OPEN_FAILED else None)
+        exhausted = self._exhausted(timeout, stats)
+        self._tell(ResourceEventKind.TIMED_OUT, str(exhausted))
+        raise exhausted from (error if stats.failures_in_a_row else None)
+
+    # The owner
+
+    def open(self, wait: bool = True, timeout: float = 10.0) -> None:
+        """Open the minimum; with ``wait`` until it is there, at most ``timeout`` seconds. Safe to call again.
+
+        Raises PoolTimeoutError with the cause when it is not there in time (the pool goes on trying), PoolClosedError.
+        """
+        with self._lock:
+            if self._ledger.closed:
+                raise PoolClosedError(f"pool {self.name!r} is closed: make a new one")
+            fill = self._begin()
+        for decision in fill:
+            self._act(decision)
+        if wait:
+            self.wait(timeout)
+
+    def wait(self, timeout: float = 10.0) -> None:
+        """Wait until ``min_size`` resources are open; errors as :meth:`open`."""
+        with self._lock:
+            self._grown.wait_for(lambda: self._ledger.closed or self._ledger.size >= self._ledger.minimum, timeout)
+            stats, error = self._stats(_monotonic()), self._ledger.last_open_error
+        if stats.closed:
+            raise PoolClosedError(f"pool {self.name!r} is closed: make a new one")
+        if stats.size < stats.min_size:
+            raise self._not_filled(timeout, stats) from (error if stats.failures_in_a_row else None)
+
+    def resize(self, min_size: int | None = None, max_size: int | None = None) -> None:
+        """Change the sizes while running; leased ones above ``max_size`` are closed as they come back.
+
+        Raises ConfigurationError when they are out of range.
+        """
+        with self._lock:
+            now_min, now_max = self._sizes
+            sizes = (now_min if min_size is None else min_size, now_max if max_size is None else max_size)
+            decision = self._ledger.resize(sizes[1], sizes[0])
+            self._sizes = sizes
+        self._tell(ResourceEventKind.RESIZED, f"between {sizes[0]} and {sizes[1]} resources from now on")
+        self._act(decision)
+
+    def drain(self) -> None:
+        """Replace every resource: idle ones now, leased ones when they come back."""
+        with self._lock:
+            decision = self._ledger.drain()
+        self._tell(ResourceEventKind.DRAINED, "every resource is replaced")
+        self._act(decision)
+
+    def check(self, timeout: float = 30.0) -> int:
+        """Check every idle resource now, one after the other, within ``timeout`` seconds; bad ones are replaced.
+
+        Returns how many were bad. Raises ConfigurationError when the pool has no ``check``.
+        """
+        if self._check_one is None:
+            raise ConfigurationError(f"pool {self.name!r} has no check: give check= when making it")
+        deadline, bad = _monotonic() + timeout, 0
+        for slot in list(self._slots.values()):
+            with self._lock:
+                mine = self._ledger.tend_idle(slot)
+            if mine:
+                verdicts: queue.SimpleQueue[bool] = queue.SimpleQueue()
+                self._tend(slot, reset=False, check=True, then=verdicts.put)
+                with contextlib.suppress(queue.Empty):
+                    bad += not verdicts.get(timeout=max(0.0, deadline - _monotonic()))
+            if _monotonic() >= deadline:
+                break
+        return bad
+
+    def close(self, timeout: float = 5.0) -> bool:
+        """Refuse whoever waits, close every idle resource, end the threads, within ``timeout`` seconds. Idempotent.
+
+        What is leased is closed when it comes back: nobody waits for that. True if all else has ended in time.
+        """
+        deadline = _monotonic() + timeout
+        with self._lock:
+            first, self._closing = not self._closing, True
+            decision = self._ledger.close()
+            self._grown.notify_all()
+        self._act(decision)
+        self._pump()
+        _POOLS.discard(self)
+        self._workers.stop()
+        ended = self._workers.join(deadline)
+        if first:
+            self._tell(ResourceEventKind.POOL_CLOSED, "closed")
+        return ended
+
+    def stats(self) -> ResourceStats:
+        """The figures of this moment, and the counts since :meth:`pop_stats`."""
+        with self._lock:
+            return self._stats(_monotonic())
+
+    def pop_stats(self) -> ResourceStats:
+        """As :meth:`stats`; then the counts begin at 0 again."""
+        with self._lock:
+            return self._pop_stats(_monotonic())
+
+    def __enter__(self) -> ResourcePool[T]:
+        try:
+            self.open(wait=True)
+        except BaseException:
+            self.close(timeout=1.0)  # no __exit__ follows
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_closing", True) or not self._workers.has_threads:
+            return
+        # Whichever thread collects the garbage may hold any lock: nothing is waited for here.
+        self._closing = True
+        self._workers.stop(self._closing_tasks())
+        warnings.warn(
+            f"pool {self.name!r} was dropped without close(); use it as a context manager",
+            ResourceWarning,
+            stacklevel=2,
+            source=self,
+        )
+
+
+_POOLS: weakref.WeakSet[ResourcePool[Any]] = weakref.WeakSet()
+
+
+def _forget_the_parents() -> None:
+    for pool in list(_POOLS):
+        pool._after_fork()
+
+
+def _close_all() -> None:
+    deadline = _monotonic() + _AT_EXIT
+    for pool in list(_POOLS):
+        pool.close(max(0.0, deadline - _monotonic()))
+
+
+os.register_at_fork(after_in_child=_forget_the_parents)
+atexit.register(_close_all)

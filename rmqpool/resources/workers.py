@@ -1,0 +1,206 @@
+"""The threads of a resource pool: they run what may block (open, check, reset, close), so that no caller ever does.
+
+A task that takes longer than its time is given up: its caller is told at once, its thread is replaced, and what it brings
+late goes to ``late``. At most as many threads as ``most_stuck`` may be given up at a time; beyond that tasks wait.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+__all__ = ["Task", "Workers"]
+
+_LOGGER = logging.getLogger("rmqpool")
+_FOREVER = threading.TIMEOUT_MAX
+
+
+class Task:
+    """One blocking call. Exactly one of ``done(value, error)`` is called: at its end, or with TimeoutError in its place.
+
+    ``late(value)`` is called when the call returned after it had been given up.
+    """
+
+    __slots__ = ("call", "done", "ended", "late", "timeout")
+
+    def __init__(
+        self,
+        call: Callable[[], Any],
+        done: Callable[[Any, BaseException | None], object],
+        timeout: float | None = None,
+        late: Callable[[Any], object] | None = None,
+    ) -> None:
+        self.call = call
+        self.done = done
+        self.timeout = timeout
+        self.late = late
+        self.ended = False  # changed under the lock of the workers
+
+    def forget(self) -> None:
+        """It has ended: let go of what it held."""
+        self.call = self.done = self.late = _nothing
+
+
+def _nothing(*_: object) -> None: ...
+
+
+class Workers:
+    """Threads made on demand, at most ``limit``, and one that keeps the time. Thread-safe; knows nothing of the pool."""
+
+    def __init__(self, name: str, limit: int, most_stuck: int) -> None:
+        self._name = name
+        self._limit = limit
+        self._most_stuck = most_stuck
+        self._lock = threading.Lock()
+        self._work = threading.Condition(self._lock)
+        self._time = threading.Condition(self._lock)
+        self._tasks: deque[Task] = deque()
+        self._timers: list[tuple[float, int, Callable[[], object]]] = []
+        self._numbers = itertools.count(1)
+        self._threads: set[threading.Thread] = set()
+        self._given_up: set[threading.Thread] = set()
+        self._free = 0
+        self._keeper: threading.Thread | None = None
+        self._stopping = False
+
+    def submit(self, task: Task) -> None:
+        """Run a task on one of the threads; never blocks."""
+        with self._lock:
+            self._tasks.append(task)
+            if self._free >= len(self._tasks):
+                self._work.notify()
+            else:
+                self._grow()
+
+    def call_at(self, when: float, call: Callable[[], object]) -> None:
+        """Call at that moment of the monotonic clock, on the thread that keeps the time: it must not block."""
+        with self._lock:
+            self._call_at(when, call)
+
+    def stop(self, last: Iterable[Task] = ()) -> None:
+        """What was submitted, and ``last``, is still done; then the threads end. Does not wait; ``__del__`` may call it."""
+        self._tasks.extend(last)
+        if self._lock.acquire(timeout=0.1):  # garbage may be collected on a thread that holds it
+            try:
+                self._stopping = True
+                self._work.notify_all()
+                self._time.notify_all()
+            finally:
+                self._lock.release()
+        else:
+            self._stopping = True  # the threads look at it from time to time
+
+    def join(self, deadline: float) -> bool:
+        """Wait until the threads have ended; False if some had not at that moment of the monotonic clock."""
+        with self._lock:
+            threads = [*self._threads, *([self._keeper] if self._keeper else [])]
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in threads if thread is not threading.current_thread())
+
+    @property
+    def has_threads(self) -> bool:
+        """True while there is a thread. Takes no lock."""
+        return bool(self._threads) or self._keeper is not None
+
+    # Threads
+
+    def _grow(self) -> None:
+        busy = len(self._threads) - len(self._given_up)
+        if busy >= self._limit or len(self._given_up) > self._most_stuck:
+            return
+        thread = threading.Thread(target=self._run, name=f"{self._name}-{next(self._numbers)}", daemon=True)
+        self._threads.add(thread)
+        thread.start()
+
+    def _run(self) -> None:
+        me = threading.current_thread()
+        while (task := self._next_task(me)) is not None:
+            self._do(task, me)
+            del task  # a thread that waits holds nothing
+
+    def _next_task(self, me: threading.Thread) -> Task | None:
+        with self._lock:
+            if me in self._given_up:  # it came back after all: another one has its place
+                self._given_up.discard(me)
+                if len(self._threads) - len(self._given_up) > self._limit:
+                    self._threads.discard(me)
+                    self._time.notify_all()
+                    return None
+            self._free += 1
+            try:
+                while not self._tasks and not self._stopping:
+                    self._work.wait(10.0)
+            finally:
+                self._free -= 1
+            if self._tasks:
+                return self._tasks.popleft()
+            self._threads.discard(me)
+            self._time.notify_all()
+            return None
+
+    def _do(self, task: Task, me: threading.Thread) -> None:
+        if task.timeout is not None:
+            self.call_at(time.monotonic() + task.timeout, lambda: self._overdue(task, me))
+        value, error = None, None
+        try:
+            value = task.call()
+        except BaseException as raised:  # noqa: BLE001 - a user's function may raise anything; the thread must live on
+            error = raised
+        with self._lock:
+            late, task.ended = task.ended, True
+        try:
+            if not late:
+                task.done(value, error)
+            elif error is None and task.late is not None:
+                task.late(value)
+        except BaseException:
+            _LOGGER.exception("a resource pool's own step failed: please report this")
+        task.forget()  # the timer of its deadline lives on for a while
+
+    # Time
+
+    def _call_at(self, when: float, call: Callable[[], object]) -> None:
+        heapq.heappush(self._timers, (when, next(self._numbers), call))
+        if self._keeper is None:
+            self._keeper = threading.Thread(target=self._keep_time, name=f"{self._name}-time", daemon=True)
+            self._keeper.start()
+        elif self._timers[0][0] == when:
+            self._time.notify()
+
+    def _overdue(self, task: Task, thread: threading.Thread) -> None:
+        with self._lock:
+            if task.ended:
+                return
+            task.ended = True
+            self._given_up.add(thread)
+            if self._tasks:
+                self._grow()
+        task.done(None, TimeoutError(f"took longer than {task.timeout:g} s"))
+
+    def _keep_time(self) -> None:
+        while (call := self._next_call()) is not None:
+            try:
+                call()
+            except BaseException:
+                _LOGGER.exception("a resource pool's own step failed: please report this")
+            del call
+
+    def _next_call(self) -> Callable[[], object] | None:
+        with self._lock:
+            while True:
+                if self._stopping and not (self._threads - self._given_up):
+                    self._keeper = None
+                    return None
+                now = time.monotonic()
+                if self._timers and self._timers[0][0] <= now:
+                    return heapq.heappop(self._timers)[2]
+                pause = self._timers[0][0] - now if self._timers else 10.0
+                self._time.wait(min(pause, 10.0))
