@@ -6,6 +6,7 @@ Most services use a Worker instead; it stands on this.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -22,6 +23,7 @@ from rmqpool.topology import Queue, Topology, checked_topology
 __all__ = ["BatchConsumer", "Consumer", "ConsumerEvent", "ConsumerStatus", "is_current"]
 
 _LOGGER = logging.getLogger("rmqpool")
+_SETTLING_DOWN = 5.0  # seconds
 QUORUM_PREFETCH_MAX = 2000  # https://www.rabbitmq.com/docs/quorum-queues: no unlimited prefetch
 
 
@@ -52,6 +54,7 @@ class BatchConsumer:
         self._link = pool.consume_link()
         self._consuming = Consuming(self._link, self._spec, on_deliveries, self._on_event)
         self._closed = False
+        self._answered_in = 0.0  # seconds
         self._link.attach(self._consuming)
 
     @property
@@ -75,8 +78,11 @@ class BatchConsumer:
 
     def cancel(self, timeout: float = 5.0) -> bool:
         """Get no more deliveries; what was delivered can still be settled. False if the broker did not answer in time."""
+        asked_at = time.monotonic()
         self._consuming.cancel()
-        return self._consuming.cancelled.wait(timeout)
+        answered = self._consuming.cancelled.wait(timeout)
+        self._answered_in = time.monotonic() - asked_at
+        return answered
 
     def pace(self, prefetch: int) -> None:
         """Have so many messages delivered ahead from now on; 0 pauses. Unsettled deliveries stay, and can be settled.
@@ -118,9 +124,17 @@ class BatchConsumer:
         return self._consuming.status()
 
     def close(self) -> None:
-        """Close the channel; whatever was not settled goes back to the queue. Idempotent."""
+        """Close the channel; whatever was not settled goes back to the queue. Idempotent.
+
+        Takes up to three seconds after many acknowledgements: RabbitMQ would forget some of those of a quorum queue.
+        """
         if not self._closed:
             self._closed = True
+            classic = isinstance(self._queue, Queue) and self._queue.type == "classic"
+            if not (classic or self._link.on_io_thread):
+                settled_down = threading.Event()
+                self._consuming.settle_down(self._answered_in, settled_down.set)
+                settled_down.wait(_SETTLING_DOWN)
             self._consuming.close()
             self._pool.release_consume_link(self._link)
 

@@ -20,6 +20,7 @@ from rmqpool.amqp.connection import Connection
 from rmqpool.amqp.deliveries import Origin, delivery_from, receive
 from rmqpool.amqp.frame_reader import Answer
 from rmqpool.amqp.link import Link
+from rmqpool.core.burst import Burst
 from rmqpool.core.settlement import Instruction, SettlementWindow
 from rmqpool.message import Delivery
 
@@ -49,7 +50,8 @@ class SettlementCounts:
 class ConsumeSession:
     """The deliveries and settlements of one open channel. ``settle`` and ``holds`` are thread-safe, all else is for the
     I/O thread. ``take`` gets the deliveries of a read; ``wanted`` is posted to the link when something is to be written,
-    once until it is. ``outstanding`` holds what nobody has settled, by tag, in the order of arrival.
+    once until it is. ``outstanding`` holds what nobody has settled, by tag, in the order of arrival. ``burst`` knows how many
+    methods were written of late.
     """
 
     def __init__(
@@ -75,6 +77,8 @@ class ConsumeSession:
         self._awake = False
         self._lost = False
         self._window = SettlementWindow()
+        self.burst = Burst()
+        self.on_loss: Callable[[], None] = _nothing
         self._delivered = self._written = 0
         _OPEN.add(self)
 
@@ -162,6 +166,7 @@ class ConsumeSession:
             self._counts.drop(stale=count)
             return
         instructions = self._window.flush(acked, refused)
+        self.burst.wrote(len(instructions), monotonic())
         if connection.fast:
             number = self._channel.channel_number
             connection.write(b"".join([_marshal(number, one) for one in instructions]))
@@ -176,9 +181,15 @@ class ConsumeSession:
         self._lost = True
         self.outstanding.clear()
 
+    def ask(self, on_answer: Callable[[Any], None]) -> None:
+        """Have the broker answer on this channel."""
+        if not self._lost and self._channel.is_open:
+            self._channel.basic_qos(prefetch_count=1, callback=on_answer)
+
     def lose(self) -> None:
         """The channel is gone: from here on every delivery of it is stale."""
         self._lost = True
+        self.on_loss()
         self.outstanding.clear()
         self._counts.drop(stale=len(_emptied(self._acked)) + len(_emptied(self._refused)))
 
@@ -202,6 +213,10 @@ def _emptied(handed_over: list[Any]) -> list[Any]:
     taken = handed_over[:]
     del handed_over[: len(taken)]
     return taken
+
+
+def _nothing() -> None:
+    """Nobody asked."""
 
 
 def _marshal(channel_number: int, instruction: Instruction) -> bytes:

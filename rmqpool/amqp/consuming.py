@@ -23,6 +23,7 @@ from rmqpool.amqp.failures import channel_closed, connection_lost
 from rmqpool.amqp.io_thread import Timer
 from rmqpool.amqp.link import Link
 from rmqpool.amqp.opening import new_channel
+from rmqpool.amqp.settling_down import settle_down
 from rmqpool.core.backoff import Backoff
 from rmqpool.errors import (
     ChannelClosedError,
@@ -124,6 +125,11 @@ class Consuming:
     def is_connected(self) -> bool:
         """True while there is a connection to consume on."""
         return self._connection is not None and self._link.is_ready
+
+    def settle_down(self, answered_in: float, done: Callable[[], None]) -> None:
+        """Call ``done`` once what was settled outlives a close; ``answered_in``: seconds that the broker took for a cancel."""
+        if not self._link.post(lambda: settle_down(self._link, self._connection, self._session, answered_in, done)):
+            done()
 
     def close(self) -> None:
         """Close the channel: what was not settled goes back to its queue."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections import Counter
 
 import pytest
 
@@ -129,6 +130,33 @@ def test_stop_ends_in_time_when_the_broker_does_not_answer(bench_on, private_bro
         assert seconds() - started < 15
     finally:
         private_broker.resume()
+
+
+def test_what_many_handlers_finish_during_the_stop_is_handled_once(bench):
+    """Acknowledged out of order, right before the end, after much went back: RabbitMQ forgets none of it."""
+    handled, rounds = Counter(), 5
+    for turn in range(rounds):
+        worker, running, go_on = bench.worker(), threading.Semaphore(0), threading.Event()
+
+        @worker.consumer(f"orders.{turn}", concurrency=64)
+        def handle(number: int, running=running, go_on=go_on) -> None:
+            running.release()
+            go_on.wait(30)
+            handled[number] += 1
+
+        worker.start()
+        numbers = range(1000 * turn, 1000 * turn + 320)
+        bench.publisher.publish_many(f"orders.{turn}", numbers).raise_for_failures()
+        assert all(running.acquire(timeout=30) for _ in range(64))
+        stopping = threading.Thread(target=worker.stop)
+        stopping.start()
+        bench.wait(lambda worker=worker: worker.stats().requeued >= 64, timeout=30)
+        go_on.set()
+        stopping.join(30)
+        worker.start(timeout=30)
+        bench.wait(lambda turn=turn: sum(number // 1000 == turn for number in handled) == 320, timeout=30)
+        bench.wait_empty(worker, f"orders.{turn}")
+    assert {number: times for number, times in handled.items() if times > 1} == {}
 
 
 def test_no_thread_is_left(bench):
