@@ -20,7 +20,8 @@ _LOGGER = logging.getLogger("rmqpool")
 class ConsumerControl:
     """Of one consumer of a run. Thread-safe.
 
-    Each middleware has a hold of its own: the consumer resumes when none of them pauses it.
+    Each middleware has a hold of its own: the consumer resumes when none of them pauses it. One of a queue with a single
+    active consumer stays subscribed: another worker would begin with the next messages while this one keeps those in hand.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class ConsumerControl:
             self._on_event(ConsumerEvent.PAUSED if is_paused else ConsumerEvent.RESUMED, told)
 
     def _pace(self) -> None:
-        if self._consumer is not None:
+        if self._consumer is not None and not self.definition.queue.single_active_consumer:
             allowed = [hold.allowed for _, hold in self._holds if hold.reason]
             self._consumer.pace(min([self._prefetch, *allowed]))
 

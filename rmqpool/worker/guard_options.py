@@ -9,8 +9,17 @@ from typing import Final, Literal
 from rmqpool.core.overdue import BROKER_TIMEOUT, Overdue
 from rmqpool.core.prefetch import PREFETCH_MAX, AdaptivePrefetch
 from rmqpool.errors import ConfigurationError
+from rmqpool.topology import Queue
 
-__all__ = ["BY_DEFAULT", "GuardOptions", "PrefetchOption", "broker_timeout", "guard_options", "prefetch_option"]
+__all__ = [
+    "BY_DEFAULT",
+    "GuardOptions",
+    "PrefetchOption",
+    "broker_timeout",
+    "check_single_active",
+    "guard_options",
+    "prefetch_option",
+]
 
 PrefetchOption = int | AdaptivePrefetch | Literal["adaptive"] | None
 
@@ -50,6 +59,15 @@ def prefetch_option(prefetch: PrefetchOption) -> int | AdaptivePrefetch | None:
             f"prefetch is {prefetch!r}; give a whole number from 1 to {PREFETCH_MAX}, or 'adaptive', or an AdaptivePrefetch"
         )
     return prefetch
+
+
+def check_single_active(queue: Queue, prefetch: int | AdaptivePrefetch | None) -> None:
+    """Raises ConfigurationError for a single active consumer that would give its queue away with each change of prefetch."""
+    if queue.single_active_consumer and isinstance(prefetch, AdaptivePrefetch):
+        raise ConfigurationError(
+            f"queue {queue.name!r} has a single active consumer, and an adaptive prefetch subscribes anew with each change: "
+            "another worker would get the next messages while some are in hand here; give a whole number"
+        )
 
 
 def broker_timeout(options: GuardOptions, of_queue: float | timedelta | None) -> float:

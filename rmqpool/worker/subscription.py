@@ -77,6 +77,10 @@ class Subscription:
         return self.definition.queue.name
 
     @property
+    def _is_single_active(self) -> bool:
+        return self.definition.queue.single_active_consumer
+
+    @property
     def is_ready(self) -> bool:
         """True while the broker delivers to it, and no middleware pauses it."""
         if self._consumer is None or (self._guards is not None and self._guards.is_healing):
@@ -149,7 +153,12 @@ class Subscription:
             self.children.begin_stop()
 
     def cancel(self, timeout: float) -> None:
-        """Ask the broker for no more deliveries."""
+        """Ask the broker for no more deliveries.
+
+        A single active consumer stays subscribed until nothing is in hand: the next one would begin at once.
+        """
+        if self._is_single_active:
+            return
         if self._consumer is not None and not self._consumer.cancel(timeout):
             _LOGGER.warning(
                 "the broker did not confirm within %g s that queue %r is consumed no more", timeout, self.queue
@@ -158,7 +167,11 @@ class Subscription:
     def begin_no_more(self) -> None:
         """What was not begun goes back to its queue, for other workers."""
         self.request_stop()
-        for delivery in self._executor.stop():
+        left = self._executor.stop()
+        if self._is_single_active:  # behind what runs: with the channel, once that has ended
+            self.counters.add("requeued", sum(map(is_current, left)))
+            return
+        for delivery in left:
             if delivery.nack(requeue=True):
                 self.counters.add("requeued")
 

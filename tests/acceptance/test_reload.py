@@ -35,6 +35,30 @@ def test_three_reloads_under_load_lose_nothing(vhost_url: str, tmp_path: Path) -
         assert len({pid for pid, _ in run.noted("handled")}) > 2
 
 
+def test_a_reload_under_load_keeps_the_order_of_a_single_active_consumer(vhost_url: str, tmp_path: Path) -> None:
+    """The new process is ready while it waits for its turn; it begins when the old one has ended what it had in hand."""
+    module = SHOP.replace('"orders", concurrency=4', "queue, concurrency=1").replace(
+        "from rmqpool import Worker",
+        "from rmqpool import Queue, Worker\nqueue = Queue('orders', single_active_consumer=True)",
+    )
+    queue = Queue("orders", single_active_consumer=True)
+    with (
+        Publisher(vhost_url, declare=[queue]) as publisher,
+        supervised(tmp_path, "--processes", "2", "--url", vhost_url, module=module) as run,
+    ):
+        run.said("all 2 processes of shop:worker are ready", timeout=60)
+        publisher.publish_many("orders", [{"id": number, "seconds": 0.02} for number in range(300)])
+        wait_until(lambda: len(run.noted("handled")) > 10, "the first orders", timeout=30)
+        run.signal(signal.SIGHUP)
+        run.said("reloaded: all 2 processes of shop:worker are new", timeout=60)
+        wait_until(lambda: len(run.noted("handled")) >= 300, "all orders", timeout=60)
+        run.signal(signal.SIGTERM)
+        assert run.end(60) == 0
+        assert [order for _, order in run.noted("begun")] == list(range(300))
+        assert [order for _, order in run.noted("handled")] == list(range(300))
+        assert len({pid for pid, _ in run.noted("handled")}) > 1
+
+
 def test_a_new_process_that_fails_leaves_the_old_ones(vhost_url: str, tmp_path: Path) -> None:
     """It is told, the others are the same and work on; the next reload, with the mistake corrected, succeeds."""
     with (

@@ -8,7 +8,8 @@ from collections import defaultdict
 
 import pytest
 
-from rmqpool import Binding, ConfigurationError, Delivery, Exchange, Queue, Reject, RetryPolicy
+from rmqpool import Backoff, Binding, ConfigurationError, Delivery, Exchange, Queue, Reject, RetryPolicy
+from rmqpool.middlewares import BreakerPolicy, CircuitBreaker
 
 
 def publish_keys(bench, keys, each):
@@ -239,6 +240,64 @@ def test_a_single_active_consumer_keeps_order_over_two_workers(bench):
     assert done == [(name, number) for name in ("first", "second") for number in range(50)]
     assert workers[1].stats().handled == 50
     bench.wait_empty(workers[1], "orders")
+
+
+def test_a_single_active_consumer_that_stops_hands_over_when_its_handlers_have_ended(bench):
+    """The broker would let the other one begin as soon as the first is cancelled; and nothing comes out of order."""
+    queue, done, early = Queue("orders", single_active_consumer=True), [], []
+    begun, other = threading.Event(), threading.Event()
+    first, second = bench.worker("first"), bench.worker("second")
+
+    @first.consumer(queue, concurrency=1, prefetch=16)
+    def handle_first(body: dict) -> None:
+        begun.set()
+        early.append(other.wait(1.0))  # as long as the other one has to show that it does begin
+        done.append(body["number"])
+
+    @second.consumer(queue, concurrency=1, prefetch=16)
+    def handle_second(body: dict) -> None:
+        other.set()
+        done.append(body["number"])
+
+    first.start()
+    second.start()
+    publish_keys(bench, ["a"], 60)
+    assert begun.wait(30)
+    assert first.stop()
+    bench.wait(lambda: len(done) >= 60, timeout=30)
+    assert early == [False]
+    assert done == list(range(60))
+    assert (first.stats().handled, first.stats().requeued) == (1, 15)
+    bench.wait_empty(second, "orders")
+
+
+def test_a_single_active_consumer_that_a_breaker_pauses_keeps_its_queue(bench):
+    """What it keeps is handled in its place, before what is behind it; the other worker gets nothing."""
+    queue, done, down = Queue("orders", single_active_consumer=True), [], threading.Event()
+    policy = BreakerPolicy(minimum=1, pause=Backoff(0.2, 0.4))
+    breaker = CircuitBreaker("bank", on=ConnectionError, policy=policy)
+    first, second = bench.worker("first", middleware=[breaker]), bench.worker("second")
+    down.set()
+
+    def handle(body: dict, delivery: Delivery, worker) -> None:
+        if down.is_set() and worker is first:
+            raise ConnectionError("no bank")
+        done.append((worker.name, body["number"]))
+
+    for worker in (first, second):
+
+        def call(body: dict, delivery: Delivery, worker=worker) -> None:
+            handle(body, delivery, worker)
+
+        worker.consumer(queue, concurrency=1, prefetch=4, key=key_of)(call)
+        worker.start()
+    publish_keys(bench, ["a"], 20)
+    bench.wait(lambda: first.stats().consumers[0].paused, timeout=30)
+    assert not first.is_ready
+    down.clear()
+    bench.wait(lambda: len(done) >= 20, timeout=30)
+    assert done == [("first", number) for number in range(20)]
+    bench.wait(lambda: first.is_ready, timeout=30)
 
 
 def test_a_consistent_hash_exchange_keeps_each_key_in_one_queue(bench_on, broker_factory):

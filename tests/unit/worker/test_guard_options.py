@@ -9,6 +9,7 @@ import pytest
 
 from rmqpool import AdaptivePrefetch, ConfigurationError, Queue, Worker
 from rmqpool.worker.guard_options import GuardOptions, broker_timeout
+from rmqpool.worker.registration import with_declared
 
 
 def registered(**options: Any) -> Any:
@@ -44,6 +45,16 @@ def test_adaptive_is_a_word_and_a_value() -> None:
     assert registered(prefetch="adaptive").prefetch == AdaptivePrefetch()
     assert registered(prefetch="adaptive", concurrency=3).messages_ahead == 12
     assert registered(prefetch=AdaptivePrefetch(maximum=10)).messages_ahead == 10
+
+
+def test_a_single_active_consumer_takes_no_adaptive_prefetch() -> None:
+    """Each change would hand its queue to another worker; also if the worker declares the queue elsewhere."""
+    queue = Queue("orders", single_active_consumer=True)
+    with pytest.raises(ConfigurationError, match="'orders' has a single active consumer, and an adaptive prefetch"):
+        registered(queue=queue, prefetch="adaptive")
+    with pytest.raises(ConfigurationError, match="give a whole number"):
+        with_declared(registered(prefetch="adaptive"), [queue])
+    assert registered(queue=queue, prefetch=7).messages_ahead == 7
 
 
 def test_a_number_from_the_command_line_switches_it_off() -> None:
