@@ -19,6 +19,7 @@ import time
 from collections.abc import MutableMapping
 
 from rmqpool.health.values import Health
+from rmqpool.supervisor.orphan import end_after, end_with_the_supervisor
 from rmqpool.worker.exits import FORCED, force_exit
 from rmqpool.worker.signals import leave_forcing_to_a_supervisor
 
@@ -28,6 +29,7 @@ VARIABLE = "RMQPOOL_SUPERVISOR_FD"
 _LOGGER = logging.getLogger("rmqpool")
 _TELL_EVERY = 1.0  # seconds, and at once what has changed
 _BEYOND_GRACE = 20.0
+_FORCING = 5.0  # seconds
 
 
 class SupervisorLink:
@@ -51,6 +53,7 @@ class SupervisorLink:
         with contextlib.suppress(Exception):  # a process without stderr
             faulthandler.enable()  # a supervisor ends a process that hangs with SIGABRT: it tells then where it hung
         leave_forcing_to_a_supervisor()
+        end_with_the_supervisor()
         return cls(int(number))
 
     def show(self, health: Health) -> None:
@@ -74,6 +77,7 @@ class SupervisorLink:
                 pass
         if self._closed:
             return
+        end_after(self._grace + _BEYOND_GRACE + _FORCING)
         _LOGGER.warning("the supervisor of this worker is gone: stopping")
         os.kill(os.getpid(), signal.SIGTERM)
         threading.Event().wait(self._grace + _BEYOND_GRACE)

@@ -20,6 +20,13 @@ def publish(url: str, count: int, **fields: object) -> None:
         publisher.publish_many("orders", [{"id": number, **fields} for number in range(count)])
 
 
+def handles(pid: int, number: int) -> bool:
+    """Whether the process has a handler of its own for a signal, as the kernel has it."""
+    text = Path(f"/proc/{pid}/status").read_text(errors="replace")
+    (caught,) = [line.split()[1] for line in text.splitlines() if line.startswith("SigCgt")]
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
 def test_a_killed_process_loses_nothing_and_is_replaced(vhost_url: str, tmp_path: Path) -> None:
     """It held messages: the others handle them, and there are three processes again."""
     with supervised(tmp_path, "--processes", "3", "--url", vhost_url) as run:
@@ -69,6 +76,7 @@ def test_the_processes_of_a_killed_supervisor_stop_in_good_order(vhost_url: str,
     publish(vhost_url, 4, seconds=1)
     with supervised(tmp_path, "--processes", "2", "--url", vhost_url) as run:
         wait_until(lambda: len(run.noted("begun")) == 4, "all begun", timeout=20)
+        assert all(handles(pid, signal.SIGRTMAX) for pid in run.running()), "one that hangs would stay for ever"
         run.signal(signal.SIGKILL)
         wait_until(lambda: not run.running(), "the end of all", timeout=15)
         assert run.handled() == dict.fromkeys(range(4), 1)
