@@ -16,7 +16,7 @@ __all__ = [
     "GuardOptions",
     "PrefetchOption",
     "broker_timeout",
-    "check_single_active",
+    "check_queue_fits",
     "guard_options",
     "prefetch_option",
 ]
@@ -61,8 +61,13 @@ def prefetch_option(prefetch: PrefetchOption) -> int | AdaptivePrefetch | None:
     return prefetch
 
 
-def check_single_active(queue: Queue, prefetch: int | AdaptivePrefetch | None) -> None:
-    """Raises ConfigurationError for a single active consumer that would give its queue away with each change of prefetch."""
+def check_queue_fits(queue: Queue, prefetch: int | AdaptivePrefetch | None) -> None:
+    """Raises ConfigurationError for a queue that a worker could not consume, or not in the way that it promises."""
+    if queue.exclusive:
+        raise ConfigurationError(
+            f"queue {queue.name!r} is exclusive: only the connection that declares it may consume it, and a worker has one for "
+            "each, and others in its other processes; for one consumer at a time give the queue single_active_consumer=True"
+        )
     if queue.single_active_consumer and isinstance(prefetch, AdaptivePrefetch):
         raise ConfigurationError(
             f"queue {queue.name!r} has a single active consumer, and an adaptive prefetch subscribes anew with each change: "

@@ -16,7 +16,7 @@ from rmqpool.middleware import Middleware, checked
 from rmqpool.topology import DEAD_DELIVERY_LIMIT, Queue, Topology, dead_queue_name, expand, retry_queue
 from rmqpool.worker.answering import REPLIES, Reply
 from rmqpool.worker.batch_handlers import BatchShape, check_batch_fits, check_batch_options, inspect_batch_handler
-from rmqpool.worker.guard_options import BY_DEFAULT, GuardOptions, PrefetchOption, check_single_active, prefetch_option
+from rmqpool.worker.guard_options import BY_DEFAULT, GuardOptions, PrefetchOption, check_queue_fits, prefetch_option
 from rmqpool.worker.handlers import Handler, content_types, inspect_handler
 from rmqpool.worker.limits import Executor, Limits, check_executor
 
@@ -126,7 +126,7 @@ def define(
     handler, shape = _inspect(function, accepted, batch, batch_timeout)
     ahead = prefetch_option(prefetch)
     check_batch_fits(value.name, shape, ahead)
-    check_single_active(value, ahead)
+    check_queue_fits(value, ahead)
     _check_key(handler, key, shape)
     if ack == "manual" and not handler.takes_delivery:
         parameter = "delivery: Delivery" if shape is None else "deliveries: list[Delivery]"
@@ -203,7 +203,7 @@ def with_declared(definition: ConsumerDefinition, declared: Iterable[Topology]) 
     name = definition.queue.name
     if name in queues and definition.queue == Queue(name):
         definition = replace(definition, queue=queues[name])
-        check_single_active(definition.queue, definition.prefetch)
+        check_queue_fits(definition.queue, definition.prefetch)
     return replace(definition, parking_as=queues.get(definition.parking_queue))
 
 

@@ -57,6 +57,15 @@ def test_a_single_active_consumer_takes_no_adaptive_prefetch() -> None:
     assert registered(queue=queue, prefetch=7).messages_ahead == 7
 
 
+def test_an_exclusive_queue_is_refused() -> None:
+    """The connection that declares it is not the one that consumes: the broker would answer with 405 for ever."""
+    queue = Queue("orders", type="classic", durable=False, exclusive=True, dead_letter=None)
+    with pytest.raises(ConfigurationError, match=r"'orders' is exclusive: .* single_active_consumer=True"):
+        registered(queue=queue)
+    with pytest.raises(ConfigurationError, match="is exclusive"):
+        with_declared(registered(), [queue])
+
+
 def test_a_number_from_the_command_line_switches_it_off() -> None:
     """What a run asks for replaces what the consumer says."""
     definition = registered(prefetch="adaptive").with_overrides(None, 7)
