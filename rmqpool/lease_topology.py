@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from rmqpool.amqp.not_permitted import not_permitted
 from rmqpool.errors import PreconditionFailedError, RmqpoolError, TopologyMismatchError
 from rmqpool.mismatch import explain_mismatch
 from rmqpool.topology import Queue
@@ -120,7 +121,9 @@ class LeasedTopology(ABC):
                 timeout,
             )
         except RmqpoolError as error:
-            explained = _explained(error, name, declared)
+            transient = not (durable or exclusive or passive)
+            refused = not_permitted(error, f"queue_declare({name!r})") if transient else None
+            explained = refused or _explained(error, name, declared)
             raise explained from (None if explained is error else error)
         method = answer.method
         return QueueDeclared(method.queue, method.message_count, method.consumer_count)

@@ -18,11 +18,11 @@ from rmqpool.amqp.cancelling import cancel_consumer, close_consuming
 from rmqpool.amqp.connection import Connection
 from rmqpool.amqp.consume_session import ConsumeSession, SettlementCounts
 from rmqpool.amqp.consume_values import ConsumerEvent, ConsumerStatus, ConsumeSpec
-from rmqpool.amqp.declaring import Declaring
 from rmqpool.amqp.failures import channel_closed, connection_lost
 from rmqpool.amqp.io_thread import Timer
 from rmqpool.amqp.link import Link
 from rmqpool.amqp.opening import new_channel
+from rmqpool.amqp.redeclaring import Redeclaring
 from rmqpool.amqp.settling_down import settle_down
 from rmqpool.core.backoff import Backoff
 from rmqpool.errors import (
@@ -75,6 +75,7 @@ class Consuming:
         self._cancelling = False
         self._closed = False
         self._first = True
+        self._redeclaring = Redeclaring(link)
         self._failures = 0
         self._again: Timer | None = None
         self._subscriptions = 0
@@ -183,7 +184,7 @@ class Consuming:
             return
         declare = self.spec.declare if self._first or self.spec.redeclare else ()
         if declare:
-            Declaring(self._link, connection, declare, self._on_declared).start()
+            self._redeclaring.start(connection, declare, self._on_declared)
         else:
             self._open_channel()
 

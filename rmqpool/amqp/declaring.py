@@ -9,6 +9,7 @@ from pika import exceptions as pika_exceptions
 
 from rmqpool.amqp.connection import Connection
 from rmqpool.amqp.failures import channel_closed, connection_lost
+from rmqpool.amqp.not_permitted import is_transient, not_permitted
 from rmqpool.amqp.opening import new_channel
 from rmqpool.errors import ChannelLimitError, PoolClosedError, RmqpoolError, TopologyMismatchError
 from rmqpool.mismatch import explain_mismatch
@@ -68,7 +69,10 @@ class Declaring:
             return explain_refusal(reason.reply_code, reason.reply_text, self._current)
         if isinstance(reason, pika_exceptions.ChannelClosedByClient):
             return PoolClosedError(f"connection {self._link.name} was closed during declarations")
-        return connection_lost(reason, self._link.name)
+        lost, item = connection_lost(reason, self._link.name), self._current
+        if item is None or not is_transient(item):  # then it was lost by somebody else's doing
+            return lost
+        return not_permitted(lost, f"declaring {describe(item)}") or lost
 
 
 def declare(channel: Any, item: Topology, callback: Callable[..., None]) -> None:

@@ -201,7 +201,7 @@ def connection_lost(error: BaseException | None, name: str) -> ConnectionLostErr
     if isinstance(error, ConnectionLostError):
         return error
     if isinstance(error, pika_exceptions.ConnectionClosedByBroker):
-        why = f"the broker closed it: {error.reply_code} {error.reply_text}"
+        why = f"the broker closed it: {error.reply_code} {' '.join(error.reply_text.split())}"  # some have lines
     elif isinstance(error, pika_exceptions.ConnectionClosedByClient):
         why = "it was closed on our side"
     else:

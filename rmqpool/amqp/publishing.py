@@ -17,12 +17,12 @@ from rmqpool.amqp import wire
 from rmqpool.amqp.confirm_channel import ConfirmChannel
 from rmqpool.amqp.connection import Connection
 from rmqpool.amqp.deadlines import Deadlines
-from rmqpool.amqp.declaring import Declaring
 from rmqpool.amqp.frame_reader import Answer
 from rmqpool.amqp.io_thread import Timer
 from rmqpool.amqp.link import Link
 from rmqpool.amqp.outcomes import Outcomes
 from rmqpool.amqp.patience import Patience
+from rmqpool.amqp.redeclaring import Redeclaring
 from rmqpool.amqp.unsent import Unsent
 from rmqpool.core.backoff import Backoff
 from rmqpool.core.confirms import ConfirmWindow, Returned, Settled
@@ -64,6 +64,7 @@ class Publishing:
         self._written: ConfirmWindow[PublishFuture] = ConfirmWindow(PublishFuture.name_in_return)
         self._outcomes = Outcomes(self.window, link, self._unsent.lock)
         self._topology: dict[Topology, None] = {}
+        self._redeclaring = Redeclaring(link)
         self._connection: Connection | None = None
         self._confirms = ConfirmChannel(link, self, random_fraction)
         self._header_max = 0  # bytes of encoded properties that fit into one frame, as negotiated with this broker
@@ -171,7 +172,7 @@ class Publishing:
         self._connection = connection
         self._header_max = wire.header_room(connection.params.frame_max)
         if self._topology:
-            Declaring(self._link, connection, tuple(self._topology), self._on_declared).start()
+            self._redeclaring.start(connection, self._topology, self._on_declared)
         else:
             self._confirms.open(connection)
 
