@@ -61,3 +61,12 @@ def test_a_second_generation_that_is_not_there_is_an_exit_code_of_3(
     assert said in ended.stderr
     assert str(tmp_path) in ended.stderr
     assert ended.stderr.count("\n") == 1
+
+
+def test_the_tests_of_a_second_generation_say_how_long_they_take() -> None:
+    """And with which exit code they end; nothing is installed or started for that."""
+    script = Path(__file__).parents[3] / "compose" / "test-rabbitmq4"
+    told = subprocess.run([script, "--help"], capture_output=True, text=True, timeout=60, check=True).stdout
+    assert "minutes" in told
+    assert "exit code is 3" in told
+    assert "set -e" not in told
