@@ -1,6 +1,7 @@
 """The services that tests ask for by name. Each starts when the first test asks for it, and ends with the session."""
 
 import logging
+import signal
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,10 @@ from rmqpool.testing.services import named_amqp_url, named_postgres_url, private
 # A busy machine is no finding: how long an example takes says nothing of what it shows.
 hypothesis.settings.register_profile("steady", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("steady")
+
+# A shell without job control lets what it runs in the background ignore Ctrl-C, which some tests press.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["canary", "pytester"]  # no test may show a password; some run pytest
 

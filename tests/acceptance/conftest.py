@@ -71,7 +71,7 @@ def on_a_terminal(arguments: list[str], folder: Path, stream: Literal["stdout", 
         pass  # Linux: EIO when the other side is closed
     finally:
         os.close(ours)
-    return process.wait(timeout=20), b"".join(chunks).decode()
+    return process.wait(timeout=60), b"".join(chunks).decode()
 
 
 Run = Callable[..., Ended]
@@ -79,7 +79,7 @@ Run = Callable[..., Ended]
 
 @pytest.fixture
 def rmqpool(tmp_path: Path) -> Run:
-    """Runs ``rmqpool`` with these arguments in an empty folder, at most 30 seconds."""
+    """Runs ``rmqpool`` with these arguments in an empty folder, at most 90 seconds."""
 
     def start(
         *arguments: str, stdin: str | bytes = b"", env: dict[str, str] | None = None, cwd: Path | None = None
@@ -90,7 +90,7 @@ def rmqpool(tmp_path: Path) -> Run:
             capture_output=True,
             env=environment(**(env or {})),
             cwd=cwd or tmp_path,
-            timeout=30,
+            timeout=90,
             check=False,
         )
         return Ended(ended.returncode, ended.stdout.decode(), ended.stderr.decode())

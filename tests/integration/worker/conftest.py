@@ -11,6 +11,14 @@ from rmqpool import ConnectionPool, Delivery, Publisher, Worker
 from rmqpool.testing.waiting import wait_until
 
 
+class PatientWorker(Worker):
+    """A worker that gives a busy broker time for its quorum queues."""
+
+    def start(self, *, timeout: float = 60.0, **asked: Any) -> Worker:
+        """As a worker's own."""
+        return super().start(timeout=timeout, **asked)
+
+
 class Bench:
     """What the tests of this folder do again and again, on one vhost."""
 
@@ -22,7 +30,7 @@ class Bench:
 
     def worker(self, name: str = "tested", **options: Any) -> Worker:
         """A worker that is stopped at the end."""
-        worker = Worker(name, self.url, **options)
+        worker = PatientWorker(name, self.url, **options)
         self._workers.append(worker)
         return worker
 
@@ -37,11 +45,11 @@ class Bench:
         with self.pool.channel() as channel:
             return channel.queue_declare(queue, passive=True).message_count
 
-    def wait_count(self, queue: str, count: int, timeout: float = 10.0) -> None:
+    def wait_count(self, queue: str, count: int, timeout: float = 60.0) -> None:
         """Wait until that many are ready."""
         wait_until(lambda: self.count(queue) == count, f"{count} messages in {queue}", timeout=timeout)
 
-    def take(self, queue: str, timeout: float = 10.0) -> Delivery:
+    def take(self, queue: str, timeout: float = 60.0) -> Delivery:
         """The next message of a queue, acknowledged."""
 
         def get() -> Delivery | None:
@@ -55,7 +63,7 @@ class Bench:
         assert found is not None
         return found
 
-    def wait(self, condition: Callable[[], Any], what: str = "the worker", timeout: float = 10.0) -> None:
+    def wait(self, condition: Callable[[], Any], what: str = "the worker", timeout: float = 60.0) -> None:
         """Wait until the condition holds."""
         wait_until(condition, what, timeout=timeout)
 
