@@ -39,6 +39,7 @@ class Action(enum.StrEnum):
     PARK = "park"
     RETRY = "retry"  # by the consumer's policy
     REQUEUE = "requeue"  # it failed: reject, which every broker version counts
+    AGAIN = "again"  # hold it, and try to move it once more
     GIVE_BACK = "give_back"  # it did not fail: nack, which RabbitMQ does not count from 4.3 on
     DEAD_LETTER = "dead_letter"  # reject it: the broker itself moves it
 
@@ -87,13 +88,17 @@ def requeue_pause(attempt: int) -> float:
     return _PAUSES.ceiling(max(1, min(attempt, 64)))
 
 
-def after_failed_parking(*, may_be_written: bool, broker_dead_letters: bool, failures: int) -> Disposition:
+def after_failed_parking(
+    *, may_be_written: bool, broker_dead_letters: bool, failures: int, hold: bool = False
+) -> Disposition:
     """What to do when the copy could not be made safe. Never an ack.
 
     ``may_be_written``: the broker did not answer (not sent, unknown), so its dead-letter queue is not known to be
     missing or full; ``broker_dead_letters``: the queue's dead-letter target was declared. With both, the broker's own
     dead-lettering is the way out; otherwise the message stays, and goes back after a pause. ``failures`` counts them.
+    ``hold``: its queue may drop what comes back to it too often (20 times where RabbitMQ 4 is told nothing), so it is not
+    given back, and the copy is tried again.
     """
     if may_be_written and broker_dead_letters:
         return Disposition(Action.DEAD_LETTER)
-    return Disposition(Action.REQUEUE, _PARKING_PAUSES.ceiling(max(1, min(failures, 64))))
+    return Disposition(Action.AGAIN if hold else Action.REQUEUE, _PARKING_PAUSES.ceiling(max(1, min(failures, 64))))

@@ -46,6 +46,11 @@ class Later:
             heapq.heapify(self._entries)
             self._changed.notify()
 
+    @property
+    def hurried(self) -> bool:
+        """True once nothing waits any more."""
+        return self._hurried
+
     def drain(self, timeout: float) -> bool:
         """Wait until everything handed over so far was run (when hurried); False if it was not in ``timeout`` seconds."""
         reached = threading.Event()

@@ -34,7 +34,8 @@ class Move:
     """One message on its way to the queue ``target``. ``make`` makes the copy when its turn has come.
 
     ``redeclare``: declare this queue again when it is gone. ``broker_dead_letters``: the consumed queue dead-letters to
-    a queue that was declared, and this message may go there. ``counter`` and ``failed_counter`` name figures. ``after``
+    a queue that was declared, and this message may go there. ``hold``: that is not known of it, so it may drop what
+    comes back too often. ``counter`` and ``failed_counter`` name figures. ``after``
     is called once it is elsewhere for good, on any thread.
     """
 
@@ -48,6 +49,7 @@ class Move:
     counter: str
     failed_counter: str
     after: Callable[[], None] | None = None
+    hold: bool = False
     declared_again: bool = False
 
     def names(self) -> tuple[str, str]:
@@ -138,20 +140,29 @@ class Moving:
             may_be_written=isinstance(error, NotSentError | UnknownOutcomeError),
             broker_dead_letters=move.broker_dead_letters,
             failures=self._failures,
+            hold=move.hold and not self._later.hurried,
         )
         move.counters.add(move.failed_counter)
-        dead_letter = disposition.action is Action.DEAD_LETTER
+        dead_letter, again = disposition.action is Action.DEAD_LETTER, disposition.action is Action.AGAIN
+        pause = f"{'is tried again' if again else 'goes back'} in {disposition.delay:g} s"
         _LOGGER.error(
             "message %s of queue %r could not be moved to %r, and %s: %s",
             *move.names(),
             move.target,
-            "is left to the broker's dead-lettering" if dead_letter else f"goes back in {disposition.delay:g} s",
+            "is left to the broker's dead-lettering" if dead_letter else pause,
             error,
         )
         if dead_letter:
             self._settle(move, requeue=False)
         else:
-            self._later.call(lambda: self._settle(move, requeue=True), disposition.delay)
+            self._later.call(lambda: self._after_pause(move, again), disposition.delay)
+
+    def _after_pause(self, move: Move, again: bool) -> None:
+        if again and not self._later.hurried:
+            move.declared_again = False
+            self._guarded(move)
+        else:
+            self._settle(move, requeue=True)
 
     def _settle(self, move: Move, *, requeue: bool) -> None:
         if move.delivery.reject(requeue=requeue):

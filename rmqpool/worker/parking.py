@@ -79,7 +79,16 @@ class Parking:
         target, counters = reply.routing_key, place.counters
         self._moving.begin(
             Move(
-                delivery, target, lambda: reply, counters, place.is_current, None, False, "answered", "answering_failed"
+                delivery,
+                target,
+                lambda: reply,
+                counters,
+                place.is_current,
+                None,
+                False,
+                "answered",
+                "answering_failed",
+                hold=not place.broker_dead_letters,
             )
         )
 
@@ -104,6 +113,7 @@ class Parking:
             counter,
             "parking_failed" if counter == "parked" else "delaying_failed",
             after,
+            hold=not place.broker_dead_letters,
         )
         self._moving.begin(move)
 

@@ -68,6 +68,15 @@ def test_failed_parking_otherwise_goes_back_after_a_pause(may_be_written, broker
     assert disposition == Disposition(Action.REQUEUE, 1.0)
 
 
+def test_what_its_queue_may_drop_is_held_and_tried_again():
+    """Giving it back counts towards a delivery limit behind which nothing is known to take it."""
+    disposition = after_failed_parking(may_be_written=True, broker_dead_letters=False, failures=2, hold=True)
+    assert disposition == Disposition(Action.AGAIN, 2.0)
+    assert after_failed_parking(may_be_written=True, broker_dead_letters=True, failures=2, hold=True).action is (
+        Action.DEAD_LETTER
+    )
+
+
 @given(st.integers(1, 10_000))
 def test_parking_that_keeps_failing_is_tried_ever_more_rarely(failures):
     """From 1 s to 30 s."""
