@@ -24,7 +24,7 @@ logger = logging.getLogger("rmqpool.config")
 
 
 class UnknownVariableWarning(UserWarning):
-    """A variable of the environment begins with RMQPOOL_, but no setting has that name."""
+    """A variable of the environment begins as the settings do, with RMQPOOL_ or a worker's prefix, but none has that name."""
 
 
 class Source(NamedTuple):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from rmqpool.config_sources import UnknownVariableWarning
 from rmqpool.errors import ConfigurationError
 from rmqpool.secret import Secret
 
@@ -39,9 +42,10 @@ def read_settings(kind: type[Given], prefix: str, environment: Mapping[str, str]
     """The settings in ``environment`` (None: the process's own). An empty variable counts as not set.
 
     ``PREFIX_NAME_FILE`` names a file that holds the value, for secrets. Raises ConfigurationError, which names the
-    variable and never repeats a secret.
+    variable and never repeats a secret. Warns of a variable that is misspelt (UnknownVariableWarning).
     """
     environment = os.environ if environment is None else environment
+    _warn_of_misspelt(kind, prefix, environment)
     values: dict[str, str] = {}
     for name in kind.model_fields:
         variable = prefix + name.upper()
@@ -56,6 +60,17 @@ def read_settings(kind: type[Given], prefix: str, environment: Mapping[str, str]
         faults = error.errors(include_url=False, include_context=False, include_input=False)
         told = "; ".join(_told(fault, kind, prefix, values) for fault in faults)
     raise ConfigurationError(told)
+
+
+def _warn_of_misspelt(kind: type[WorkerSettings], prefix: str, environment: Mapping[str, str]) -> None:
+    """Near misses only: a platform has variables of its own that begin so (Kubernetes: WEBHOOK_SERVICE_HOST)."""
+    known = [name.upper() for name in kind.model_fields]
+    for variable in sorted(one for one in environment if one.startswith(prefix)):
+        told = variable.removeprefix(prefix).removesuffix(_FILE)
+        if told not in known:
+            for near in difflib.get_close_matches(told, known, n=1, cutoff=0.8):
+                text = f"unknown variable {variable} in the environment; did you mean {prefix}{near}?"
+                warnings.warn(text, UnknownVariableWarning, stacklevel=3)
 
 
 def _contents(variable: str, path: str) -> str:

@@ -25,18 +25,21 @@ def check(path: WorkerArgument, url: UrlOption = None, as_json: JsonOption = Fal
     """
     from rmqpool.cli.loading import load_worker
     from rmqpool.cli.worker_facts import describe_consumers, topology_of_worker
+    from rmqpool.topology import Queue
 
     settings = load(url=url)
     worker = load_worker(path)
     consumers = describe_consumers(worker, settings)
-    topology = [str(getattr(value, "name", value)) for value in topology_of_worker(worker)]
+    topology = topology_of_worker(worker)
+    needs = [value.name for value in topology if isinstance(value, Queue) and value.passive]
+    declares = [name for value in topology if (name := str(getattr(value, "name", value))) not in needs]
     if as_json:
-        print_json({"ok": True, "worker": path, "consumers": consumers, "declares": topology})
+        print_json({"ok": True, "worker": path, "consumers": consumers, "declares": declares, "needs": needs})
         return
     columns = ("queue", "handler", "concurrency", "prefetch", "body", "on error", "acknowledged")
     print_table(
         columns, [tuple(str(value) for value in row.values()) for row in consumers], right=("concurrency", "prefetch")
     )
-    print_line(
-        f"{path} is ready: {len(consumers)} consumer{'s' if len(consumers) != 1 else ''}; it declares {', '.join(topology)}"
-    )
+    does = f"; it declares {', '.join(declares)}" if declares else ""
+    must = f"; {', '.join(needs)} must be there" if needs else ""
+    print_line(f"{path} is ready: {len(consumers)} consumer{'s' if len(consumers) != 1 else ''}{does}{must}")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rmqpool.cli.exits import ExitCode
 from rmqpool.cli.failures import ReportedError
+from rmqpool.cli.keywords import misspelt_keyword
 from rmqpool.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -62,10 +63,23 @@ def _find(path: str, worker_class: type) -> tuple[ModuleType, Any]:
     module = _import(module_name, attribute)
     found: Any = module
     for part in attribute.split("."):
-        if not hasattr(found, part):
-            raise _missing(module, attribute, worker_class)
-        found = getattr(found, part)
+        found = _attribute(module, found, part, attribute, worker_class)
     return module, found
+
+
+def _attribute(module: ModuleType, owner: Any, part: str, attribute: str, worker_class: type) -> Any:
+    """``owner.part``. The user's own code may run here: a module's __getattr__, a property."""
+    try:
+        return getattr(owner, part)
+    except ConfigurationError as error:
+        raise _misconfigured(error) from None
+    except AttributeError as error:
+        is_another = error.obj not in (None, owner) or error.name not in (None, part)
+        if is_another:  # a mistake in their code
+            raise _failed(f"reading {module.__name__}:{attribute}", module.__name__, error) from None
+        raise _missing(module, attribute, worker_class) from None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code may raise anything; it is told as theirs
+        raise _failed(f"reading {module.__name__}:{attribute}", module.__name__, error) from None
 
 
 def parse_path(path: str) -> tuple[str, str]:
@@ -101,11 +115,11 @@ def _import(name: str, attribute: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise _no_module(name, error.name, attribute) from None
-        raise _failed_import(name, error) from None
+        raise _failed(f"importing {name}", name, error) from None
     except ConfigurationError as error:
         raise _misconfigured(error) from None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's module may raise anything; it is told as theirs
-        raise _failed_import(name, error) from None
+        raise _failed(f"importing {name}", name, error) from None
 
 
 def _no_module(name: str, missing: str, attribute: str) -> ConfigurationError:
@@ -133,22 +147,31 @@ def _modules_in(parent: str) -> list[str]:
 
 
 def _misconfigured(error: ConfigurationError) -> ConfigurationError:
-    """What rmqpool says of the user's module while it is imported, with the user's line instead of a traceback."""
+    """What rmqpool says of the user's module while it is imported, with the user's line instead of a traceback.
+
+    What the module itself raised is its own sentence, about its environment mostly: the line would tell nobody anything.
+    """
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith((_PACKAGE, "<frozen importlib", _IMPORTLIB))]
+    if not frames[-1].filename.startswith(_PACKAGE):
+        return error
+    own = [
+        frame for frame in frames if not frame.filename.startswith((_PACKAGE, "<", _IMPORTLIB))
+    ]  # <string>: dataclasses
     return ConfigurationError(f"{own[-1].filename}:{own[-1].lineno}: {error}") if own else error
 
 
-def _failed_import(name: str, error: BaseException) -> ReportedError:
-    """The user's module failed: their traceback, from their first line on, and which line it was."""
+def _failed(doing: str, name: str, error: BaseException) -> ReportedError:
+    """The user's code failed while we were ``doing`` that: their traceback, from their first line on, and which line."""
     own = _user_part(error.__traceback__)
     lines = "".join(traceback.format_exception(type(error), error, own))
     frames = traceback.extract_tb(own)
     where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else _syntax_place(error)
     text = str(error).strip().splitlines()
     told = f"{type(error).__name__}{f': {text[0]}' if text else ''}"
+    misspelt = misspelt_keyword(error)
+    told += nearest(*misspelt) if misspelt else ""
     return ReportedError(
-        f"importing {name} failed{f' at {where}' if where else ''}: {told}",
+        f"{doing} failed{f' at {where}' if where else ''}: {told}",
         kind="ImportFailed",
         exit_code=ExitCode.CONFIGURATION,
         detail=lines,

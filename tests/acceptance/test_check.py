@@ -106,6 +106,53 @@ def test_a_module_that_fails_shows_its_own_traceback_only(
     assert "rmqpool/cli" not in ended.err
 
 
+def test_what_the_module_itself_refuses_is_told_in_its_own_words(inline: Run, tmp_path: Path) -> None:
+    """It is about its environment mostly: a line of its code would tell nobody anything."""
+    source = "from rmqpool import ConfigurationError\nraise ConfigurationError('SHOP_URL is not set')\n"
+    (tmp_path / "unset.py").write_text(source)
+    assert inline("check", "unset:w").err == "rmqpool: SHOP_URL is not set\n"
+
+
+def test_a_queue_that_is_only_looked_for_is_not_called_declared(inline: Run, tmp_path: Path) -> None:
+    """It is somebody else's, and must be there."""
+    source = "from rmqpool import Queue, Worker\nw = Worker('w')\nw.consumer(Queue('theirs', passive=True))(lambda body: None)\n"
+    (tmp_path / "guest.py").write_text(source)
+    ended = inline("check", "guest:w", "--json")
+    assert (ended.json["declares"], ended.json["needs"]) == (["theirs.dead"], ["theirs"])
+    assert "it declares theirs.dead; theirs must be there" in inline("check", "guest:w").out
+
+
+def test_a_misspelt_option_is_told_with_the_nearest_one(inline: Run, tmp_path: Path) -> None:
+    """With the user's line, and none of ours."""
+    (tmp_path / "misspelt.py").write_text(
+        "from rmqpool import Worker\nw = Worker('w')\nw.consumer('a', concurency=3)\n"
+    )
+    ended = inline("check", "misspelt:w")
+    assert ended.code == 3
+    assert f"{tmp_path / 'misspelt.py'}:3: " in ended.err.splitlines()[-1]
+    assert "did you mean concurrency?" in ended.err.lower().replace("'", "")
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("raise KeyError('SHOP_QUEUE')", "reading lazy:worker failed at {file}:3: KeyError: 'SHOP_QUEUE'"),
+        ("raise SystemExit(1)", "reading lazy:worker failed at {file}:3: SystemExit: 1"),
+        ("return name.no_such", "reading lazy:worker failed at {file}:3: AttributeError: 'str' object has no"),
+        ("return rmqpool.Worker('')", "{file}:3: "),
+        ("raise AttributeError(name)", "module lazy has no worker; lazy holds no Worker"),
+    ],
+)
+def test_a_module_that_makes_its_worker_when_it_is_asked_for_may_fail_too(
+    inline: Run, tmp_path: Path, code: str, told: str
+) -> None:
+    """What a module's ``__getattr__`` raises is the user's, and no fault inside rmqpool."""
+    (tmp_path / "lazy.py").write_text(f"import rmqpool\ndef __getattr__(name):\n    {code}\n")
+    ended = inline("check", "lazy:worker")
+    assert ended.code == 3
+    assert told.format(file=tmp_path / "lazy.py") in ended.err.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("handler", "told"),
     [
@@ -113,6 +160,7 @@ def test_a_module_that_fails_shows_its_own_traceback_only(
         ("@w.consumer('a')\ndef h(body, delivery, more): ...", "more"),
         ("@w.consumer('a')\ndef h(body):\n    yield", "generator"),
         ("@w.consumer('a', concurrency=0)\ndef h(body): ...", "concurrency"),
+        ("@w.consumer('a', retry=RetryPolicy(max_attempts=0))\ndef h(body): ...", "max_attempts is 0"),
         ("w.consumer('a')(print_it)\nw.consumer('a')(print_it)", "two handlers"),
     ],
 )
@@ -121,7 +169,7 @@ def test_a_wrong_handler_is_one_sentence_with_the_users_own_line(
     inline: Run, tmp_path: Path, command: str, handler: str, told: str
 ) -> None:
     """rmqpool refuses it while the module is imported: no traceback, and no line of rmqpool's is blamed."""
-    source = f"from rmqpool import Worker\nw = Worker('w')\ndef print_it(body): print(body)\n{handler}\n"
+    source = f"from rmqpool import RetryPolicy, Worker\nw = Worker('w')\ndef print_it(body): print(body)\n{handler}\n"
     (tmp_path / "hh.py").write_text(source)
     line = 5 if told == "two handlers" else 4
     ended = inline(command, "hh:w")
