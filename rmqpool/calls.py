@@ -72,7 +72,7 @@ def request_options(options: CallOptions) -> MessageOptions:
     """The options of the request's message. Raises MessageError for one that a call does not take."""
     unknown = sorted(set(options) - set(CallOptions.__annotations__))
     if unknown:
-        known = ", ".join(sorted(CallOptions.__annotations__))
+        known = ", ".join(sorted({*CallOptions.__annotations__, "timeout", "reply_type"}))
         raise MessageError(f"a call takes no option {', '.join(unknown)}: known are {known}", field=unknown[0])
     own = {"correlation_id": new_message_id(), "reply_to": _REPLY_TO}
     return cast("MessageOptions", {**options, **own})

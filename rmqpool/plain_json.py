@@ -83,7 +83,10 @@ def _substitute_object(value: Any) -> Any:
         return dict(value)
     if isinstance(value, bytes | bytearray | memoryview):
         raise TypeError("is bytes, which JSON cannot hold: send bytes as the whole body, or as base64 text")
-    raise TypeError(f"is a {type(value).__qualname__}, which has no JSON form")
+    raise TypeError(
+        f"is a {type(value).__qualname__}, which has no JSON form: make a dict, a list, a text, a number or a "
+        "dataclass of it"
+    )
 
 
 _encoder = json.JSONEncoder(

@@ -32,6 +32,7 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.In: lambda left, right: left in right,
     ast.NotIn: lambda left, right: left not in right,
 }
+_HINTS = {"=": "; equality is written ==", "&": "; write and", "|": "; write or", "!": "; write not"}
 _ALLOWED = "only names, texts, numbers, lists, comparisons, in, and, or, not and parentheses are"
 
 
@@ -86,7 +87,7 @@ class _Parser:
                 tree = ast.parse(stripped, mode="eval")
         except SyntaxError as error:
             offset = error.offset or len(stripped) + 1  # 0: the text ended too early
-            hint = "; equality is written ==" if stripped[offset - 1 : offset] == "=" else ""
+            hint = _HINTS.get(stripped[offset - 1 : offset], "")
             raise self._error(offset + self._indent, f"{error.msg or 'this cannot be read'}{hint}") from None
         except (ValueError, RecursionError, MemoryError):
             raise self._error(1, "this cannot be read: it is nested too deeply, or has a null byte") from None

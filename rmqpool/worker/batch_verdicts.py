@@ -30,7 +30,12 @@ class BatchError(Exception):
     @overload
     def __init__(self, failures: Mapping[int, BaseException]) -> None: ...
     def __init__(self, failures: Mapping[Any, BaseException]) -> None:
-        if not isinstance(failures, Mapping) or not failures:
+        if not isinstance(failures, Mapping):
+            raise ConfigurationError(
+                f"BatchError takes a dict, not {type(failures).__name__}: each message that failed, by its index or delivery, "
+                "and why, as in BatchError({0: error})"
+            )
+        if not failures:
             raise ConfigurationError(
                 f"BatchError({failures!r}) names no message: raise it only if some failed, as in BatchError({{0: error}})"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rmqpool.core.disposition import Ended
 from rmqpool.errors import DecodeError, MessageError, TimeLimitExceededError
@@ -63,7 +63,8 @@ def unanswerable(error: BaseException) -> Failure:
     """Why what a handler returned cannot be the reply."""
     if type(error) is ChildError:
         return error.failure
-    return describe("reply:encode", error, with_traceback=not issubclass(type(error), MessageError))
+    told = describe("reply:encode", error, with_traceback=not issubclass(type(error), MessageError))
+    return replace(told, message=f"what the handler returned cannot be a reply: {told.message}")
 
 
 def reason_of(error: BaseException) -> str:

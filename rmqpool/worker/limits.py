@@ -60,9 +60,9 @@ def check_executor(handler: Handler, executor: str | None, limits: Limits) -> Ex
         )
     _seconds("time_limit", limits.time_limit)
     _seconds("hard_time_limit", limits.hard_time_limit)
-    _count("recycle_after", limits.recycle_after)
-    _count("memory_limit", limits.memory_limit)
-    _count("poison_after", limits.poison_after)
+    _count("recycle_after", limits.recycle_after, "messages")
+    _count("memory_limit", limits.memory_limit, "bytes")
+    _count("poison_after", limits.poison_after, "children")
     if limits.time_limit is not None and not limits.time_limit < (limits.hard_time_limit or math.inf):
         raise ConfigurationError(
             f"hard_time_limit is {limits.hard_time_limit:g} s and time_limit {limits.time_limit:g} s: the exception "
@@ -121,6 +121,6 @@ def _seconds(name: str, value: float | None) -> None:
         raise ConfigurationError(f"{name} is {value!r}; give seconds, more than 0 and at most {_LONGEST:g}")
 
 
-def _count(name: str, value: int | None) -> None:
+def _count(name: str, value: int | None, unit: str) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ConfigurationError(f"{name} is {value!r}; give a whole number, 1 or more")
+        raise ConfigurationError(f"{name} is {value!r}; give a whole number of {unit}, 1 or more")

@@ -25,12 +25,17 @@ class Retry(Exception):  # noqa: N818 - a verdict
     place of the prefetch with it (a worker that stops gives it back at once); None is a short pause that grows with
     the attempts (0.1 to 5 s); a longer one parks the message, with a reason that says so.
 
-    Raises ConfigurationError for another delay; uncaught, that parks the message as any exception does.
+    Raises ConfigurationError for another delay, and for a number as the reason, which was meant as the delay; uncaught,
+    that parks the message as any exception does.
     """
 
     def __init__(self, reason: str = "", *, delay: float | None = None) -> None:
         super().__init__(reason)
-        self.reason = reason
+        if isinstance(reason, int | float):
+            raise ConfigurationError(
+                f"Retry({reason!r}): the first value is the reason, a text; write Retry(delay={reason!r})"
+            )
+        self.reason = str(reason)
         self.delay = delay
         number = isinstance(delay, int | float) and not isinstance(delay, bool)
         if delay is not None and not (number and math.isfinite(delay) and 0 <= delay <= LONGEST_DELAY):

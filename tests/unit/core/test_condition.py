@@ -136,3 +136,18 @@ def test_a_text_equals_itself_only(left: str, right: str) -> None:
     if "\n" in repr(left):
         return
     assert parse_condition(f"header.x == {left!r}", NAMES)(lambda name: {"x": right}) is (left == right)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("age = 3", "column 5: invalid syntax. Maybe|equality is written =="),
+        ("age > 3 && reason", "column 10: .*; write and$"),
+        ("age > 3 || reason", "column 10: .*; write or$"),
+        ("!reason", "column 1: .*; write not$"),
+    ],
+)
+def test_what_other_languages_write_is_told_with_what_is_written_here(text: str, hint: str) -> None:
+    """People come from SQL, jq and JavaScript."""
+    with pytest.raises(ConfigurationError, match=hint):
+        parse_condition(text, NAMES)

@@ -30,3 +30,15 @@ def test_delays_up_to_a_week_are_taken(delay):
 def test_a_reason_is_always_a_text():
     """It becomes a header."""
     assert Reject(42).reason == "42"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("number", [5, 0.5])
+def test_a_delay_in_the_place_of_the_reason_is_refused(number):
+    """It would be a reason that nobody reads, and no delay."""
+    with pytest.raises(ConfigurationError, match=rf"write Retry\(delay={number}\)"):
+        Retry(number)
+
+
+def test_the_reason_of_a_retry_is_a_text_too():
+    """An exception is often given."""
+    assert Retry(ValueError("busy")).reason == "busy"  # type: ignore[arg-type]
