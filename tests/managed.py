@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rmqpool.cli.management import ManagementApi
-from rmqpool.testing.ports import ReservedPort
 from rmqpool.testing.rabbitmq import RabbitMQNode
 from rmqpool.testing.services import private_rabbitmq
 from rmqpool.urls import parse_url
@@ -41,15 +40,11 @@ class ManagedNode:
 @contextmanager
 def managed_node() -> Iterator[ManagedNode]:
     """Started, and closed at the end of the block; figures are at most FIGURES_AGE seconds old."""
-    port = ReservedPort()
     config = {
-        "management.tcp.ip": "127.0.0.1",
-        "management.tcp.port": str(port.number),
         "collect_statistics_interval": "100",
         # The API gathers what it tells at the shortest of these intervals, in seconds.
         **{f"management.sample_retention_policies.{kind}.minute": "1" for kind in ("global", "basic", "detailed")},
     }
     with private_rabbitmq(config, ("rabbitmq_management",)) as node:
         node.command(f'rabbit_auth_backend_internal:set_tags(<<"{node.user}">>, [administrator], <<"tests">>)')
-        yield ManagedNode(node, f"http://127.0.0.1:{port.number}")
-    port.release()
+        yield ManagedNode(node, f"http://127.0.0.1:{node.management_port}")

@@ -27,6 +27,7 @@ from rmqpool.testing.waiting import wait_until
 __all__ = ["LocalRabbitMQ", "RabbitMQNode"]
 
 _CERTIFICATE_KEYS = ("ssl_options.cacertfile", "ssl_options.certfile", "ssl_options.keyfile")
+_LISTENER_KEYS = ("management.tcp.", "management.ssl.", "management.listener.")
 
 
 class LocalRabbitMQ(RabbitMQNode):
@@ -34,7 +35,8 @@ class LocalRabbitMQ(RabbitMQNode):
 
     `config` holds lines of rabbitmq.conf ({"consumer_timeout": "2000"}) and wins over our own. With any `ssl_options.*`
     in it the node also listens for TLS on `tls_port`; certificate files are copied, so that the node may read them.
-    `plugins` are names of plugins ("rabbitmq_management").
+    `plugins` are names of plugins; the API of "rabbitmq_management" answers at `management_port`, on 127.0.0.1, unless
+    `config` says where.
     Raises `ServicesError` when RabbitMQ is not installed.
     """
 
@@ -47,7 +49,8 @@ class LocalRabbitMQ(RabbitMQNode):
         self.user, self.password = "tests", new_password()
         config = dict(config or {})
         with_tls = any(key.startswith("ssl_options.") for key in config)
-        self._ports = [ReservedPort() for _ in range(3 if with_tls else 2)]
+        with_api = "rabbitmq_management" in plugins and not any(key.startswith(_LISTENER_KEYS) for key in config)
+        self._ports = [ReservedPort() for _ in range(2 + with_tls + with_api)]
         self._folder = PrivateFolder("rabbitmq", self._user)
         numbers = [port.number for port in self._ports]
         self._places = NodePlaces(
@@ -55,9 +58,11 @@ class LocalRabbitMQ(RabbitMQNode):
             port=numbers[0],
             distribution_port=numbers[1],
             tls_port=numbers[2] if with_tls else None,
+            management_port=numbers[-1] if with_api else None,
             folder=self._folder.path,
         )
         self.port, self.tls_port = self._places.port, self._places.tls_port
+        self.management_port = self._places.management_port
         path = f"{Path(program('erl')).parent}:{os.defpath}:/usr/sbin:/sbin"
         try:
             self._write_files(config, plugins)

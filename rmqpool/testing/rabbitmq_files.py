@@ -19,6 +19,7 @@ class NodePlaces:
     name: str
     port: int
     tls_port: int | None
+    management_port: int | None
     distribution_port: int
     folder: Path
 
@@ -37,6 +38,8 @@ def configuration(places: NodePlaces, user: str, password: str, extra: Mapping[s
     }
     if places.tls_port is not None:
         values["listeners.ssl.1"] = f"127.0.0.1:{places.tls_port}"
+    if places.management_port is not None:  # otherwise it is 15672 on all interfaces, for each node of the machine
+        values |= {"management.tcp.ip": "127.0.0.1", "management.tcp.port": str(places.management_port)}
     return "".join(f"{key} = {value}\n" for key, value in {**values, **extra}.items())
 
 

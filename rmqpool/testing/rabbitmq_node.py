@@ -23,6 +23,7 @@ class RabbitMQNode(RabbitMQAdmin):
     host: str = "127.0.0.1"
     port: int
     tls_port: int | None = None
+    management_port: int | None = None
     user: str
     password: str
 
