@@ -30,6 +30,7 @@ __all__ = [
     "EncodedBody",
     "decode_body",
     "encode_body",
+    "needed_extra",
 ]
 
 JSON = "application/json"
@@ -49,7 +50,7 @@ _ALIASES = {
     "text/x-yaml": YAML,
 }
 _KOMBU_SERIALIZERS = {MSGPACK: "msgpack", YAML: "yaml"}
-_EXTRAS = {MSGPACK: "msgpack", YAML: "yaml"}
+_EXTRAS = {MSGPACK: "msgpack", YAML: "yaml"}  # named as the modules that they bring
 _CHARSETS = {
     "utf-8": "utf-8",
     "utf8": "utf-8",
@@ -217,6 +218,14 @@ def _decode_with(decode: Callable[[bytes, str], Any], body: bytes, argument: str
 def _decode_json(body: bytes, charset: str) -> Any:
     text = _decode_text(body, charset)
     return load_json(text.removeprefix("\ufeff"))  # a byte order mark may be ignored (RFC 8259, section 8.1)
+
+
+def needed_extra(content_type: str) -> str | None:
+    """The extra of rmqpool that bodies of this content type need, if it is not installed."""
+    from importlib.util import find_spec
+
+    extra = _EXTRAS.get(_parse(content_type)[0])
+    return extra if extra is not None and find_spec(extra) is None else None
 
 
 def _kombu_loads(body: bytes, kind: str) -> Any:

@@ -8,7 +8,19 @@ from typing import Any
 from rmqpool.cli.exits import ExitCode, exit_code_of
 from rmqpool.errors import ChannelClosedError, ConnectionFailedError, MessageError, PoolTimeoutError, RmqpoolError
 
-__all__ = ["Failure", "ReportedError", "failure_of"]
+__all__ = ["Failure", "ReportedError", "failure_of", "missing_extra"]
+
+_EXTRAS = {  # the libraries of pyproject.toml's optional-dependencies
+    "httpx": "http",
+    "msgpack": "msgpack",
+    "msgspec": "msgspec",
+    "opentelemetry": "tracing",
+    "prometheus_client": "metrics",
+    "psycopg": "postgres",
+    "psycopg_pool": "postgres",
+    "watchfiles": "reload",
+    "yaml": "yaml",
+}
 
 
 class ReportedError(RmqpoolError):
@@ -40,6 +52,15 @@ class Failure:
         if self.detail:
             told["detail"] = self.detail
         return {"ok": False, "error": told}
+
+
+def missing_extra(error: BaseException) -> Failure | None:
+    """What is told of an optional library that is not installed; None for any other error."""
+    library = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if library not in _EXTRAS:
+        return None
+    sentence = f"{library} is not installed: pip install 'rmqpool[{_EXTRAS[library]}]'"
+    return Failure(type(error).__name__, sentence, ExitCode.CONFIGURATION)
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -1,6 +1,6 @@
 """Middleware that is ready to use, one concern a file: put objects of these classes into ``middleware=[…]``.
 
-Each is loaded when it is named. :class:`Metrics` needs ``pip install rmqpool[metrics]``, :class:`Tracing` ``rmqpool[tracing]``.
+Each is loaded when it is named. :class:`Metrics` needs ``pip install 'rmqpool[metrics]'``, :class:`Tracing` ``rmqpool[tracing]``.
 """
 
 from __future__ import annotations

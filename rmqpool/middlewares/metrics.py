@@ -16,7 +16,7 @@ from rmqpool.middlewares.ends import HANDLED, destination_of, end_of, outcome_of
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 except ImportError as missing:
-    raise ConfigurationError("Metrics needs prometheus-client: pip install rmqpool[metrics]") from missing
+    raise ConfigurationError("Metrics needs prometheus-client: pip install 'rmqpool[metrics]'") from missing
 
 __all__ = ["AGES", "SECONDS", "Metrics"]
 

@@ -21,7 +21,7 @@ try:
     from opentelemetry.propagators.textmap import Getter
     from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider
 except ImportError as missing:
-    raise ConfigurationError("Tracing needs opentelemetry-api: pip install rmqpool[tracing]") from missing
+    raise ConfigurationError("Tracing needs opentelemetry-api: pip install 'rmqpool[tracing]'") from missing
 
 __all__ = ["Tracing"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from rmqpool.errors import ConfigurationError
 from rmqpool.late_imports import IMPORTING
 
 if TYPE_CHECKING:
@@ -60,8 +61,15 @@ if not TYPE_CHECKING:
         """Load the module of a public name when it is first used (PEP 562)."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        with IMPORTING:
-            value: object = getattr(importlib.import_module(f"rmqpool.outbox.{_HOME[name]}"), name)
+        try:
+            with IMPORTING:
+                value: object = getattr(importlib.import_module(f"rmqpool.outbox.{_HOME[name]}"), name)
+        except ModuleNotFoundError as error:
+            if error.name not in ("psycopg", "psycopg_pool"):
+                raise
+            raise ConfigurationError(
+                f"rmqpool.outbox.{name} needs {error.name}: pip install 'rmqpool[postgres]'"
+            ) from error
         globals()[name] = value
         return value
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rmqpool.amqp.deliveries import is_surely_plain
-from rmqpool.codecs import BINARY, JSON, MSGPACK, TEXT, YAML, decode_body
+from rmqpool.codecs import BINARY, JSON, MSGPACK, TEXT, YAML, decode_body, needed_extra
 from rmqpool.compression import compression_of
 from rmqpool.conversion import converter
 from rmqpool.errors import ConfigurationError
@@ -105,7 +105,7 @@ def check_callable(function: Callable[..., Any]) -> Callable[..., Any]:
 def content_types(accept: Collection[str]) -> tuple[str, ...]:
     """Content types in full; ``json``, ``text``, ``bytes``, ``msgpack`` and ``yaml`` are short for theirs.
 
-    Raises ConfigurationError for a name that is neither.
+    Raises ConfigurationError for a name that is neither, and for one whose library is not installed.
     """
     if isinstance(accept, str) or not accept:
         raise ConfigurationError(f"accept is {accept!r}; give a list of content types, such as ['json', 'text/csv']")
@@ -116,6 +116,8 @@ def content_types(accept: Collection[str]) -> tuple[str, ...]:
                 f"accept names {name!r}; give a content type such as 'text/csv', or one of: {', '.join(_SHORT_NAMES)}"
             )
         full.append(_SHORT_NAMES.get(name, name))
+        if (extra := needed_extra(full[-1])) is not None:
+            raise ConfigurationError(f"accept names {name!r}, which needs a library: pip install 'rmqpool[{extra}]'")
     return tuple(full)
 
 

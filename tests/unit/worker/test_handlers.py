@@ -2,6 +2,7 @@
 
 import functools
 import json
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -216,3 +217,11 @@ def test_accept_takes_a_list_of_known_names(accept):
     with pytest.raises(ConfigurationError, match="accept"):
         content_types(accept)
     assert content_types(["json", "text/csv"]) == ("application/json", "text/csv")
+
+
+@pytest.mark.parametrize("accept", ["msgpack", "application/msgpack"])
+def test_what_nothing_could_decode_is_refused(monkeypatch, accept):
+    """Without its library every such message would be parked."""
+    monkeypatch.setitem(sys.modules, "msgpack", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'rmqpool\[msgpack\]'"):
+        content_types(["json", accept])
