@@ -12,19 +12,16 @@ from typing import Annotated, BinaryIO
 import typer
 
 from rmqpool.cli.dlq_session import (
-    ExactOption,
+    Choice,
     LimitOption,
+    Place,
     QueueArgument,
-    ReasonOption,
-    SinceOption,
-    WhereOption,
     opened,
     progress,
-    selection_of,
 )
 from rmqpool.cli.exits import ExitCode
 from rmqpool.cli.failures import ReportedError
-from rmqpool.cli.options import JsonOption, TimeoutOption, UrlOption
+from rmqpool.cli.option_groups import with_option_groups
 from rmqpool.cli.outbox_session import DryRunOption
 from rmqpool.cli.terminal import print_json, print_line
 from rmqpool.errors import RmqpoolError
@@ -34,7 +31,7 @@ __all__ = ["register"]
 
 def register(group: typer.Typer) -> None:
     """Add the command to ``group``."""
-    group.command("export")(export)
+    group.command("export")(with_option_groups(export))
 
 
 def export(
@@ -42,18 +39,14 @@ def export(
     file: Annotated[
         str, typer.Argument(metavar="[FILE]", help="A file that is not there yet; - is stdout.", show_default=False)
     ] = "-",
-    where: WhereOption = None,
-    reason: ReasonOption = None,
-    since: SinceOption = None,
+    *,
+    choice: Choice,
     limit: LimitOption = None,
     remove: Annotated[
         bool, typer.Option("--remove", help="Take them from the queue, once they are on the disk.", show_default=False)
     ] = False,
     dry_run: DryRunOption = False,
-    exact: ExactOption = False,
-    url: UrlOption = None,
-    timeout: TimeoutOption = None,
-    as_json: JsonOption = False,
+    place: Place,
 ) -> None:
     """Write dead letters to a file, a line of JSON each, with all properties and headers. They stay in the queue.
 
@@ -68,16 +61,21 @@ def export(
     from rmqpool.cli.publishing.interrupt import Interrupt
     from rmqpool.dlq import export as run
 
-    if file == "-" and (remove or as_json) and not dry_run:
-        option = "--remove" if remove else "--json"
-        raise typer.BadParameter(f"{option} needs a FILE: lines on stdout are nowhere for certain")
-    selection = selection_of(where, reason, since, limit)
-    with opened(queue, exact, url, timeout) as letters:
+    if file == "-" and remove and not dry_run:
+        raise typer.BadParameter("--remove needs a FILE: lines on stdout are nowhere for certain")
+    if file == "-" and place.as_json and not dry_run:
+        raise typer.BadParameter("--json needs a FILE: without one, stdout is for the lines")
+    selection = choice.selection(limit)
+    with opened(queue, place) as letters:
         if dry_run:
             count = sum(1 for _ in letters.look(selection))
-            _tell_dry_run(count, letters.name, as_json)
+            _tell_dry_run(count, letters.name, place.as_json)
             return
-        with _output(file) as output, progress(wanted=file != "-" and not as_json) as update, Interrupt() as interrupt:
+        with (
+            _output(file) as output,
+            progress(wanted=file != "-" and not place.as_json) as update,
+            Interrupt() as interrupt,
+        ):
             done = run(
                 letters,
                 selection,
@@ -89,7 +87,7 @@ def export(
             interrupted = interrupt.requested
     lost = remove and done.removed < done.exported
     code = ExitCode.INTERRUPTED if interrupted else ExitCode.PROBLEMS if done.unreadable or lost else ExitCode.OK
-    if as_json:
+    if place.as_json:
         print_json({"ok": not code, "dry_run": False, "queue": letters.name, **dataclasses.asdict(done)})
     else:
         removed = (

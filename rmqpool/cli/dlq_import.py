@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rmqpool.cli.dlq_session import ExactOption, QueueArgument, RateOption, opened
+from rmqpool.cli.dlq_session import Place, QueueArgument, RateOption, opened
 from rmqpool.cli.exits import ExitCode
-from rmqpool.cli.options import JsonOption, TimeoutOption, UrlOption
+from rmqpool.cli.option_groups import with_option_groups
 from rmqpool.cli.outbox_session import DryRunOption
 from rmqpool.cli.terminal import print_json, print_line, styled
 
@@ -29,18 +29,16 @@ _SHOWN = 5
 
 def register(group: typer.Typer) -> None:
     """Add the command to ``group``."""
-    group.command("import")(import_)
+    group.command("import")(with_option_groups(import_))
 
 
 def import_(
     queue: QueueArgument,
     file: Annotated[str, typer.Argument(metavar="FILE", help="What rmqpool dlq export wrote; - is stdin.")],
+    *,
     rate: RateOption = None,
     dry_run: DryRunOption = False,
-    exact: ExactOption = False,
-    url: UrlOption = None,
-    timeout: TimeoutOption = None,
-    as_json: JsonOption = False,
+    place: Place,
 ) -> None:
     """Put exported dead letters back among the dead letters of QUEUE, with their message ids. replay sends them on.
 
@@ -62,15 +60,15 @@ def import_(
         bodies = _bodies(lines_of(lines), source)
         if dry_run:
             count = sum(1 for _ in bodies)
-            if as_json:
+            if place.as_json:
                 print_json({"ok": True, "dry_run": True, "total": count})
             else:
                 print_line(f"{count:,} messages of {source} can be imported")
             return
         size = Path(file).stat().st_size if file != "-" else None
-        with opened(queue, exact, url, timeout) as letters:
+        with opened(queue, place) as letters:
             tally, began = Tally(), time.monotonic()
-            stopped = _run(letters, tally, bodies, size, rate, as_json)
+            stopped = _run(letters, tally, bodies, size, rate, place.as_json)
     failure = (
         Failure("Interrupted", f"interrupted after line {tally.last_line}", ExitCode.INTERRUPTED)
         if isinstance(stopped, KeyboardInterrupt)
@@ -80,7 +78,7 @@ def import_(
     )
     code = failure.exit_code if failure else ExitCode.PROBLEMS if tally.failed else ExitCode.OK
     seconds = time.monotonic() - began
-    if as_json:
+    if place.as_json:
         error = failure.as_json() if failure else {}
         print_json({"queue": letters.name, "dry_run": False, **tally.as_json(seconds), **error})
     else:

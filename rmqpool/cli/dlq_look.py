@@ -8,16 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from rmqpool.cli.dlq_session import (
-    ExactOption,
+    Choice,
+    Place,
     QueueArgument,
-    ReasonOption,
-    SinceOption,
-    WhereOption,
     opened,
-    selection_of,
 )
 from rmqpool.cli.exits import ExitCode
-from rmqpool.cli.options import JsonOption, TimeoutOption, UrlOption
+from rmqpool.cli.option_groups import with_option_groups
 from rmqpool.cli.terminal import print_json, print_line, print_table
 
 __all__ = ["register"]
@@ -27,20 +24,16 @@ _MOST = 100_000
 
 def register(group: typer.Typer) -> None:
     """Add the commands to ``group``."""
-    group.command("ls")(ls)
-    group.command("show")(show)
+    group.command("ls")(with_option_groups(ls))
+    group.command("show")(with_option_groups(show))
 
 
 def ls(
     queue: QueueArgument,
-    where: WhereOption = None,
-    reason: ReasonOption = None,
-    since: SinceOption = None,
+    *,
+    choice: Choice,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=_MOST, help="List so many at most.")] = 50,
-    exact: ExactOption = False,
-    url: UrlOption = None,
-    timeout: TimeoutOption = None,
-    as_json: JsonOption = False,
+    place: Place,
 ) -> None:
     """List dead letters, the oldest first.
 
@@ -54,13 +47,13 @@ def ls(
     from rmqpool.cli.dlq_rows import COLUMNS, row
     from rmqpool.cli.dlq_rows import as_json as object_of
 
-    selection = selection_of(where, reason, since, limit)
-    with opened(queue, exact, url, timeout) as letters, letters.opened() as reading:
+    selection = choice.selection(limit)
+    with opened(queue, place) as letters, letters.opened() as reading:
         rows: list[Any] = [
-            object_of(letter, whole=False) if as_json else row(letter) for letter in reading.chosen(selection)
+            object_of(letter, whole=False) if place.as_json else row(letter) for letter in reading.chosen(selection)
         ]
         ready, seen = reading.bound, reading.seen
-    if as_json:
+    if place.as_json:
         print_json({"ok": True, "queue": letters.name, "ready": ready, "looked_at": seen, "letters": rows})
         return
     if rows:
@@ -74,17 +67,13 @@ def show(
     message_id: Annotated[
         list[str] | None, typer.Argument(metavar="MESSAGE_ID", help="Messages, as ls lists them; otherwise the first.")
     ] = None,
-    where: WhereOption = None,
-    reason: ReasonOption = None,
-    since: SinceOption = None,
+    *,
+    choice: Choice,
     limit: Annotated[
         int | None, typer.Option("--limit", metavar="N", min=1, max=_MOST, help="Show so many at most (1).")
     ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Only the body, byte for byte.", show_default=False)] = False,
-    exact: ExactOption = False,
-    url: UrlOption = None,
-    timeout: TimeoutOption = None,
-    as_json: JsonOption = False,
+    place: Place,
 ) -> None:
     """Show dead letters whole: why, when, exception, traceback, headers, body.
 
@@ -98,23 +87,23 @@ def show(
     from rmqpool.cli.dlq_rows import as_json as object_of
     from rmqpool.cli.dlq_rows import page
 
-    if raw and as_json:
+    if raw and place.as_json:
         raise typer.BadParameter("give either --raw or --json")
     ids = tuple(message_id or ())
-    selection = selection_of(where, reason, since, limit or max(1, len(ids)), ids)
+    selection = choice.selection(limit or max(1, len(ids)), ids)
     objects = []
     found = 0
-    with opened(queue, exact, url, timeout) as letters:
+    with opened(queue, place) as letters:
         for letter in letters.look(selection):
             found += 1
-            if as_json:
+            if place.as_json:
                 objects.append(object_of(letter, whole=True))
             elif raw:
                 sys.stdout.buffer.write(letter.delivery.body)
                 sys.stdout.buffer.flush()
             else:
                 print_line(("\n" if found > 1 else "") + page(letter, letters.name))
-    if as_json:
+    if place.as_json:
         print_json({"ok": bool(found), "queue": letters.name, "letters": objects})
     elif not found:
         print_line(f"no such dead letter in {letters.name}; rmqpool dlq ls {queue} lists them", error=True)

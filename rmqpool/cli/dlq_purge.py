@@ -8,18 +8,15 @@ import sys
 import typer
 
 from rmqpool.cli.dlq_session import (
-    ExactOption,
+    Choice,
     LimitOption,
+    Place,
     QueueArgument,
-    ReasonOption,
-    SinceOption,
-    WhereOption,
     opened,
     progress,
-    selection_of,
 )
 from rmqpool.cli.exits import ExitCode
-from rmqpool.cli.options import JsonOption, TimeoutOption, UrlOption
+from rmqpool.cli.option_groups import with_option_groups
 from rmqpool.cli.outbox_session import DryRunOption, YesOption, ask
 from rmqpool.cli.terminal import print_json, print_line
 
@@ -28,21 +25,17 @@ __all__ = ["register"]
 
 def register(group: typer.Typer) -> None:
     """Add the command to ``group``."""
-    group.command("purge")(purge)
+    group.command("purge")(with_option_groups(purge))
 
 
 def purge(
     queue: QueueArgument,
-    where: WhereOption = None,
-    reason: ReasonOption = None,
-    since: SinceOption = None,
+    *,
+    choice: Choice,
     limit: LimitOption = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
-    exact: ExactOption = False,
-    url: UrlOption = None,
-    timeout: TimeoutOption = None,
-    as_json: JsonOption = False,
+    place: Place,
 ) -> None:
     """Remove dead letters for good: all, or those that are meant. export --remove keeps them in a file instead.
 
@@ -57,11 +50,11 @@ def purge(
     from rmqpool.cli.publishing.interrupt import Interrupt
     from rmqpool.dlq import purge as run
 
-    selection = selection_of(where, reason, since, limit)
+    selection = choice.selection(limit)
     if not (yes or dry_run or sys.stdin.isatty()):
         raise typer.BadParameter("nobody is there to answer whether to purge: add --yes, or look first with --dry-run")
-    with opened(queue, exact, url, timeout) as letters, Interrupt() as interrupt:
-        with progress(wanted=yes and not as_json) as update:  # a bar and a question do not go together
+    with opened(queue, place) as letters, Interrupt() as interrupt:
+        with progress(wanted=yes and not place.as_json) as update:  # a bar and a question do not go together
 
             def agreed(matched: int) -> bool:
                 if dry_run:
@@ -80,11 +73,11 @@ def purge(
         interrupted = interrupt.requested
     left = not dry_run and done.removed < done.matched
     code = ExitCode.INTERRUPTED if interrupted and left else ExitCode.PROBLEMS if left else ExitCode.OK
-    if as_json:
+    if place.as_json:
         print_json({"ok": not code, "dry_run": dry_run, "queue": letters.name, **dataclasses.asdict(done)})
     elif dry_run:
-        print_line(f"{done.matched:,} of {done.seen:,} messages would be removed from {letters.name}")
+        print_line(f"{done.matched:,} of {done.ready:,} messages would be removed from {letters.name}")
     else:
-        print_line(f"{done.removed:,} messages were removed from {letters.name}, {done.seen - done.removed:,} stay")
+        print_line(f"{done.removed:,} messages were removed from {letters.name}, {done.ready - done.removed:,} stay")
     if code:
         raise typer.Exit(code)

@@ -11,19 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rmqpool.cli.dlq_session import (
-    ExactOption,
+    Choice,
     LimitOption,
+    Place,
     QueueArgument,
     RateOption,
-    ReasonOption,
-    SinceOption,
-    WhereOption,
     opened,
     progress,
-    selection_of,
 )
 from rmqpool.cli.exits import ExitCode
-from rmqpool.cli.options import JsonOption, TimeoutOption, UrlOption
+from rmqpool.cli.option_groups import with_option_groups
 from rmqpool.cli.outbox_session import DryRunOption
 from rmqpool.cli.terminal import print_json, print_line, styled
 
@@ -38,14 +35,13 @@ _SHOWN = 5  # messages that are told one by one
 
 def register(group: typer.Typer) -> None:
     """Add the command to ``group``."""
-    group.command("replay")(replay)
+    group.command("replay")(with_option_groups(replay))
 
 
 def replay(
     queue: QueueArgument,
-    where: WhereOption = None,
-    reason: ReasonOption = None,
-    since: SinceOption = None,
+    *,
+    choice: Choice,
     limit: LimitOption = None,
     to: Annotated[
         str | None, typer.Option("--to", metavar="QUEUE", help="Another queue than the one each message came from.")
@@ -58,10 +54,7 @@ def replay(
         ),
     ] = 1,
     dry_run: DryRunOption = False,
-    exact: ExactOption = False,
-    url: UrlOption = None,
-    timeout: TimeoutOption = None,
-    as_json: JsonOption = False,
+    place: Place,
 ) -> None:
     """Send dead letters to the queue they came from, with their message id, in their order.
 
@@ -76,21 +69,21 @@ def replay(
     """
     from rmqpool.cli.publishing.interrupt import Interrupt
 
-    selection = selection_of(where, reason, since, limit)
-    with opened(queue, exact, url, timeout) as letters:
+    selection = choice.selection(limit)
+    with opened(queue, place) as letters:
         if to == letters.name:
             raise typer.BadParameter(f"--to {to} is the queue that is replayed")
         if dry_run:
-            _tell_dry_run(letters, selection, to, as_json)
+            _tell_dry_run(letters, selection, to, place.as_json)
             return
         began = time.monotonic()
         with Interrupt() as interrupt:
-            report = _run(letters, selection, to, window, rate, interrupt, as_json)
+            report = _run(letters, selection, to, window, rate, interrupt, place.as_json)
             interrupted = interrupt.requested
     code = (
         ExitCode.INTERRUPTED if interrupted else ExitCode.PROBLEMS if report.failed or report.stopped else ExitCode.OK
     )
-    _tell(report, letters.name, time.monotonic() - began, code, as_json)
+    _tell(report, letters.name, time.monotonic() - began, code, place.as_json)
     if code:
         raise typer.Exit(code)
 

@@ -1,15 +1,17 @@
-"""From the options of ``rmqpool dlq`` to a queue and a selection, and the progress of what takes long."""
+"""The options of ``rmqpool dlq``, from them to a queue and a selection, and the progress of what takes long."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rmqpool.cli.options import JsonOption, TimeoutOption, UrlOption
 from rmqpool.cli.outbox_session import duration
 from rmqpool.errors import ConfigurationError
 
@@ -17,16 +19,13 @@ if TYPE_CHECKING:
     from rmqpool.dlq import DeadLetterQueue, Selection
 
 __all__ = [
-    "ExactOption",
+    "Choice",
     "LimitOption",
+    "Place",
     "QueueArgument",
     "RateOption",
-    "ReasonOption",
-    "SinceOption",
-    "WhereOption",
     "opened",
     "progress",
-    "selection_of",
 ]
 
 _CLOSE = 5.0  # seconds to close the pool
@@ -60,28 +59,44 @@ RateOption = Annotated[
 ]
 
 
-def selection_of(
-    where: str | None, reason: str | None, since: str | None, limit: int | None, ids: tuple[str, ...] = ()
-) -> Selection:
-    """What the options mean. A usage error for a condition or a time that cannot be read."""
-    from rmqpool.dlq import Selection, condition
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which dead letters are meant."""
 
-    try:
-        parsed = None if where is None else condition(where)
-    except ConfigurationError as error:
-        raise typer.BadParameter(f"--where: {error}") from None
-    return Selection(parsed, reason, _moment(since), frozenset(ids), limit)
+    where: WhereOption = None
+    reason: ReasonOption = None
+    since: SinceOption = None
+
+    def selection(self, limit: int | None, ids: tuple[str, ...] = ()) -> Selection:
+        """What the options mean. A usage error for a condition or a time that cannot be read."""
+        from rmqpool.dlq import Selection, condition
+
+        try:
+            parsed = None if self.where is None else condition(self.where)
+        except ConfigurationError as error:
+            raise typer.BadParameter(f"--where: {error}") from None
+        return Selection(parsed, self.reason, _moment(self.since), frozenset(ids), limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the queue is, and how the answer is told."""
+
+    exact: ExactOption = False
+    url: UrlOption = None
+    timeout: TimeoutOption = None
+    as_json: JsonOption = False
 
 
 @contextmanager
-def opened(queue: str, exact: bool, url: str | None, timeout: float | None) -> Iterator[DeadLetterQueue]:
+def opened(queue: str, place: Place) -> Iterator[DeadLetterQueue]:
     """The dead-letter queue that is meant, over a pool of the command's own, which is closed at the end."""
     from rmqpool.cli.session import load, open_pool
     from rmqpool.dlq import DeadLetterQueue, resolve
 
-    pool = open_pool(load(url=url), "dlq", timeout)
+    pool, timeout = open_pool(load(url=place.url), "dlq", place.timeout), place.timeout
     try:
-        yield DeadLetterQueue(pool, resolve(pool, queue, exact=exact, timeout=timeout), timeout=timeout)
+        yield DeadLetterQueue(pool, resolve(pool, queue, exact=place.exact, timeout=timeout), timeout=timeout)
     finally:
         pool.close(_CLOSE)
 

@@ -15,8 +15,9 @@ __all__ = ["Purged", "purge"]
 
 @dataclass(slots=True)
 class Purged:
-    """``seen`` messages were looked at, ``matched`` are meant, ``removed`` are gone."""
+    """Of ``ready`` messages ``seen`` were looked at, ``matched`` are meant, ``removed`` are gone."""
 
+    ready: int = 0
     seen: int = 0
     matched: int = 0
     removed: int = 0
@@ -39,6 +40,7 @@ def purge(
     result = Purged()
     tags = array("Q")
     with queue.opened() as reading:
+        result.ready = reading.bound
         while not stop() and (selection.limit is None or result.matched < selection.limit):
             letter = reading.next()
             if letter is None:
