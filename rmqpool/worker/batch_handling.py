@@ -22,6 +22,7 @@ from rmqpool.worker.failure import Failure
 from rmqpool.worker.handlers import Arguments
 from rmqpool.worker.handling import Handling
 from rmqpool.worker.later import Later
+from rmqpool.worker.never_run import finished
 from rmqpool.worker.parking import Parking, ParkingPlace
 from rmqpool.worker.registration import ConsumerDefinition
 from rmqpool.worker.stats import Counters
@@ -61,7 +62,7 @@ class BatchHandling(Handling):
         elif bodies:
             try:
                 positional, named = self._arguments_of(bodies)
-                self._function(*positional, **named)
+                finished(self._function(*positional, **named))
             except BaseException as error:  # noqa: BLE001 - see Handling
                 self._batch_raised(list(bodies), error)
             else:
@@ -75,7 +76,7 @@ class BatchHandling(Handling):
                 await self._run_turns_async(self._batch_inbox, bodies)
             elif bodies:
                 positional, named = self._arguments_of(bodies)
-                await self._function(*positional, **named)
+                finished(await self._function(*positional, **named))
                 self._batch_returned(bodies)
         except BaseException as error:  # noqa: BLE001 - see Handling
             if self._is_cancelled(error):
@@ -92,7 +93,7 @@ class BatchHandling(Handling):
                 with inbox.transaction(turn) as (transaction, fresh):
                     if turn.sort(fresh):
                         positional, named = self._arguments_of(turn.new)
-                        self._function(*positional, **inbox.with_transaction(transaction, named))
+                        finished(self._function(*positional, **inbox.with_transaction(transaction, named)))
             except InboxUnavailableError as error:
                 self._postponed(inbox, bodies, error)
                 return
@@ -112,7 +113,7 @@ class BatchHandling(Handling):
                 async with inbox.transaction_async(turn) as (transaction, fresh):
                     if turn.sort(fresh):
                         positional, named = self._arguments_of(turn.new)
-                        await self._function(*positional, **inbox.with_transaction(transaction, named))
+                        finished(await self._function(*positional, **inbox.with_transaction(transaction, named)))
             except InboxUnavailableError as error:
                 self._postponed(inbox, bodies, error)
                 return

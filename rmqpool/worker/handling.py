@@ -19,6 +19,7 @@ from rmqpool.worker.failure import ChildError, Failure, describe, reason_of, una
 from rmqpool.worker.handlers import Arguments
 from rmqpool.worker.inbox_guard import NOT_DONE, InboxGuard
 from rmqpool.worker.later import Later
+from rmqpool.worker.never_run import finished
 from rmqpool.worker.parking import Parking, ParkingPlace
 from rmqpool.worker.registration import ConsumerDefinition
 from rmqpool.worker.retrying import Retrying
@@ -78,7 +79,7 @@ class Handling:
         positional, named = arguments
         try:
             if self._inbox_guard is None:
-                result = self._function(*positional, **named)
+                result = finished(self._function(*positional, **named))
             else:
                 result = self._inbox_guard.call(delivery, positional, named)
                 if result is NOT_DONE:
@@ -96,7 +97,7 @@ class Handling:
         positional, named = arguments
         try:
             if self._inbox_guard is None:
-                result = await self._function(*positional, **named)
+                result = finished(await self._function(*positional, **named))
             else:
                 result = await self._inbox_guard.call_async(delivery, positional, named)
                 if result is NOT_DONE:
@@ -164,8 +165,10 @@ class Handling:
     def _undecodable(self, delivery: Delivery, failure: Failure) -> None:
         forget_unreadable(delivery)
         self._count("undecodable")
-        _LOGGER.error("%s cannot be handled by %s: %s", _named(delivery), self._handler.name, failure)
-        self._carry_out(delivery, self._decide(Ended.UNDECODABLE, delivery), failure)
+        disposition, name = self._decide(Ended.UNDECODABLE, delivery), self._handler.name
+        what = self._what_follows(delivery, disposition)
+        _LOGGER.error("%s cannot be handled by %s; %s: %s", _named(delivery), name, what, failure)
+        self._carry_out(delivery, disposition, failure)
 
     def _returned(self, delivery: Delivery, result: Any) -> None:
         self._count("handled")
@@ -269,12 +272,15 @@ class Handling:
             delay = None
         return self._decide(ended, delivery, delay)
 
-    def _log_failure(self, delivery: Delivery, failure: Failure, disposition: Disposition) -> None:
-        what = {
+    def _what_follows(self, delivery: Delivery, disposition: Disposition) -> str:
+        return {
             Action.PARK: f"it is parked in {self._place.queue.name!r}",
             Action.REQUEUE: f"it goes back to its queue in {disposition.delay:g} s",
             Action.RETRY: f"it is tried again in {disposition.delay:g} s",
         }.get(disposition.action, f"it was settled before ({delivery.settled})")
+
+    def _log_failure(self, delivery: Delivery, failure: Failure, disposition: Disposition) -> None:
+        what = self._what_follows(delivery, disposition)
         told = failure.traceback.rstrip() or str(failure)
         _LOGGER.error("handler %s failed on %s; %s\n%s", self._handler.name, _named(delivery), what, told)
 

@@ -11,6 +11,7 @@ from rmqpool.core.ports import AsyncInboxPort, InboxPort
 from rmqpool.errors import InboxUnavailableError
 from rmqpool.message import Delivery
 from rmqpool.worker.later import Later
+from rmqpool.worker.never_run import finished
 from rmqpool.worker.registration import ConsumerDefinition
 from rmqpool.worker.stats import Counters
 
@@ -57,7 +58,7 @@ class InboxGuard:
         try:
             with cast("InboxPort", self._inbox).transaction(self._name, str(delivery.message_id)) as transaction:
                 if transaction is not None:
-                    result = self._function(*positional, **self._with(transaction, named))
+                    result = finished(self._function(*positional, **self._with(transaction, named)))
         except InboxUnavailableError as error:
             self._postpone((delivery,), error)
             return NOT_DONE
@@ -70,7 +71,7 @@ class InboxGuard:
         try:
             async with inbox.transaction(self._name, str(delivery.message_id)) as transaction:
                 if transaction is not None:
-                    result = await self._function(*positional, **self._with(transaction, named))
+                    result = finished(await self._function(*positional, **self._with(transaction, named)))
         except InboxUnavailableError as error:
             self._postpone((delivery,), error)
             return NOT_DONE

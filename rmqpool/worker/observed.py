@@ -10,6 +10,7 @@ from rmqpool.worker.failure import as_raised
 from rmqpool.worker.handlers import Arguments
 from rmqpool.worker.handling import Handling
 from rmqpool.worker.inbox_guard import NOT_DONE
+from rmqpool.worker.never_run import finished
 from rmqpool.worker.verdicts import Postpone, Skip
 
 __all__ = ["ObservedHandling", "failed"]
@@ -76,13 +77,13 @@ class ObservedHandling(Handling):
     def _call(self, delivery: Delivery, arguments: Arguments) -> Any:
         positional, named = arguments
         if self._inbox_guard is None:
-            return self._function(*positional, **named)
+            return finished(self._function(*positional, **named))
         return self._inbox_guard.call(delivery, positional, named)
 
     async def _call_async(self, delivery: Delivery, arguments: Arguments) -> Any:
         positional, named = arguments
         if self._inbox_guard is None:
-            return await self._function(*positional, **named)
+            return finished(await self._function(*positional, **named))
         return await self._inbox_guard.call_async(delivery, positional, named)
 
 

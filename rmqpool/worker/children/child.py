@@ -22,6 +22,7 @@ from rmqpool.worker.children.protocol import Begun, Broken, Job, Outcome, Ready,
 from rmqpool.worker.failure import describe, reason_of, unanswerable
 from rmqpool.worker.handlers import inspect_handler
 from rmqpool.worker.limits import with_time_limit
+from rmqpool.worker.never_run import finished
 from rmqpool.worker.verdicts import Postpone, Reject, Retry, Skip
 
 __all__ = ["main"]
@@ -96,6 +97,7 @@ class _Runner:
         value = self._handler.function(*positional, **named)
         if self._loop is not None:
             value = self._loop.run(value)
+        finished(value)
         return _replying(value) if job.wants_reply else Outcome(None, memory=memory_in_use())
 
 

@@ -178,3 +178,12 @@ def twice(order: dict, delivery: Delivery) -> None:
     if delivery.attempt == 1:
         raise UnknownPriceError("not yet")
     told(order)
+
+
+async def _work(order: dict) -> None:
+    write(order["file"], "worked")
+
+
+def hides_a_coroutine(order: dict) -> Any:
+    """As a decorator does that knows nothing of async def."""
+    return _work(order)

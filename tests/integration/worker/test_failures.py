@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import itertools
 import logging
+import os
 import time
 
 import pytest
@@ -11,7 +12,9 @@ import pytest
 from rmqpool import Delivery, Queue, Reject, Retry
 from rmqpool.amqp import consume_session
 from rmqpool.amqp.deliveries import receive
+from rmqpool.middlewares import Logging
 from rmqpool.worker import moving
+from tests.integration.worker import child_handlers
 
 
 class Unspeakable(Exception):
@@ -363,3 +366,36 @@ def test_a_message_with_unreadable_properties_is_parked_without_them(bench, monk
     assert (parked.body, parked.content_type, parked.headers["x-rmqpool-reason"]) == (b"bad", None, "decode:properties")
     assert (handled, worker.stats().undecodable) == (["good"], 1)
     bench.wait_empty(worker, "orders")
+
+
+def test_a_coroutine_that_nobody_awaited_is_a_failure(bench):
+    """A decorator hid the async def, or an await is missing: nothing was done, so nothing is acknowledged as handled."""
+    done = []
+
+    async def work(body: object) -> None:
+        done.append(body)
+
+    def generate(body: object):
+        yield done.append(body)
+
+    async def forgets_to_await(body: str):
+        return work(body)
+
+    worker = bench.worker()
+    handlers = {
+        "orders": lambda body: work(body),
+        "orders.2": forgets_to_await,
+        "orders.3": lambda body: generate(body),
+    }
+    for queue, handler in handlers.items():
+        worker.consumer(queue)(handler)
+    worker.consumer("orders.4", batch=2, batch_timeout=0)(lambda bodies: work(bodies))
+    worker.consumer("orders.5", middleware=[Logging()])(lambda body: work(body))
+    worker.consumer("orders.6", executor="process", concurrency=1)(child_handlers.hides_a_coroutine)
+    worker.start()
+    for queue in (*handlers, "orders.4", "orders.5", "orders.6"):
+        bench.publisher.publish(queue, {"file": os.devnull} if queue == "orders.6" else "body")
+        parked = bench.take(f"{queue}.dead", timeout=60)
+        assert parked.headers["x-rmqpool-reason"] == "exception", queue
+        assert "never ran, so nothing was done" in parked.headers["x-rmqpool-exception-message"]
+    assert (worker.stats().handled, worker.stats().failed, done) == (0, 6, [])
