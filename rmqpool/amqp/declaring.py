@@ -115,10 +115,13 @@ def explain_refusal(code: int, text: str, item: Topology | None) -> RmqpoolError
     if code != 406 or item is None or isinstance(item, Binding):
         return channel_closed(code, text, what)
     differences = explain_mismatch(text, item)
-    told = "; ".join(f"{name}: declared {mine}, there is {theirs}" for name, (mine, theirs) in differences.items())
+    told = "; ".join(
+        f"{name}: declared {mine or 'an empty text'}, there is {theirs or 'an empty text'}"
+        for name, (mine, theirs) in differences.items()
+    )
     return TopologyMismatchError(
         f"{describe(item)} exists with other arguments ({told or text}): nothing was changed; declare it as it is, or "
-        "move its messages to a queue of another name",
+        "move its messages to a queue of another name; rmqpool topology plan shows every difference, and the way out",
         code=code,
         text=text,
         differences=differences,
