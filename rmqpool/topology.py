@@ -61,7 +61,7 @@ class Queue:
     ``max_length_bytes`` bytes. ``arguments`` holds whatever else the broker takes. ``unstated`` names arguments that are
     left out of the declaration: for a queue that another client declared without them. ``passive``: the queue is
     somebody else's, whatever its arguments: it is only looked for (NotFoundError), and nothing is known of where it
-    dead-letters to. Raises ConfigurationError.
+    dead-letters to; ``consumer_timeout`` and ``single_active_consumer`` may say what it is. Raises ConfigurationError.
     """
 
     name: str

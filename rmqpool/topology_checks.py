@@ -61,6 +61,24 @@ _ONLY_FOR = {
     "single_active_consumer": ("quorum", "classic"),
     "consumer_timeout": ("quorum", "classic"),
 }
+# Fields without a meaning for a queue that is not declared. What it is (type, single_active_consumer, consumer_timeout) may
+# be said of one: who consumes it goes by that.
+_DECLARED_ONLY = (
+    "exclusive",
+    "auto_delete",
+    "delivery_limit",
+    "max_length",
+    "max_length_bytes",
+    "overflow",
+    "message_ttl",
+    "expires",
+    "dead_letter_exchange",
+    "dead_letter_routing_key",
+    "dead_letter_strategy",
+    "max_priority",
+    "arguments",
+    "unstated",
+)
 _LONGEST = 315_360_000_000  # milliseconds: ten years, the most that RabbitMQ takes
 
 
@@ -126,9 +144,22 @@ def check_queue(queue: Queue) -> None:
     for name in ("durable", "exclusive", "auto_delete", "single_active_consumer"):
         if not isinstance(getattr(queue, name), bool):
             raise _wrong(queue, f"{name} must be True or False, not {type(getattr(queue, name)).__name__}")
+    _check_passive(queue)
     _check_fields_of_type(queue)
     _check_ranges(queue)
     _check_dead_letter(queue)
+
+
+def _check_passive(queue: Queue) -> None:
+    """What a passive declaration cannot say would be believed, and be wrong."""
+    if not isinstance(queue.passive, bool):
+        raise _wrong(queue, f"passive must be True or False, not {type(queue.passive).__name__}")
+    if not queue.passive:
+        return
+    said = [name for name in _DECLARED_ONLY if getattr(queue, name) not in (None, False, (), {})]
+    said += ["dead_letter"] if isinstance(queue.dead_letter, str) else []
+    if said:
+        raise _wrong(queue, f"passive=True declares nothing, so {said[0]} would have no effect: leave one of them out")
 
 
 def _check_fields_of_type(queue: Queue) -> None:

@@ -62,7 +62,13 @@ FiguresAgeOption = Annotated[
 ]
 
 _USUAL_PORTS = (5672, 5671)
-_SIGNS = {"add": ("+", "green"), "different": ("~", "yellow"), "present": ("=", "dim"), "unseen": ("?", "dim")}
+_SIGNS = {
+    "add": ("+", "green"),
+    "different": ("~", "yellow"),
+    "missing": ("!", "red"),
+    "present": ("=", "dim"),
+    "unseen": ("?", "dim"),
+}
 
 
 def declared_by(declaration: str, vhost: str) -> tuple[Topology, ...]:
@@ -123,8 +129,9 @@ def show_plan(plan: Plan, declaration: str, *, everything: bool) -> None:
         for kind, name in plan.undeclared:
             print_line(styled(f"  {kind} {name}: there, not declared", "dim"))
     counts = plan.counts()
-    unseen = f", {counts['unseen']} not seen (bindings)" if counts["unseen"] else ""
-    print_line(f"{counts['add']} to add, {counts['present']} present, {counts['different']} different{unseen}")
+    more = f", {counts['unseen']} not seen (bindings)" if counts["unseen"] else ""
+    more += f", {counts['missing']} missing" if counts["missing"] else ""
+    print_line(f"{counts['add']} to add, {counts['present']} present, {counts['different']} different{more}")
 
 
 def recipes_of(entry: Entry, declaration: str) -> list[str]:
@@ -132,6 +139,8 @@ def recipes_of(entry: Entry, declaration: str) -> list[str]:
     from rmqpool.core.topology_facts import QUEUE_TYPE
     from rmqpool.topology import Binding, Queue
 
+    if entry.state == "missing":
+        return ["it is somebody else's (passive=True), and apply does not add it: have its owner declare it"]
     if not entry.differences or isinstance(entry.item, Binding):
         return []
     name = entry.item.name
@@ -166,9 +175,9 @@ def plan_as_json(plan: Plan, declaration: str, *, everything: bool, view: object
 
 
 def exit_code_of_plan(plan: Plan) -> ExitCode:
-    """0: nothing to do; 8: something differs; 7: something is to be added."""
+    """0: nothing to do; 8: something differs, or is missing and not ours to add; 7: something is to be added."""
     counts = plan.counts()
-    if counts["different"]:
+    if counts["different"] or counts["missing"]:
         return ExitCode.DIFFERENCES
     return ExitCode.ADDITIONS if counts["add"] else ExitCode.OK
 

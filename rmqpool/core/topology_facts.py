@@ -130,6 +130,8 @@ def definition_of(item: Topology) -> dict[str, Any]:
     flags: dict[str, Any] = {"name": item.name, "durable": item.durable, "auto_delete": item.auto_delete}
     if isinstance(item, Exchange):
         return {**flags, "type": item.type, "internal": item.internal, "arguments": item.declare_arguments()}
+    if item.passive:  # nothing else is known of it
+        return {"name": item.name, "passive": True}
     return {**flags, "arguments": item.declare_arguments()}
 
 

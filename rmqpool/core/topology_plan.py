@@ -1,4 +1,4 @@
-"""What is declared against what is there: to add, present, different, not declared. Pure; nothing here asks a broker."""
+"""What is declared against what is there: to add, present, different, missing, not declared. Pure; nothing here asks a broker."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from typing import Any
 from rmqpool.core.topology_facts import QUEUE_TYPE, definition_of, properties_of
 from rmqpool.topology import Binding, Exchange, Queue, Topology, expand
 
-__all__ = ["Broker", "Entry", "Plan", "State", "differences_between", "plan_of"]
+__all__ = ["Broker", "Entry", "Plan", "State", "differences_between", "if_absent", "plan_of"]
 
 
 class State(enum.StrEnum):
-    """Where one declared value stands. ``UNSEEN``: a binding that AMQP has no means to look for."""
+    """Where one declared value stands. ``UNSEEN``: a binding that AMQP has no means to look for. ``MISSING``: a passive
+    queue that is not there, and is not ours to add.
+    """
 
     ADD = "add"
     PRESENT = "present"
     DIFFERENT = "different"
     UNSEEN = "unseen"
+    MISSING = "missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +86,14 @@ def _entry(item: Topology, broker: Broker, bindings: set[str]) -> Entry:
         return Entry(item, State.PRESENT if _key(item) in bindings else State.ADD)
     found = (broker.queues if isinstance(item, Queue) else broker.exchanges).get(item.name)
     if found is None:
-        return Entry(item, State.ADD)
+        return Entry(item, if_absent(item))
     differences = differences_between(item, found)
     return Entry(item, State.DIFFERENT if differences else State.PRESENT, differences)
+
+
+def if_absent(item: Queue | Exchange) -> State:
+    """The state of a queue or exchange that is not there."""
+    return State.MISSING if isinstance(item, Queue) and item.passive else State.ADD
 
 
 def differences_between(item: Queue | Exchange, there: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from rmqpool.core.topology_plan import Entry, Plan, State
+from rmqpool.core.topology_plan import Entry, Plan, State, if_absent
 from rmqpool.errors import NotFoundError, PreconditionFailedError
 from rmqpool.mismatch import CUT_OFF, explain_mismatch
 from rmqpool.pool import ConnectionPool
@@ -92,7 +92,9 @@ def _entry(pool: ConnectionPool, item: Topology) -> Entry:
             else:
                 channel.exchange_declare(item.name, item.type, passive=True, timeout=_CALL)
     except NotFoundError:
-        return Entry(item, State.ADD)
+        return Entry(item, if_absent(item))
+    if isinstance(item, Queue) and item.passive:
+        return Entry(item, State.PRESENT)  # whatever its arguments
     differences = differences_of(pool, Declaration.of(item))
     return Entry(item, State.DIFFERENT if differences else State.PRESENT, differences)
 

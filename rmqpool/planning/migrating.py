@@ -23,6 +23,7 @@ from rmqpool.core.queue_migration import (
     temporary_arguments,
     temporary_name,
 )
+from rmqpool.core.topology_facts import QUEUE_TYPE
 from rmqpool.errors import (
     AccessRefusedError,
     MigrationError,
@@ -113,8 +114,17 @@ class Migration:
         told = self._view.queue(self._queue)
         if told is None:
             raise MigrationError(f"queue {self._queue!r} does not exist: look for its name with rmqpool queues")
+        self._check_successor()
         derived, dropped = quorum_successor(told)
         return (derived, dropped) if self._successor is None else (self._successor, ())
+
+    def _check_successor(self) -> None:
+        """What would not become a quorum queue could not be told from the old one, once that is deleted."""
+        if self._successor is not None and self._successor.declare_arguments().get(QUEUE_TYPE) != "quorum":
+            raise MigrationError(
+                f"the declaration of {self._queue!r} does not say x-queue-type=quorum (it is passive, or leaves the type out): "
+                "name one that does with --as, or leave --as out"
+            )
 
     def run(self) -> MigrationReport:
         """Do what is left to do. One run at a time: a lock on the broker refuses a second one."""

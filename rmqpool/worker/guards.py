@@ -60,7 +60,9 @@ class Guards:
         if isinstance(definition.prefetch, AdaptivePrefetch):
             self._pacing = Pacing(queue.name, consumer, PrefetchPlan(definition.prefetch, definition.concurrency))
         self._timeout_guard = TimeoutGuard(definition, parking, place, consumer.outstanding)
-        watch = DeliveryWatch(definition.guards.stalled_after, others_first=queue.single_active_consumer)
+        # A passive queue may have a single active consumer without our knowing: a stand-by must not be taken for stalled.
+        others_first = queue.single_active_consumer or queue.passive
+        watch = DeliveryWatch(definition.guards.stalled_after, others_first=others_first)
         self._watchdog = ConsumerWatchdog(queue.name, consumer, pool, watch, place.counters, on_event)
         self._schedule: list[_Turn] = []
         if math.isfinite(self._timeout_guard.timeout):

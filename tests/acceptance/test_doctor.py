@@ -148,6 +148,19 @@ def test_queues_that_are_as_a_worker_declares_them_are_well(inline: Run, vhost_u
     assert "orders is as a worker declares it (1 messages ready, 0 consumers)" in ended.out
 
 
+def test_queues_of_somebody_else_need_only_be_there(rmqpool: Run, vhost_url: str, tmp_path: Path) -> None:
+    """A worker that consumes a passive queue declares it neither with its arguments nor at all."""
+    (tmp_path / "guest.py").write_text(
+        "from rmqpool import Queue, Worker\nworker = Worker('guest')\n"
+        "for name in ('theirs', 'gone'):\n    worker.consumer(Queue(name, passive=True))(lambda body: None)\n"
+    )
+    with ConnectionPool(vhost_url) as pool:
+        pool.declare_once([Queue("theirs", type="classic", dead_letter=None, max_length=7)])
+    ended = rmqpool("doctor", "--module", "guest:worker", "--url", vhost_url, "--json")
+    states = {finding["facts"].get("queue"): finding["state"] for finding in ended.json["findings"]}
+    assert (ended.code, states["theirs"], states["gone"]) == (1, "ok", "problem")
+
+
 def test_the_first_host_that_lets_us_in_is_looked_at_and_the_other_one_is_told(
     inline: Run, broker: RabbitMQNode
 ) -> None:

@@ -100,6 +100,36 @@ def test_without_the_management_api_what_amqp_can_see_is_planned(
     assert (applied.code, len(applied.json["added"])) == (8, 2)
 
 
+@pytest.mark.parametrize("seen_by", ["management", "amqp"])
+def test_a_passive_queue_is_present_or_missing_and_never_added(
+    topology: Run, inline: Run, managed_url: str, pool: ConnectionPool, shop: Path, seen_by: str
+) -> None:
+    """Somebody else's: whatever its arguments it does not differ, and where it is missing only its owner can add it."""
+    (shop / "guest.py").write_text(
+        "from rmqpool import Queue\nTOPOLOGY = [Queue('theirs', passive=True), Queue('gone', passive=True)]"
+    )
+    pool.declare_once([Queue("theirs", type="classic", dead_letter=None, max_length=7)])
+    where = [] if seen_by == "management" else ["--no-management"]
+    planned = topology("plan", "guest:TOPOLOGY", "--json", *where)
+    assert (planned.code, planned.json["seen_by"]) == (8, seen_by)
+    assert (names(planned, "present"), names(planned, "missing")) == (["theirs"], ["gone"])
+    applied = topology("apply", "guest:TOPOLOGY", "--yes", *where)
+    assert applied.code == 8
+    assert "! queue gone\n    it is somebody else's (passive=True)" in applied.out
+    assert applied.out.endswith("0 to add, 1 present, 0 different, 1 missing\nadded 0, deleted 0\n")
+
+
+def test_a_queue_is_not_migrated_to_a_declaration_that_says_no_type(
+    topology: Run, shop: Path, pool: ConnectionPool
+) -> None:
+    """Its messages would end in another classic queue, or nowhere: refused before anything is done."""
+    (shop / "guest.py").write_text("from rmqpool import Queue\nTOPOLOGY = [Queue('orders', passive=True)]")
+    pool.declare_once([CLASSIC])
+    ended = topology("migrate", "orders", "--as", "guest:TOPOLOGY", "--yes")
+    assert (ended.code, "x-queue-type=quorum" in ended.err) == (6, True)
+    pool.declare_once([CLASSIC])  # would differ otherwise
+
+
 def test_what_is_not_declared_is_shown_with_all(topology: Run, inline: Run, shop: Path, managed_url: str) -> None:
     """Only with --all, which AMQP cannot do."""
     topology("apply", "shop:TOPOLOGY", "--yes")

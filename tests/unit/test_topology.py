@@ -271,7 +271,7 @@ def test_other_things_are_no_topology():
 
 def test_a_passive_queue_says_nothing_of_itself():
     """It is somebody else's: no arguments, and no dead-letter queue that anybody could rely on."""
-    queue = Queue("theirs" * 40, passive=True)
+    queue = Queue("theirs" * 40, passive=True, single_active_consumer=True, consumer_timeout=60)
     assert queue.declare_arguments() == {}
     assert queue.dead_letter_queue is None
     assert expand([queue]) == (queue,)
@@ -295,3 +295,14 @@ def test_a_mistake_in_what_is_declared_is_told_where_it_is_written(declare, told
     ):
         with pytest.raises(ConfigurationError, match=told):
             make()
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [{"max_length": 5}, {"delivery_limit": 5}, {"dead_letter": "other"}, {"arguments": {"x-note": 1}}, {"passive": 1}],
+    ids=str,
+)
+def test_what_a_passive_queue_cannot_say_is_refused(stated):
+    """It would be believed, and have no effect."""
+    with pytest.raises(ConfigurationError, match="passive"):
+        Queue("theirs", **{"passive": True, **stated})

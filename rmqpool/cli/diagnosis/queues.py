@@ -30,6 +30,13 @@ def _look(pool: ConnectionPool, queue: Queue) -> Finding:
         counts = f"{there.message_count} messages ready, {there.consumer_count} consumers"
         return _compare(pool, queue, counts)
     except NotFoundError:
+        if queue.passive:
+            return problem(
+                "queue",
+                f"{queue.name} does not exist, and its worker does not declare it (passive=True)",
+                "have its owner declare it: the worker cannot start before",
+                queue=queue.name,
+            )
         return warning(
             "queue",
             f"{queue.name} does not exist",
@@ -48,6 +55,8 @@ def _look(pool: ConnectionPool, queue: Queue) -> Finding:
 
 
 def _compare(pool: ConnectionPool, queue: Queue, counts: str) -> Finding:
+    if queue.passive:
+        return well("queue", f"{queue.name} is there, as somebody else declared it ({counts})", queue=queue.name)
     differences = differences_of(pool, Declaration.of(queue))
     if not differences:
         return well("queue", f"{queue.name} is as a worker declares it ({counts})", queue=queue.name)

@@ -84,3 +84,9 @@ def test_a_passive_queue_differs_from_nothing() -> None:
     assert [entry.state for entry in plan_of([Queue("theirs", passive=True)], broker_with([there])).entries] == [
         State.PRESENT
     ]
+
+
+def test_a_passive_queue_that_is_not_there_is_missing_and_not_to_be_added() -> None:
+    """Adding it would be to declare somebody else's queue; its JSON claims no arguments, either."""
+    (entry,) = plan_of([Queue("theirs", passive=True)], Broker()).entries
+    assert entry.as_json() == {"state": "missing", "kind": "queue", "name": "theirs", "passive": True}

@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from rmqpool import Worker
+from rmqpool import Queue, Worker
+from rmqpool.core.delivery_watch import Step
 from rmqpool.worker.guards import Guards
 from rmqpool.worker.stats import Counters
 
@@ -37,6 +38,14 @@ def test_guards_that_are_switched_off_wake_nobody_up() -> None:
 def test_only_the_timeout_guard_looks_when_it_is_alone(timeout: float) -> None:
     """As often as its timeout asks for, at most every ten seconds."""
     assert guards(delivery_timeout=timeout, stalled_after=OFF).look() == pytest.approx(min(10, timeout / 50), abs=0.05)
+
+
+@pytest.mark.parametrize("queue", [Queue("orders", single_active_consumer=True), Queue("orders", passive=True)])
+def test_a_consumer_that_others_may_come_before_is_not_stalled_by_their_messages(queue: Queue) -> None:
+    """Of a passive queue nobody told us whether it has a single active consumer."""
+    watch = guards(queue=queue)._watchdog._watch
+    assert all(watch.told(now, ready=5, consumers=2) is Step.NOTHING for now in range(10))
+    assert not watch.is_healing
 
 
 def test_a_guard_that_fails_is_contained(caplog: pytest.LogCaptureFixture) -> None:
