@@ -89,6 +89,8 @@ class Breaker:
         self._in_a_row = 0  # failures
         self._failed_probes = 0
         self._probe: Pass | None = None
+        self._left_at = 0.0  # when it was closed last, while it is not
+        self._paused = 0.0  # seconds of the periods that are over
         self._due = 0.0  # when the next probe may begin, or the one that runs is given up
 
     def ask(self, now: float) -> Pass | Refusal:
@@ -105,6 +107,7 @@ class Breaker:
     def succeeded(self, call: Pass, now: float) -> None:
         """The call was answered. A probe closes the breaker."""
         if call is self._probe:
+            self._paused = self.paused_seconds(now)
             self._change(BreakerState.CLOSED)
         elif self._counts(call):
             self._in_a_row = 0
@@ -122,6 +125,7 @@ class Breaker:
             slot[2] += 1
             if self._is_too_much():
                 self.opened += 1
+                self._left_at = now
                 self._open(now, random)
 
     def said_nothing(self, call: Pass, now: float) -> None:
@@ -138,6 +142,10 @@ class Breaker:
     def wait(self, now: float) -> float:
         """Seconds until the next probe may begin; 0 if a call would pass."""
         return 0.0 if self.state is BreakerState.CLOSED else max(0.0, self._due - now)
+
+    def paused_seconds(self, now: float) -> float:
+        """For how long it has been open or half-open, in all."""
+        return self._paused + (0.0 if self.state is BreakerState.CLOSED else now - self._left_at)
 
     def _counts(self, call: Pass) -> bool:
         return self.state is BreakerState.CLOSED and call.period == self._period and not call.is_probe

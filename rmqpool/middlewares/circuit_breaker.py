@@ -89,6 +89,12 @@ class CircuitBreaker(Middleware):
         """How often it has opened."""
         return self._breaker.opened
 
+    @property
+    def paused_seconds(self) -> float:
+        """For how long it has been open or half-open, in all, in seconds."""
+        with self._lock:
+            return self._breaker.paused_seconds(time.monotonic())
+
     # Around consumers
 
     def consumer_started(self, consumer: ConsumerPort) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rmqpool.errors import ConfigurationError, DecodeError, PublishError
+from rmqpool.late_imports import IMPORTING
 from rmqpool.message import Confirmation, Delivery, Message
 from rmqpool.middleware import Middleware
 from rmqpool.middlewares.ends import HANDLED, destination_of, end_of, outcome_of
@@ -17,6 +18,9 @@ try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 except ImportError as missing:
     raise ConfigurationError("Metrics needs prometheus-client: pip install 'rmqpool[metrics]'") from missing
+
+if TYPE_CHECKING:
+    from rmqpool.middlewares.circuit_breaker import CircuitBreaker
 
 __all__ = ["AGES", "SECONDS", "Metrics"]
 
@@ -35,7 +39,11 @@ class Metrics(Middleware):
     a message has one, to the start of its handling); ``rmqpool_published_messages_total{destination,outcome}``,
     ``rmqpool_publishing_seconds{destination}``. ``destination`` is an exchange, or a queue of the default exchange.
 
-    ``registry`` is prometheus-client's own by default. Objects on one registry share their figures. Thread-safe.
+    ``breakers`` (:class:`CircuitBreaker`) are told of, too: ``rmqpool_circuit_breaker_state{breaker,state}``,
+    ``rmqpool_circuit_breaker_opened_total{breaker}``, ``rmqpool_circuit_breaker_paused_seconds_total{breaker}``.
+
+    ``registry`` is prometheus-client's own by default. Objects on one registry share their figures. Raises
+    ConfigurationError. Thread-safe.
     """
 
     def __init__(
@@ -44,7 +52,12 @@ class Metrics(Middleware):
         *,
         seconds: Sequence[float] = SECONDS,
         ages: Sequence[float] = AGES,
+        breakers: Iterable[CircuitBreaker] = (),
     ) -> None:
+        if watched := tuple(breakers):
+            with IMPORTING:  # who has no breaker does not pay for the worker's modules
+                from rmqpool.middlewares.breaker_metrics import watch_breakers
+            watch_breakers(registry, watched)
         with _LOCK:
             series = _SERIES.get(registry)
             if series is None:

@@ -145,10 +145,12 @@ class Life(RuleBasedStateMachine):
         self.running: list[Pass] = []
         self.probes = 0
         self.failures = 0
+        self.paused = 0.0
 
-    @rule(seconds=st.floats(0, 20))
-    def time_passes(self, seconds: float) -> None:
+    @rule(seconds=st.integers(0, 20))
+    def time_passes(self, seconds: int) -> None:
         self.now += seconds
+        self.paused += seconds * (self.breaker.state is not BreakerState.CLOSED)
 
     @rule()
     def ask(self) -> None:
@@ -174,6 +176,10 @@ class Life(RuleBasedStateMachine):
                 "failed": (before, BreakerState.OPEN),
             }
             assert (before, self.breaker.state) == allowed[end]
+
+    @invariant()
+    def tells_how_long_it_was_not_closed(self) -> None:
+        assert self.breaker.paused_seconds(self.now) == self.paused
 
     @invariant()
     def never_refuses_for_ever(self) -> None:

@@ -1,0 +1,76 @@
+"""Figures of circuit breakers for Prometheus, read when they are scraped: nothing is kept that could be out of step."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from rmqpool.core.breaker import BreakerState
+from rmqpool.errors import ConfigurationError
+from rmqpool.middlewares.circuit_breaker import CircuitBreaker
+
+__all__ = ["watch_breakers"]
+
+
+def watch_breakers(registry: CollectorRegistry, breakers: Iterable[CircuitBreaker]) -> None:
+    """Tell of ``breakers`` in ``registry`` for as long as they are in use. Watching one again changes nothing. Thread-safe.
+
+    Raises ConfigurationError for two breakers of one name, and for what is no breaker.
+    """
+    wanted = list(breakers)
+    for breaker in wanted:
+        if not isinstance(breaker, CircuitBreaker):
+            raise ConfigurationError(f"Metrics: breakers has {breaker!r}; give CircuitBreaker objects")
+    if not wanted:
+        return
+    with _LOCK:
+        collector = _COLLECTORS.get(registry)
+        if collector is None:
+            collector = _Breakers()
+            registry.register(collector)
+            _COLLECTORS[registry] = collector
+    collector.add(wanted)
+
+
+class _Breakers(Collector):
+    """The breakers of one registry, by name."""
+
+    def __init__(self) -> None:
+        self._watched: weakref.WeakValueDictionary[str, CircuitBreaker] = weakref.WeakValueDictionary()
+        self._lock = threading.Lock()
+
+    def add(self, breakers: Iterable[CircuitBreaker]) -> None:
+        with self._lock:
+            for breaker in breakers:
+                if self._watched.setdefault(breaker.name, breaker) is not breaker:
+                    raise ConfigurationError(
+                        f"two circuit breakers are named {breaker.name!r}, and their figures would be mixed up: give each "
+                        "dependency's a name of its own, or use one object for both consumers"
+                    )
+
+    def collect(self) -> Iterator[Metric]:
+        with self._lock:
+            watched = list(self._watched.values())
+        state = GaugeMetricFamily(
+            "rmqpool_circuit_breaker_state", "1 for the state that it is in", labels=("breaker", "state")
+        )
+        opened = CounterMetricFamily("rmqpool_circuit_breaker_opened", "How often it has opened", labels=("breaker",))
+        paused = CounterMetricFamily(
+            "rmqpool_circuit_breaker_paused_seconds", "How long it was open or half-open", labels=("breaker",)
+        )
+        for breaker in watched:
+            now = breaker.state
+            for one in BreakerState:
+                state.add_metric((breaker.name, one), float(one is now))
+            opened.add_metric((breaker.name,), breaker.opened)
+            paused.add_metric((breaker.name,), breaker.paused_seconds)
+        yield from (state, opened, paused)
+
+
+_LOCK = threading.Lock()
+_COLLECTORS: weakref.WeakKeyDictionary[CollectorRegistry, _Breakers] = weakref.WeakKeyDictionary()
