@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from typing import Final, Literal
 
-__all__ = ["ACT_AT", "BROKER_TIMEOUT", "WARN_AT", "Overdue", "Stage", "pause_between_looks", "stage"]
+__all__ = ["ACT_AT", "BROKER_TIMEOUT", "WARN_AT", "Overdue", "Stage", "may_keep", "pause_between_looks", "stage"]
 
 BROKER_TIMEOUT: Final = 1800.0
 """Seconds: RabbitMQ's own default of ``consumer_timeout``."""
@@ -42,6 +42,11 @@ def stage(age: float, timeout: float, *, begun: bool, overdue: Overdue) -> Stage
     if age < timeout * ACT_AT:
         return Stage.WARN
     return Stage(overdue) if begun else Stage.GIVE_BACK
+
+
+def may_keep(age: float, seconds: float, timeout: float) -> bool:
+    """Whether a delivery of some age may be kept unsettled for so many seconds more, and then begun with: it is not old then."""
+    return age + seconds < timeout * WARN_AT
 
 
 def pause_between_looks(timeout: float) -> float:

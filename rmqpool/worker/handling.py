@@ -301,6 +301,7 @@ class Handling:
         elif action is Action.RETRY and self._retrying is not None:
             self._retrying.retry(delivery, failure or Failure("retry"), disposition.delay)
         elif action is Action.REQUEUE and disposition.delay > 0:
+            delivery.begun = False  # no handler has it while it waits
             self._later.call(lambda: self._requeue(delivery), disposition.delay)
         elif action is Action.REQUEUE:
             self._requeue(delivery)

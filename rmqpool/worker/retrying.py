@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 from rmqpool import headers as names
 from rmqpool.amqp.deliveries import is_surely_plain
+from rmqpool.core.overdue import may_keep
 from rmqpool.core.retry import RetryPolicy
 from rmqpool.errors import DecodeError
 from rmqpool.message import Delivery
-from rmqpool.topology import retry_queue
+from rmqpool.topology import Queue, retry_queue
 from rmqpool.worker.failure import Failure
+from rmqpool.worker.guard_options import broker_timeout
 from rmqpool.worker.later import Later
 from rmqpool.worker.parking import Parking, ParkingPlace
 from rmqpool.worker.registration import ConsumerDefinition
@@ -28,7 +31,8 @@ class Retrying:
     """The retries of one consumer. Thread-safe. ``again`` hands a delivery to the handlers once more; ``hold`` is told before
     that it will be, and ``release`` that it will not, because it went on to a queue of the broker.
 
-    At most half of the prefetch waits in the worker, so that failing messages never keep all others out.
+    At most half of the prefetch waits in the worker, so that failing messages never keep all others out. None waits there for
+    so long that the broker's consumer timeout would be near: a copy goes to the queue's end, and waits as a fresh delivery.
     """
 
     def __init__(
@@ -43,7 +47,8 @@ class Retrying:
         release: Callable[[Delivery], None] | None = None,
     ) -> None:
         self._policy = policy
-        self._queue = definition.queue.name
+        self._queue = definition.queue
+        self._timeout = broker_timeout(definition.guards, definition.queue.consumer_timeout)
         self._parking = parking
         self._place = place
         self._later = later
@@ -78,9 +83,10 @@ class Retrying:
     def _wait(self, delivery: Delivery, failure: Failure | None, delay: float) -> None:
         hop = self._policy.hop(delay, may_hold=self._held < self._most_held, random=random.random())
         if hop.step:
-            self._parking.delay(delivery, failure, self._place, retry_queue(self._queue, hop.step), hop.left)
-            if self._release is not None:
-                self._release(delivery)
+            self._move(delivery, failure, retry_queue(self._queue.name, hop.step), hop.left)
+            return
+        if self._is_too_old(delivery, hop.held):
+            self._move(delivery, failure, self._queue, delay)
             return
         with self._lock:
             self._held += 1
@@ -92,9 +98,20 @@ class Retrying:
                     names.FIRST_FAILURE_AT: datetime.now(UTC).isoformat("T", "milliseconds"),
                 }
             self._place.counters.add("held_back")
+        delivery.begun = False  # no handler has it while it waits
         if self._hold is not None:
             self._hold(delivery)
         self._later.call(lambda: self._over(delivery, hop.left), hop.held)
+
+    def _move(self, delivery: Delivery, failure: Failure | None, wait: Queue, left: float) -> None:
+        self._parking.delay(delivery, failure, self._place, wait, left)
+        if self._release is not None:
+            self._release(delivery)
+
+    def _is_too_old(self, delivery: Delivery, seconds: float) -> bool:
+        """True if a fresh delivery could wait for that, and this one cannot any more."""
+        age = time.monotonic() - delivery.received_at if delivery.received_at else 0.0
+        return may_keep(0.0, seconds, self._timeout) and not may_keep(age, seconds, self._timeout)
 
     def _over(self, delivery: Delivery, left: float) -> None:
         with self._lock:

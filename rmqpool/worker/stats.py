@@ -42,7 +42,8 @@ class _Counted:
     stopped waiting for it (the message comes again). ``duplicates``: acknowledged without the handler, because the
     inbox knew it. ``postponed``: handled later, because the inbox's database could not be reached, or
     middleware said so. ``held_back``: failed, and
-    tried again by this process. ``delayed``: confirmed in a retry queue, from which it comes back. ``answered``: the
+    tried again by this process. ``delayed``: confirmed in a retry queue, from which it comes back, or at the end of its
+    own. ``answered``: the
     handler's result was confirmed as the reply, and the message acknowledged. ``overdue_warned``: out for 80 % of the
     broker's consumer timeout. ``overdue``: given back, parked, requeued or left just before it. ``stalled``,
     ``healed``: how often the broker delivered nothing although it had something, and did so again. ``timed_out``: the

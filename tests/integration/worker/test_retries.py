@@ -175,6 +175,27 @@ def test_what_waits_in_a_worker_that_stops_goes_back(bench: Bench) -> None:
     bench.wait_count("orders", 1)
 
 
+@pytest.mark.parametrize("kind", ["quorum", "classic"])
+def test_attempts_in_the_worker_do_not_run_into_the_brokers_consumer_timeout(bench: Bench, kind: Any) -> None:
+    """Waiting is not being slow: all attempts are made, each is counted, and none of it is taken for an overdue handler."""
+    policy = RetryPolicy(max_attempts=7, backoff=0.6, jitter=0)
+    attempts: list[int] = []
+
+    def behave(delivery: Delivery) -> None:
+        attempts.append(delivery.attempt)
+        raise ValueError("not yet")
+
+    worker = handle_all(bench, policy, behave, queue=Queue("orders", type=kind), delivery_timeout=3)
+    bench.publisher.publish("orders", "x")
+    parked = bench.take("orders.dead", timeout=40)
+    assert (parked.headers[headers.REASON], parked.headers[headers.ATTEMPT]) == ("exception", 7)
+    assert attempts == list(range(1, 8))
+    stats = worker.stats()
+    assert (stats.overdue, stats.parked) == (0, 1)
+    assert stats.delayed >= 1
+    bench.wait_empty(worker, "orders", "orders.dead")
+
+
 def test_failing_messages_do_not_keep_the_others_out(bench: Bench) -> None:
     """At most half of the prefetch waits in the worker; the rest waits in a queue."""
 

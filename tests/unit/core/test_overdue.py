@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmqpool.core.overdue import ACT_AT, WARN_AT, Overdue, Stage, pause_between_looks, stage
+from rmqpool.core.overdue import ACT_AT, WARN_AT, Overdue, Stage, may_keep, pause_between_looks, stage
 
 TIMEOUTS = st.floats(1, 1e6)
 CHOICES = st.sampled_from(["park", "requeue", "leave"])
@@ -31,6 +31,13 @@ def test_of_half_an_hour_it_warns_after_24_minutes_and_acts_after_28(age: float,
 def test_what_was_not_begun_is_never_parked(timeout: float, overdue: Overdue) -> None:
     """It did nothing wrong: it goes back."""
     assert stage(timeout, timeout, begun=False, overdue=overdue) is Stage.GIVE_BACK
+
+
+@given(TIMEOUTS, st.floats(0, 1e6), st.floats(0, 1e6))
+def test_what_is_kept_is_not_old_when_its_wait_is_over(timeout: float, age: float, seconds: float) -> None:
+    """Nothing is due for it then."""
+    kept = may_keep(age, seconds, timeout)
+    assert kept == (stage(age + seconds, timeout, begun=True, overdue="park") is Stage.FINE)
 
 
 @given(TIMEOUTS, CHOICES)
