@@ -205,25 +205,38 @@ class Runner:
         self.state = State.STOPPING
         deadline = time.monotonic() + self._grace
         for subscription in self._subscriptions:
-            subscription.cancel(_CANCEL_TIMEOUT)
+            self._step(subscription.cancel, _CANCEL_TIMEOUT)
         for subscription in self._subscriptions:
-            subscription.finish() if over else subscription.begin_no_more()
+            self._step(subscription.finish if over else subscription.begin_no_more)
         self._later.hurry()
         for subscription in self._subscriptions:
-            subscription.join(deadline)
+            self._step(subscription.join, deadline)
         self._later.drain(_THREAD_TIMEOUT)
         self._parking.wait_idle(max(0.0, deadline - time.monotonic()))
         self._later.drain(_THREAD_TIMEOUT)  # what became of requests is told once they are parked
         self._parking.close()
         for subscription in self._subscriptions:
-            subscription.close()
+            self._step(subscription.close)
         for service in self._services:
-            if not service.stop(max(1.0, deadline - time.monotonic())):
-                _LOGGER.warning("worker %s: %s did not end in good order", self.name, service.name)
-        self._close_pool()
+            self._step(self._stop_service, service, max(1.0, deadline - time.monotonic()))
+        self._step(self._close_pool)
         self._loop.close(_THREAD_TIMEOUT)
         self._later.close(_THREAD_TIMEOUT)
         self._say_goodbye()
+
+    def _step(self, function: Callable[..., object], *arguments: object) -> None:
+        """One step of the end. What it raises (an inbox or a service of the user's, say) must not keep the next ones from
+        giving messages back and closing connections.
+        """
+        try:
+            function(*arguments)
+        except BaseException as error:
+            _LOGGER.exception("worker %s: a step of its end failed", self.name)
+            self.error = self.error or error
+
+    def _stop_service(self, service: Service, timeout: float) -> None:
+        if not service.stop(timeout):
+            _LOGGER.warning("worker %s: %s did not end in good order", self.name, service.name)
 
     def _close_pool(self) -> None:
         if self._owns_pool and not self._pool.close(_CLOSE_TIMEOUT):

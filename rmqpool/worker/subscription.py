@@ -196,8 +196,11 @@ class Subscription:
         """Close the channel: whatever is not settled goes back to its queue."""
         if self._consumer is not None:
             self._consumer.close()
-            self._close_inbox()
-        self._control.end()
+        try:
+            if self._consumer is not None:
+                self._close_inbox()
+        finally:
+            self._control.end()
 
     def _close_inbox(self) -> None:
         inbox = self.definition.inbox

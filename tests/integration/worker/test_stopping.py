@@ -205,3 +205,24 @@ def test_a_burst_ends_when_the_queues_are_empty(bench, kind, seconds):
     assert (worker.stats().handled, worker.stats().parked, worker.stats().retried) == (299, 1, 1)
     assert (bench.count("orders"), bench.count("orders.dead")) == (0, 1)
     assert seconds() < 20
+
+
+def test_what_fails_at_the_end_keeps_no_connection_open(bench, connections):
+    """A service that raises when it is stopped is told of, and everything after it is closed all the same."""
+
+    class Broken:
+        name = "the broken service"
+        failure = None
+
+        def start(self) -> None: ...
+
+        def stop(self, timeout: float) -> bool:
+            raise OSError("it is gone")
+
+    worker = bench.worker()
+    worker.consumer("orders")(lambda body: None)
+    worker.add_service(Broken())
+    worker.start()
+    bench.pool.close()
+    assert worker.stop()
+    bench.wait(lambda: not connections(), "the end of all connections", timeout=30)
