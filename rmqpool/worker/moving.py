@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rmqpool.core.disposition import Action, after_failed_parking
-from rmqpool.errors import NotSentError, RmqpoolError, UnknownOutcomeError, UnroutableError
+from rmqpool.errors import NotSentError, PublishPreconditionError, RmqpoolError, UnknownOutcomeError, UnroutableError
 from rmqpool.future import PublishFuture
 from rmqpool.message import Confirmation, Delivery, Message
 from rmqpool.pool import ConnectionPool
@@ -35,8 +35,8 @@ class Move:
 
     ``redeclare``: declare this queue again when it is gone. ``broker_dead_letters``: the consumed queue dead-letters to
     a queue that was declared, and this message may go there. ``hold``: that is not known of it, so it may drop what
-    comes back too often. ``counter`` and ``failed_counter`` name figures. ``after``
-    is called once it is elsewhere for good, on any thread.
+    comes back too often. ``counter`` and ``failed_counter`` name figures. ``after`` is called once it is elsewhere for
+    good, on any thread. ``refused`` is called instead of the fall-back if the broker will never take this copy.
     """
 
     delivery: Delivery
@@ -50,6 +50,7 @@ class Move:
     failed_counter: str
     after: Callable[[], None] | None = None
     hold: bool = False
+    refused: Callable[[RmqpoolError], None] | None = None
     declared_again: bool = False
 
     def names(self) -> tuple[str, str]:
@@ -135,6 +136,11 @@ class Moving:
         self._fall_back(move, error)
 
     def _fall_back(self, move: Move, error: RmqpoolError) -> None:
+        if move.refused is not None and isinstance(error, PublishPreconditionError):
+            move.counters.add(move.failed_counter)
+            self._done(move)
+            move.refused(error)
+            return
         self._failures += 1
         disposition = after_failed_parking(
             may_be_written=isinstance(error, NotSentError | UnknownOutcomeError),

@@ -13,7 +13,7 @@ from rmqpool.message import Delivery, Message
 from rmqpool.pool import ConnectionPool
 from rmqpool.topology import Queue
 from rmqpool.worker.answering import Answering
-from rmqpool.worker.failure import Failure
+from rmqpool.worker.failure import Failure, describe
 from rmqpool.worker.later import Later
 from rmqpool.worker.moving import Move, Moving
 from rmqpool.worker.parked import delayed_message, parked_message, worker_identity
@@ -74,23 +74,23 @@ class Parking:
     def answer(self, delivery: Delivery, reply: Message, place: ParkingPlace) -> None:
         """Begin to send ``reply``; returns at once. The delivery is acknowledged when it is confirmed.
 
-        If the broker does not take it, the message goes back to its own queue after a pause.
+        If the broker cannot take it now, the message goes back to its own queue after a pause; if it never will (406: the
+        reply is larger than it takes), the message is parked: another handling would return the same.
         """
-        target, counters = reply.routing_key, place.counters
-        self._moving.begin(
-            Move(
-                delivery,
-                target,
-                lambda: reply,
-                counters,
-                place.is_current,
-                None,
-                False,
-                "answered",
-                "answering_failed",
-                hold=not place.broker_dead_letters,
-            )
+        move = Move(
+            delivery,
+            reply.routing_key,
+            lambda: reply,
+            place.counters,
+            place.is_current,
+            None,
+            False,
+            "answered",
+            "answering_failed",
+            hold=not place.broker_dead_letters,
+            refused=lambda error: self.park(delivery, describe("reply:refused", error, with_traceback=False), place),
         )
+        self._moving.begin(move)
 
     def _begin(
         self,

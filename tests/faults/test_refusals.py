@@ -21,7 +21,9 @@ from rmqpool import (
     NotSentError,
     Publisher,
     Queue,
+    RemoteError,
     UnroutableError,
+    Worker,
     parse_url,
 )
 from rmqpool.testing.proxy import FaultProxy
@@ -256,6 +258,27 @@ def test_body_over_the_brokers_own_limit_harms_nobody_else(narrow_broker: Rabbit
         assert "larger than the broker takes" in str(refusal)
         verdict = tally.verdict(node.amqp_url(), queue_name)
         assert (verdict.confirmed, verdict.received) == (40, 40)
+
+
+def test_a_reply_larger_than_the_broker_takes_is_parked_and_its_caller_told(
+    narrow_broker: RabbitMQNode, queue_name: str
+) -> None:
+    """The handler is not called again and again for what nobody will ever take."""
+    url = narrow_broker.amqp_url()
+    worker = Worker("tested", url)
+    calls: list[int] = []
+
+    @worker.consumer(Queue(queue_name, type="classic"))
+    def handle(number: int) -> bytes:
+        calls.append(number)
+        return b"x" * 100_000
+
+    with worker, Publisher(url) as publisher:
+        with pytest.raises(RemoteError) as caught:
+            publisher.call(queue_name, 1, timeout=40)
+        assert caught.value.reason == "reply:refused"
+    stats = worker.stats()
+    assert (calls, stats.parked, stats.answering_failed, stats.requeued) == ([1], 1, 1, 0)
 
 
 @pytest.mark.parametrize(
