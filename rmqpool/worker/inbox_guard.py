@@ -86,6 +86,8 @@ class InboxGuard:
 
     def _postpone(self, deliveries: Sequence[Delivery], error: InboxUnavailableError) -> None:
         self._count("postponed", len(deliveries))
+        for delivery in deliveries:
+            delivery.begun = False  # no handler has it while it waits
         failures = self._failures = self._failures + 1  # another thread may set it to 0 at any moment
         if failures == 1:
             _LOGGER.warning(

@@ -4,11 +4,12 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import SimpleQueue
 
 import pytest
 
-from rmqpool import Consumer, Delivery, Queue, RemoteError
+from rmqpool import Consumer, Delivery, InboxUnavailableError, Queue, RemoteError
 from rmqpool.consumer import is_current
 from rmqpool.testing.rabbitmq import RabbitMQNode
 from rmqpool.worker.failure import Failure
@@ -179,3 +180,35 @@ def test_an_async_handler_is_guarded_too(impatient):
     worker.stop(0)
     bench.wait_count("orders", 0)
     bench.wait_count("orders.dead", 1)
+
+
+class AwayForAWhile:
+    """An inbox whose database cannot be reached, until it can."""
+
+    is_async = False
+    consumer = None
+
+    def __init__(self) -> None:
+        self.is_back = threading.Event()
+
+    def open(self, concurrency: int) -> None: ...
+    def close(self) -> None: ...
+
+    @contextmanager
+    def transaction(self, consumer: str, message_id: str) -> Iterator[object]:
+        if not self.is_back.is_set():
+            raise InboxUnavailableError("the database is away")
+        yield object()
+
+
+def test_messages_that_wait_for_their_inbox_are_not_parked(bench):
+    """No handler has them: they go back shortly before the timeout, and are handled when the database is there again."""
+    worker = bench.worker()
+    inbox = AwayForAWhile()
+    worker.consumer("orders", inbox=inbox, delivery_timeout=1.0)(lambda body: None)
+    worker.start()
+    bench.publisher.publish("orders", {}, message_id="one")
+    bench.wait(lambda: worker.stats().overdue >= 1, "the message to go back", timeout=40)
+    inbox.is_back.set()
+    bench.wait(lambda: worker.stats().handled == 1, "the message to be handled", timeout=40)
+    assert worker.stats().parked == 0
