@@ -48,11 +48,12 @@ def plan(
     timeout: TimeoutOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what is declared against what is there: to add (+), present (=), different (~).
+    """Show what is declared against what is there: to add (+), present (=), different (~), missing and not
+    ours to add (!).
 
     The management API is asked if it answers; otherwise passive declares on throw-away channels, which cannot see
     bindings. Nothing is changed. Ends with 0 if there is nothing to do, 7 if something is to be added, 8 if something
-    differs.
+    differs or is missing.
 
     \b
     Example:
