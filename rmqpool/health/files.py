@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import tempfile
 import time
 from pathlib import Path
 
@@ -56,8 +57,9 @@ class _File:
         self._path = path.absolute()
         self._told = False
         try:
-            self._path.touch()  # what cannot be written later is a mistake now
-            self._path.unlink()
+            self._path.unlink(missing_ok=True)
+            with tempfile.TemporaryFile(dir=self._path.parent):  # what cannot be written later is a mistake now
+                pass  # not the file itself: a probe would take it for readiness
         except OSError as error:
             raise ConfigurationError(f"cannot write {path}: {error.strerror}; its folder must be there") from None
 

@@ -58,3 +58,11 @@ def test_a_folder_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     """At the start, not later."""
     with pytest.raises(ConfigurationError, match=r"cannot write .*/nowhere/live: No such file"):
         HealthFiles(tmp_path / "nowhere" / "live", None)
+
+
+def test_no_probe_sees_a_file_before_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it can be written is found out without making it."""
+    (tmp_path / "ready").touch()  # of an earlier run
+    monkeypatch.setattr(Path, "touch", lambda self, *arguments, **options: pytest.fail(f"{self} was made"))
+    HealthFiles(tmp_path / "live", tmp_path / "ready")
+    assert list(tmp_path.iterdir()) == []
