@@ -23,8 +23,13 @@ def make_worker(settings: ShovelSettings) -> Worker:
     pacer = Pacer(settings.rate)
     source = Queue(settings.from_queue, passive=True)  # somebody else's: of any type, with any arguments
 
-    # Whoever handles the copy answers; of one that is parked here nobody else would tell.
-    @worker.consumer(source, concurrency=settings.at_once, prefetch=settings.at_once, reply="failure")
+    @worker.consumer(
+        source,
+        concurrency=settings.at_once,
+        prefetch=settings.at_once,
+        reply="failure",  # whoever handles the copy answers; of one that is parked here nobody else would tell
+        overdue="requeue",  # it is not to blame for a destination that is away
+    )
     async def move(delivery: Delivery) -> None:
         """At least once: after a crash, up to ``window`` messages are moved a second time, with the same message_id."""
         delay = pacer.delay(time.monotonic())
@@ -40,7 +45,7 @@ def make_worker(settings: ShovelSettings) -> Worker:
             )
         except (MessageError, DecodeError) as error:
             raise Reject(f"it cannot be copied: {error}") from error
-        await destination.deliver(copy)
+        await destination.deliver(copy, lambda: not delivery.settled)
 
     return worker
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from typing import Final
 
-from rmqpool import Backoff, ConnectionPool, Publisher, Reject
+from rmqpool import Backoff, ConnectionPool, Postpone, Publisher, Reject
 from rmqpool.errors import (
     CallTimeoutError,
     ConfigurationError,
@@ -79,13 +80,16 @@ class Destination:
         """Close the connections; True if every message had its outcome."""
         return self._pool is None or self._pool.close(timeout)
 
-    async def deliver(self, message: Message) -> None:
+    async def deliver(self, message: Message, is_wanted: Callable[[], bool] = lambda: True) -> None:
         """Returns once the message is confirmed; sends it again, with the same message_id, for as long as it takes.
 
-        Raises Reject for one that this destination will never take.
+        Raises Reject for one that this destination will never take, and Postpone, with nothing sent, once it is not wanted
+        any more: its own copy went back to the source, and comes again.
         """
         attempt = 0
         while True:
+            if not is_wanted():
+                raise Postpone("it has gone back to the source")
             attempt += 1
             trouble = await self._send(message)
             self._report(trouble)

@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,23 @@ def test_a_target_that_takes_nothing_is_waited_for(
     wait_until(lambda: worker.stats().handled == 5, "all messages", timeout=15)
     assert worker.stats().parked == 0
     wait_until(lambda: "takes messages again" in caplog.text, "the shovel to say so", timeout=10)
+
+
+def test_a_target_that_takes_nothing_for_long_parks_nothing(bench: Bench, there: Bench) -> None:
+    """Shortly before the source's consumer timeout its messages go back, and are moved when there is room."""
+    fill(bench, 2)
+    there.pool.declare_once([Queue("small", "classic", dead_letter=None, max_length=1, overflow="reject-publish")])
+    there.publisher.publish("small", b"", message_id="in the way")
+    worker = make(there.url, TO_QUEUE="small")
+    (definition,) = worker._definitions
+    worker._definitions[:] = [replace(definition, guards=replace(definition.guards, delivery_timeout=2.0))]
+    bench.start(worker)
+    wait_until(lambda: worker.stats().overdue >= 2, "messages that are overdue", timeout=40)
+    ids: set[str | None] = set()
+    while not {"0", "1"} <= ids:
+        ids.add(there.take("small", timeout=40).message_id)
+    wait_until(lambda: worker.stats().handled == 2, "all messages", timeout=40)
+    assert worker.stats().parked == 0
 
 
 def test_a_destination_that_is_killed_loses_nothing(bench: Bench, private_broker: RabbitMQNode) -> None:
