@@ -22,12 +22,12 @@ from rmqpool.sealing import MessageOptions
 from rmqpool.worker.failure import ChildError, Failure
 from rmqpool.worker.later import Later
 
-__all__ = ["REPLIES", "Answering", "Reply"]
+__all__ = ["REPLY_MODES", "Answering", "ReplyMode"]
 
-Reply = Literal["always", "failure", "never"]
+ReplyMode = Literal["always", "failure", "never"]
 """What a consumer answers: how each request ended, only that it was parked, or nothing."""
 
-REPLIES: Final = ("always", "failure", "never")
+REPLY_MODES: Final = ("always", "failure", "never")
 
 _LOGGER = logging.getLogger("rmqpool")
 _TIMEOUT = 15.0  # seconds for a confirm

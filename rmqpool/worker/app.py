@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rmqpool.core.ports import AsyncInboxPort, InboxPort, Service
     from rmqpool.core.retry import RetryPolicy
     from rmqpool.message import Delivery
-    from rmqpool.worker.answering import Reply
+    from rmqpool.worker.answering import ReplyMode
     from rmqpool.worker.guard_options import PrefetchOption
     from rmqpool.worker.registration import ConsumerDefinition
     from rmqpool.worker.runner import Runner
@@ -82,7 +82,7 @@ class Worker:
         queue: Queue | None = None,
         on_error: Literal["park", "requeue"] = "park",
         ack: Literal["auto", "manual"] = "auto",
-        reply: Reply = "always",
+        reply: ReplyMode = "always",
         accept: Collection[str] = DEFAULT_ACCEPT,
         redeclare: bool = True,
         inbox: InboxPort | AsyncInboxPort | None = None,

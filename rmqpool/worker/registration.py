@@ -14,7 +14,7 @@ from rmqpool.errors import ConfigurationError
 from rmqpool.message import Delivery
 from rmqpool.middleware import Middleware, checked
 from rmqpool.topology import DEAD_DELIVERY_LIMIT, Queue, Topology, dead_queue_name, expand, retry_queue
-from rmqpool.worker.answering import REPLIES, Reply
+from rmqpool.worker.answering import REPLY_MODES, ReplyMode
 from rmqpool.worker.batch_handlers import BatchShape, check_batch_fits, check_batch_options, inspect_batch_handler
 from rmqpool.worker.guard_options import BY_DEFAULT, GuardOptions, PrefetchOption, check_queue_fits, prefetch_option
 from rmqpool.worker.handlers import Handler, content_types, inspect_handler
@@ -49,7 +49,7 @@ class ConsumerDefinition:
     executor: Executor = "thread"
     limits: Limits = field(default_factory=Limits)
     accept: tuple[str, ...] = ()  # in full
-    reply: Reply = "always"
+    reply: ReplyMode = "always"
 
     @property
     def messages_ahead(self) -> int:
@@ -112,7 +112,7 @@ def define(
     key: Callable[[Delivery], Hashable] | None = None,
     executor: str | None = None,
     limits: Limits | None = None,
-    reply: Reply = "always",
+    reply: ReplyMode = "always",
 ) -> ConsumerDefinition:
     """Check everything. Raises ConfigurationError that says what to write instead."""
     value = _queue(queue, declared_as)
@@ -120,7 +120,7 @@ def define(
         raise ConfigurationError(f"on_error is {on_error!r}; it must be 'park' or 'requeue'")
     if ack not in ("auto", "manual"):
         raise ConfigurationError(f"ack is {ack!r}; it must be 'auto' or 'manual'")
-    if reply not in REPLIES:
+    if reply not in REPLY_MODES:
         raise ConfigurationError(f"reply is {reply!r}; it must be 'always', 'failure' or 'never'")
     accepted = content_types(accept)
     handler, shape = _inspect(function, accepted, batch, batch_timeout)

@@ -26,7 +26,7 @@ from rmqpool import (
     headers,
 )
 from rmqpool.testing.rabbitmq import RabbitMQNode
-from rmqpool.worker.answering import Reply
+from rmqpool.worker.answering import ReplyMode
 from tests.integration.worker.conftest import Bench
 
 
@@ -237,7 +237,7 @@ def test_a_reply_goes_to_a_queue_of_the_callers_own_too(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(("reply", "told"), [("failure", ["rejected:no"]), ("never", [])])
-def test_a_consumer_answers_only_what_it_is_told_to(bench: Bench, reply: Reply, told: list[str]) -> None:
+def test_a_consumer_answers_only_what_it_is_told_to(bench: Bench, reply: ReplyMode, told: list[str]) -> None:
     """Somebody else answers for what it handled; the parked message still says to whom, so that a replay can be answered."""
     worker = bench.worker()
 
