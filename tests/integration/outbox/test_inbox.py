@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -13,44 +11,17 @@ import psycopg
 import psycopg_pool
 import pytest
 
-from rmqpool import ConfigurationError, ConnectionPool, Delivery, InboxUnavailableError, Publisher, Queue, Worker
-from rmqpool.outbox import AsyncInbox, AsyncTransaction, Inbox, OutboxPool, Relay, Tables, Transaction
-from rmqpool.outbox.migrations import migrate
+from rmqpool import ConfigurationError, ConnectionPool, Delivery, InboxUnavailableError, Publisher, Worker
+from rmqpool.outbox import AsyncInbox, AsyncTransaction, Inbox, OutboxPool, Relay, Transaction
 from rmqpool.testing.postgres import PostgresServer
 from rmqpool.testing.waiting import wait_until
-
-MakeWorker = Callable[[], Worker]
-
-
-@pytest.fixture
-def database(postgres: PostgresServer, postgres_url: str) -> str:
-    with psycopg.connect(postgres_url) as connection:
-        migrate(connection, Tables())
-        connection.execute("CREATE TABLE effects (id text, worker text)")
-    return postgres_url
+from tests.integration.outbox.inbox_bench import MakeWorker, effects
 
 
 @pytest.fixture
-def publisher(vhost_url: str, queue_name: str) -> Iterator[Publisher]:
-    with Publisher(vhost_url, declare=[Queue(queue_name)]) as one:
-        yield one
-
-
-@pytest.fixture
-def make_worker(vhost_url: str) -> Iterator[MakeWorker]:
-    with ExitStack() as stack:
-
-        def make() -> Worker:
-            worker = Worker("tested", vhost_url)
-            stack.callback(worker.stop, 1.0)
-            return worker
-
-        yield make
-
-
-def effects(database: str) -> list[str]:
-    with psycopg.connect(database) as connection:
-        return [one for (one,) in connection.execute("SELECT id FROM effects ORDER BY id")]
+def database(effects_database: str) -> str:
+    """The one with the table of effects."""
+    return effects_database
 
 
 def handle_with(worker: Worker, queue: str, inbox: Inbox, **options: Any) -> None:

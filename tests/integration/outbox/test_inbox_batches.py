@@ -2,52 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import pytest
 
-from rmqpool import BatchError, ConfigurationError, Delivery, InboxUnavailableError, Publisher, Queue, Reject, Worker
-from rmqpool.outbox import AsyncInbox, AsyncTransaction, Inbox, OutboxPool, Tables, Transaction
-from rmqpool.outbox.migrations import migrate
+from rmqpool import BatchError, ConfigurationError, Delivery, InboxUnavailableError, Publisher, Reject, Worker
+from rmqpool.outbox import AsyncInbox, AsyncTransaction, Inbox, OutboxPool, Transaction
 from rmqpool.testing.postgres import PostgresServer
 from rmqpool.testing.waiting import wait_until
+from tests.integration.outbox.inbox_bench import MakeWorker, effects
 
-MakeWorker = Callable[[], Worker]
 both = pytest.mark.parametrize("is_async", [False, True], ids=["def", "async def"])
 
 
 @pytest.fixture
-def database(postgres_url: str) -> str:
-    with psycopg.connect(postgres_url) as connection:
-        migrate(connection, Tables())
-        connection.execute("CREATE TABLE effects (id text)")
-    return postgres_url
-
-
-@pytest.fixture
-def publisher(vhost_url: str, queue_name: str) -> Iterator[Publisher]:
-    with Publisher(vhost_url, declare=[Queue(queue_name)]) as one:
-        yield one
-
-
-@pytest.fixture
-def make_worker(vhost_url: str) -> Iterator[MakeWorker]:
-    with ExitStack() as stack:
-
-        def make() -> Worker:
-            worker = Worker("tested", vhost_url)
-            stack.callback(worker.stop, 1.0)
-            return worker
-
-        yield make
-
-
-def effects(database: str) -> list[str]:
-    with psycopg.connect(database) as connection:
-        return [one for (one,) in connection.execute("SELECT id FROM effects ORDER BY id")]
+def database(effects_database: str) -> str:
+    """The one with the table of effects."""
+    return effects_database
 
 
 def consume(
@@ -59,7 +32,7 @@ def consume(
     **options: Any,
 ) -> None:
     """A handler whose effects are rows; ``check`` may raise after they were written."""
-    insert = "INSERT INTO effects SELECT unnest(%s::text[])"
+    insert = "INSERT INTO effects (id) SELECT unnest(%s::text[])"
     if is_async:
 
         @worker.consumer(queue, inbox=AsyncInbox(database), **options)

@@ -2,94 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from rmqpool.core.backoff import Backoff
 from rmqpool.core.flight import Flight
 from rmqpool.core.stalls import Stalls
 from rmqpool.outbox.failing import Failing
 from rmqpool.outbox.outflow import Failure
 from rmqpool.outbox.relay_values import Counters
-from rmqpool.outbox.relay_work import Bury, Delete, Hold, SetStall, SetStalls, Unstall, Work, merge
+from rmqpool.outbox.relay_work import Hold
 from rmqpool.outbox.rows import Row
-
-LANE = 7
-BACKOFF = Backoff(1.0, 8.0)
-
-
-def make_row(row_id: int, key: str | None) -> Row:
-    return Row(row_id, LANE, key, "", "orders", str(row_id), None, None, b"{}")
-
-
-class Tables:
-    """The four tables, and what each statement does to them."""
-
-    def __init__(self) -> None:
-        self.owned = {LANE}
-        self.now = 0.0
-        self.hot: dict[int, Row] = {}
-        self.held: dict[int, Row] = {}
-        self.stalled: dict[str, tuple[int, float]] = {}  # attempts, next_at
-        self.dead: dict[int, int] = {}
-        self.deleted: set[int] = set()
-
-    def fetch_held(self, stall: str, limit: int, max_bytes: int = 1) -> list[Row]:
-        return [row for _, row in sorted(self.held.items()) if row.stall == stall][:limit]
-
-    def known_stalls(self) -> list[tuple[str, int, int, float]]:
-        return [(name, LANE, attempts, max(0.0, at - self.now)) for name, (attempts, at) in self.stalled.items()]
-
-    def do(self, work: Work) -> bool:
-        match work:
-            case Delete(ids, held):
-                for row_id in ids:
-                    if (self.held if held else self.hot).pop(row_id, None):
-                        self.deleted.add(row_id)
-            case Hold(ids):
-                for row in [self.hot.pop(row_id) for row_id in ids if row_id in self.hot]:
-                    self.stalled.setdefault(row.stall, (0, self.now))
-                    self.held[row.id] = row
-            case SetStall(stall, _, attempts, delay):
-                self.stalled[stall] = (attempts, self.now + delay)
-            case SetStalls(stalls):
-                for one in stalls:
-                    self.do(one)
-            case Bury(row_id, held, attempts):
-                if (self.held if held else self.hot).pop(row_id, None):
-                    self.dead[row_id] = attempts
-            case Unstall(stall):
-                if self.fetch_held(stall, 1):
-                    return False
-                return self.stalled.pop(stall, None) is not None
-        return True
-
-
-class LateSettler:
-    """Runs work in order, when it is told to; a piece may run twice, as after a commit whose answer was lost."""
-
-    def __init__(self, tables: Tables) -> None:
-        self.tables = tables
-        self.work: deque[Work] = deque()
-        self.done: list[tuple[Work, bool]] = []
-
-    def add(self, *work: Work) -> None:
-        assert all(getattr(item, "ids", True) for item in work), "work without a row"
-        self.work.extend(work)
-
-    def collect(self) -> list[tuple[Work, bool]]:
-        done, self.done = self.done, []
-        return done
-
-    def run(self, count: int, twice: bool = False) -> None:
-        for item in merge([self.work.popleft() for _ in range(min(count, len(self.work)))]):
-            if twice:
-                self.tables.do(item)
-            self.done.append((item, self.tables.do(item)))
+from tests.unit.outbox.failing_tables import BACKOFF, LateSettler, Tables, make_row
 
 
 class FailingMachine(RuleBasedStateMachine):
@@ -280,138 +207,3 @@ class FailingMachine(RuleBasedStateMachine):
 
 TestAnyCourseOfFailures = FailingMachine.TestCase
 TestAnyCourseOfFailures.settings = settings(max_examples=100, stateful_step_count=40)
-
-
-class Bench:
-    """A relay's thread at rest, over model tables; nothing happens but what a test says."""
-
-    def __init__(self, *keys: str | None, max_attempts: int = 3) -> None:
-        self.tables = Tables()
-        self.settler = LateSettler(self.tables)
-        self.flight: Flight[Row] = Flight(100)
-        self.stalls = Stalls(BACKOFF, max_attempts)
-        self.failing = Failing(self.flight, self.stalls, self.settler, Counters())
-        self.rows = {row_id: make_row(row_id, key) for row_id, key in enumerate(keys, start=1)}
-
-    def commit(self, *ids: int) -> None:
-        self.tables.hot.update({row_id: self.rows[row_id] for row_id in ids})
-
-    def turn(self) -> list[int]:
-        """Read what is there; returns what left."""
-        self.failing.apply_done(self.tables.now)
-        new = [row for row_id, row in sorted(self.tables.hot.items()) if row_id not in self.flight]
-        self.failing.hold(self.flight.take(new, self.stalls.names))
-        self.failing.read_due(self.tables, 100, self.tables.now)
-        return [row.id for row in self.flight.next_to_send(100)]
-
-    def fail(self, row_id: int) -> None:
-        self.failing.failed(Failure(self.rows[row_id], "returned", "NO_ROUTE"), self.tables.now, 0.0)
-
-    def confirm(self, *ids: int) -> None:
-        self.failing.confirmed([self.rows[row_id] for row_id in ids], self.tables.now)
-
-    def later(self, seconds: float = 60.0) -> list[int]:
-        """Have all work done, let time pass, and take a turn."""
-        self.settler.run(100)
-        self.tables.now += seconds
-        return self.turn()
-
-
-def test_a_row_that_is_being_held_is_not_overtaken_after_its_keys_stall_ended() -> None:
-    """Row 2 is held while the stall of row 1 is being ended: row 3 comes after it all the same."""
-    bench = Bench("a", "a", "a")
-    bench.commit(1)
-    assert bench.turn() == [1]
-    bench.fail(1)
-    assert bench.later() == [1]
-    bench.confirm(1)
-    bench.settler.run(100)
-    assert bench.turn() == []  # no held row is left: the stall is to end
-    bench.commit(2)
-    assert bench.turn() == []
-    bench.settler.run(1)  # the stall has ended, and row 2 is not moved yet
-    bench.commit(3)
-    assert bench.turn() == []
-    assert bench.later() == [2, 3]
-
-
-def test_a_row_that_is_being_held_is_not_overtaken_when_lanes_are_lost_and_come_back() -> None:
-    """The table does not know yet that row 1 failed: row 2 waits nevertheless."""
-    bench = Bench("a", "a")
-    bench.commit(1)
-    assert bench.turn() == [1]
-    bench.fail(1)
-    bench.flight.drop_unsent()
-    bench.stalls.forget()
-    bench.failing.forget()
-    bench.stalls.learn(bench.tables.known_stalls(), bench.tables.now)
-    bench.commit(2)
-    assert bench.turn() == []
-    assert bench.later() == [1]
-
-
-def test_rows_that_failed_together_are_one_attempt() -> None:
-    """A queue is gone while many rows of a key are on their way: none of them is given up for that."""
-    bench = Bench("a", "a", "a", "a", "a", max_attempts=3)
-    bench.commit(1)
-    assert bench.turn() == [1]
-    bench.fail(1)
-    bench.commit(2, 3, 4, 5)
-    bench.turn()
-    assert bench.later() == [1]
-    bench.confirm(1)
-    assert bench.later() == [2, 3, 4, 5]
-    for row_id in (2, 3, 4, 5):
-        bench.fail(row_id)
-    assert bench.later() == [2]
-    assert not bench.tables.dead
-    stall = bench.stalls.get("key:a")
-    assert stall is not None
-    assert stall.attempts == 1
-
-
-def test_a_dead_row_tells_how_often_its_key_failed() -> None:
-    """The dead table says what was tried, not what is counted from now on."""
-    bench = Bench(None, max_attempts=2)
-    bench.commit(1)
-    assert bench.turn() == [1]
-    bench.fail(1)
-    assert bench.later() == [1]
-    bench.fail(1)
-    bench.settler.run(100)
-    assert bench.tables.dead == {1: 2}
-
-
-def test_a_stall_ends_although_the_statement_that_ended_it_ran_twice() -> None:
-    """The answer to the first one was lost, and the second found nothing: housekeeping sees that the key is free."""
-    bench = Bench("a", "a")
-    bench.commit(1)
-    assert bench.turn() == [1]
-    bench.fail(1)
-    assert bench.later() == [1]
-    bench.confirm(1)
-    bench.settler.run(100)
-    assert bench.turn() == []
-    bench.settler.run(100, twice=True)
-    bench.failing.apply_done(bench.tables.now)
-    next_due = bench.stalls.next_due()
-    assert next_due is None or next_due > bench.tables.now, "asks again without a pause"
-    bench.stalls.learn(bench.tables.known_stalls(), bench.tables.now)
-    assert len(bench.stalls) == 0
-    bench.commit(2)
-    assert bench.turn() == [2]
-
-
-def test_held_rows_of_a_lane_that_is_not_owned_are_not_read() -> None:
-    """Its owner sends them: two relays must not."""
-    bench = Bench("a")
-    bench.commit(1)
-    assert bench.turn() == [1]
-    bench.tables.owned.clear()
-    bench.stalls.forget()
-    bench.failing.forget()
-    bench.fail(1)  # the outcome came late
-    assert bench.later() == []
-    assert len(bench.stalls) == 0
-    assert list(bench.tables.held) == [1]
-    assert list(bench.tables.stalled) == ["key:a"]
