@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from rmqpool import ConnectionPool
+from rmqpool import ConnectionPool, Consumer, Publisher, Queue
 from rmqpool.testing.rabbitmq import RabbitMQNode
 from rmqpool.testing.waiting import wait_until
+from tests.integration.consumer_inbox import Inbox
 
 MakePool = Callable[..., ConnectionPool]
 
@@ -49,3 +50,29 @@ def connections(broker: RabbitMQNode, vhost: str) -> Callable[..., list[dict[str
         return [row for row in rows if f":{role}" in (row["user_provided_name"] or "")]
 
     return listed
+
+
+@pytest.fixture
+def queue(queue_name: str) -> Queue:
+    """A classic queue of the test's own, not yet declared."""
+    return Queue(queue_name, type="classic", dead_letter=False)
+
+
+@pytest.fixture
+def publisher(pool: ConnectionPool, queue: Queue) -> Publisher:
+    """Declares that queue."""
+    return Publisher(pool, declare=[queue])
+
+
+@pytest.fixture
+def inbox() -> Inbox:
+    """What a consumer tells."""
+    return Inbox()
+
+
+@pytest.fixture
+def consumer(pool: ConnectionPool, queue: Queue, inbox: Inbox) -> Iterator[Consumer]:
+    """A consumer of that queue, which fills the inbox."""
+    with Consumer(pool, queue, inbox.deliveries.put, prefetch=10, on_event=inbox.put_event) as consumer:
+        consumer.wait_ready(10)
+        yield consumer

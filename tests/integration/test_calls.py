@@ -84,11 +84,6 @@ class Server:
 
 
 @pytest.fixture
-def queue(queue_name: str) -> Queue:
-    return Queue(queue_name, type="classic", dead_letter=False)
-
-
-@pytest.fixture
 def server(make_pool: MakePool, queue: Queue) -> Iterator[Server]:
     """On a pool of its own."""
     made = Server(make_pool(), queue)

@@ -40,11 +40,6 @@ def wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 
 @pytest.fixture
-def queue(queue_name: str) -> Queue:
-    return Queue(queue_name, type="classic", dead_letter=False)
-
-
-@pytest.fixture
 def proxy(broker: RabbitMQNode) -> Iterator[FaultProxy]:
     """Counts the frames that pass."""
     with FaultProxy((broker.host, broker.port)) as proxy:

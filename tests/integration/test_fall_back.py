@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 AGAIN = (
     "tests/integration/test_publisher_outcomes.py",
     "tests/integration/test_consumer.py",
+    "tests/integration/test_consumer_pace.py",
     "tests/integration/worker/test_handling.py",
     "tests/faults/test_settlement.py",
 )

@@ -49,11 +49,6 @@ def exit_code(child: int) -> int:
         raise
 
 
-@pytest.fixture
-def queue(queue_name: str) -> Queue:
-    return Queue(queue_name, type="classic", dead_letter=False)
-
-
 def count(pool: ConnectionPool, queue: Queue) -> int:
     with pool.channel() as channel:
         return channel.queue_declare(queue.name, passive=True).message_count

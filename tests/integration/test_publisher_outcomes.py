@@ -44,11 +44,6 @@ def read_all(pool: ConnectionPool, queue: str) -> list[bytes]:
     return bodies
 
 
-@pytest.fixture
-def publisher(pool: ConnectionPool, queue_name: str) -> Publisher:
-    return Publisher(pool, declare=[classic(queue_name)])
-
-
 # Confirmed and returned
 
 

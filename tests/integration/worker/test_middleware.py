@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from rmqpool import (
-    AsyncPublisher,
-    ConfigurationError,
-    Confirmation,
-    Delivery,
-    Message,
-    Middleware,
-    Postpone,
-    Publisher,
-    Reject,
-    Retry,
-    Skip,
-    UnroutableError,
-    headers,
-)
-from rmqpool.errors import NotSentError, PublishError
+from rmqpool import ConfigurationError, Delivery, Middleware, Postpone, Publisher, Reject, Retry, Skip, headers
 from tests.integration.worker.conftest import Bench
+from tests.integration.worker.hooks import Raising
 
 
 class Recorder(Middleware):
@@ -44,32 +29,6 @@ class Recorder(Middleware):
 
     def on_handle_error(self, delivery: Delivery, state: Any, error: BaseException) -> None:
         self.told.append((self.name, "error", state, type(error).__name__))
-
-
-class Raising(Middleware):
-    """Raises in one of its hooks."""
-
-    def __init__(self, hook: str, error: Callable[[], BaseException]) -> None:
-        self.hook, self.error = hook, error
-
-    def before_handle(self, delivery: Delivery) -> None:
-        self._raise("before_handle")
-
-    def after_handle(self, delivery: Delivery, state: Any, result: Any) -> None:
-        self._raise("after_handle")
-
-    def on_handle_error(self, delivery: Delivery, state: Any, error: BaseException) -> None:
-        self._raise("on_handle_error")
-
-    def before_publish(self, message: Message) -> None:
-        self._raise("before_publish")
-
-    def after_publish(self, message: Message, state: Any, confirmation: Confirmation) -> None:
-        self._raise("after_publish")
-
-    def _raise(self, hook: str) -> None:
-        if hook == self.hook:
-            raise self.error()
 
 
 def consume(worker: Any, is_async: bool, behave: Callable[[Any], Any], **options: Any) -> None:
@@ -333,87 +292,9 @@ def test_middleware_that_cannot_begin_ends_the_start(bench: Bench) -> None:
     assert worker.stats().state == "stopped"
 
 
-class Sent(Middleware):
-    """Adds a header, and writes down how publishes end."""
-
-    def __init__(self) -> None:
-        self.ends: list[tuple[str, Any]] = []
-        self.ended = threading.Event()
-
-    def before_publish(self, message: Message) -> str:
-        message.headers = {**(message.headers or {}), "trace": "t1"}
-        return message.message_id
-
-    def after_publish(self, message: Message, state: Any, confirmation: Confirmation) -> None:
-        assert state == message.message_id == confirmation.message_id
-        self.ends.append(("confirmed", state))
-        self.ended.set()
-
-    def on_publish_error(self, message: Message, state: Any, error: PublishError) -> None:
-        assert state == message.message_id
-        self.ends.append((type(error).__name__, state))
-        self.ended.set()
-
-
-@pytest.mark.parametrize("options", [{}, {"headers": {"mine": 1}}])
-def test_publishing_hooks_may_add_headers_and_hear_the_outcome(bench: Bench, options: Any) -> None:
-    """Of publish, submit and publish_many; a message without a route, too."""
-    sent = Sent()
-    with bench.pool.channel() as channel:
-        channel.queue_declare("orders", durable=True)
-    publisher = Publisher(bench.pool, middleware=[sent])
-    publisher.publish("orders", 1, **options)
-    publisher.submit("orders", 2, **options).result()
-    publisher.publish_many("orders", [3, 4], **options).raise_for_failures()
-    with pytest.raises(UnroutableError):
-        publisher.publish("nowhere", 5, **options)
-    bench.wait(lambda: len(sent.ends) == 5)
-    assert [end for end, _ in sent.ends].count("confirmed") == 4
-    assert "UnroutableError" in dict(sent.ends)
-    assert all(bench.take("orders").headers == {"trace": "t1", **options.get("headers", {})} for _ in range(4))
-    publisher.close()
-
-
-async def test_async_publishing_has_the_same_hooks(bench: Bench) -> None:
-    """The same objects, too."""
-    sent = Sent()
-    with bench.pool.channel() as channel:
-        channel.queue_declare("orders", durable=True)
-    async with AsyncPublisher(bench.url, middleware=[sent]) as publisher:
-        await publisher.publish("orders", 1)
-        (await publisher.publish_many("orders", [2, 3])).raise_for_failures()
-        with pytest.raises(UnroutableError):
-            await publisher.publish("nowhere", 4)
-    assert [end for end, _ in sent.ends].count("confirmed") == 3
-    assert len(sent.ends) == 4
-
-
-def test_what_a_hook_refuses_is_not_sent(bench: Bench) -> None:
-    """Its error is the caller's; those before it hear that nothing was sent, of every message of the call."""
-    sent = Sent()
-    with bench.pool.channel() as channel:
-        channel.queue_declare("orders", durable=True)
-    publisher = Publisher(bench.pool, middleware=[sent, Raising("before_publish", lambda: OSError("no"))])
-    with pytest.raises(OSError, match="no"):
-        publisher.publish("orders", 1)
-    with pytest.raises(OSError, match="no"):
-        publisher.publish_many("orders", [1, 2])
-    assert [end for end, _ in sent.ends] == [NotSentError.__name__] * 2
-    assert bench.count("orders") == 0
-
-
-def test_a_hook_that_fails_after_the_confirm_changes_nothing(bench: Bench) -> None:
-    """The message is there, and the caller is told so."""
-    with bench.pool.channel() as channel:
-        channel.queue_declare("orders", durable=True)
-    publisher = Publisher(bench.pool, middleware=[Raising("after_publish", lambda: OSError("no"))])
-    assert publisher.publish("orders", 1).message_id
-    assert bench.count("orders") == 1
-
-
 def test_what_is_no_middleware_is_refused(bench: Bench) -> None:
     """A class instead of an object, mostly."""
-    with pytest.raises(ConfigurationError, match=r"write Sent\(\)"):
-        bench.worker(middleware=[Sent])
+    with pytest.raises(ConfigurationError, match=r"write Recorder\(\)"):
+        bench.worker(middleware=[Recorder])
     with pytest.raises(ConfigurationError, match="give a list"):
-        Publisher(bench.pool, middleware=Sent())  # type: ignore[arg-type]
+        Publisher(bench.pool, middleware=Recorder("one", []))  # type: ignore[arg-type]
