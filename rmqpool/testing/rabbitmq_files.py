@@ -56,6 +56,7 @@ def environment(places: NodePlaces, path: str, epmd: Mapping[str, str]) -> dict[
         "HOME": str(folder / "home"),
         "LANG": "C.UTF-8",
         "RABBITMQ_SCRIPTS_DIR": str(folder / "rabbitmq" / "sbin"),
+        "RABBITMQ_SERVER_CODE_PATH": str(folder / "rabbitmq" / "applications"),
         "RABBITMQ_CONF_ENV_FILE": "/dev/null",
         "RABBITMQ_NODENAME": places.name,
         "RABBITMQ_DIST_PORT": str(places.distribution_port),

@@ -1,25 +1,36 @@
 """Where RabbitMQ is installed, and a lean view on it that starts faster.
 
-RabbitMQ loads every module of its applications at boot, and Erlang before 26 looks for each in every folder of the code
-path: with the folders of all its 60 plugins there, that is most of the time a node takes to start. A lean home holds
-links to what the wanted plugins need, and nothing else.
+At boot RabbitMQ loads every module that its applications name, those of Erlang, too, to look for its own attributes in
+them; and Erlang before 26 looks for each in every folder of the code path: with the folders of all its 60 plugins there,
+that is most of the time a node takes to start. A lean home holds links to what the wanted plugins need, and nothing else,
+and descriptions of the applications that name only modules with such attributes: Erlang loads the others when they are called.
 """
 
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from rmqpool.testing.erlang import program
 from rmqpool.testing.errors import ServicesError
 from rmqpool.testing.system_root import command_inside
 
-__all__ = ["RabbitMQInstall", "find_rabbitmq"]
+__all__ = ["RabbitMQInstall", "find_rabbitmq", "naming_only"]
 
 _MISSING = (
     "RabbitMQ is not installed; install it with: sudo apt-get install rabbitmq-server"
     " (or start a Docker engine, or set RMQPOOL_TEST_RABBITMQ_HOME to an unpacked RabbitMQ)"
 )
+
+
+# What RabbitMQ 3 and 4 and their plugins look for in the attributes of all modules.
+_SEARCHED = (
+    b"rabbit_boot_step", b"rabbit_feature_flag", b"rabbit_deprecated_feature", b"rabbit_upgrade", b"rabbit_mnesia_tables",
+    b"rabbit_mgmt_extension", b"prometheus_",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,35 +53,73 @@ class RabbitMQInstall:
         for name in ("sbin", "escript"):
             (folder / name).symlink_to(self._seen(self.home / name))
         (folder / "plugins").mkdir(mode=0o755)
-        for path in self._needed(("rabbit", "rabbitmq_prelaunch", *plugins)):
-            (folder / "plugins" / path.name).symlink_to(self._seen(path))
+        (folder / "applications").mkdir(mode=0o755)
+        for name, path in self._needed(("rabbit", "rabbitmq_prelaunch", *plugins)).items():
+            if path.parent == self.home / "plugins":
+                (folder / "plugins" / path.name).symlink_to(self._seen(path))
+            lean = folder / "applications" / f"{name}.app"
+            lean.write_text(naming_only(_searched(path), _description(path, name)))
+            lean.chmod(0o644)
 
     def _seen(self, path: Path) -> Path:
         """As the broker sees it."""
         return path if self.root is None else Path("/") / path.relative_to(self.root)
 
-    def _needed(self, names: tuple[str, ...]) -> list[Path]:
-        applications = {
-            path.name.partition("-")[0]: path for path in (self.home / "plugins").iterdir() if path.is_dir()
-        }
-        unknown = [name for name in names if name not in applications]
+    def _needed(self, names: tuple[str, ...]) -> dict[str, Path]:
+        """The folders of these plugins and of all applications that they need, Erlang's own, too, by name."""
+        plugins = _applications(self.home / "plugins")
+        unknown = [name for name in names if name not in plugins]
         if unknown:
             raise ServicesError(f"{self.home} has no plugin {unknown[0]!r}.")
+        applications = {**_applications(self._erlang()), **plugins}
         found: dict[str, Path] = {}
         waiting = list(names)
         while waiting:
             name = waiting.pop()
             if name in applications and name not in found:
                 found[name] = applications[name]
-                waiting += _requirements(applications[name] / "ebin" / f"{name}.app")
-        return list(found.values())
+                waiting += _requirements(_description(applications[name], name))
+        return found
+
+    def _erlang(self) -> Path:
+        """The folder of the applications of the Erlang that runs RabbitMQ; it need not be there."""
+        if self.root is not None:
+            return self.root / "usr/lib/erlang/lib"
+        return Path(program("erl")).resolve().parent.parent / "lib"
 
 
-def _requirements(description: Path) -> list[str]:
-    if not description.exists():
-        return []
-    lists = re.findall(r"\{\s*(?:optional_|included_)?applications\s*,\s*\[([^\]]*)\]", description.read_text())
+def _applications(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        return {}
+    return {path.name.partition("-")[0]: path for path in folder.iterdir() if path.is_dir()}
+
+
+def _description(application: Path, name: str) -> str:
+    file = application / "ebin" / f"{name}.app"
+    return file.read_text() if file.exists() else ""
+
+
+def _requirements(description: str) -> list[str]:
+    lists = re.findall(r"\{\s*(?:optional_|included_)?applications\s*,\s*\[([^\]]*)\]", description)
     return re.findall(r"\w+", ",".join(lists))
+
+
+@cache
+def _searched(application: Path) -> tuple[str, ...]:
+    """The modules of an application that have a searched attribute, or mention it."""
+    files = sorted((application / "ebin").glob("*.beam"))
+    return tuple(file.stem for file in files if _may_be_searched(file.read_bytes()))
+
+
+def _may_be_searched(code: bytes) -> bool:
+    readable = code.startswith(b"FOR1")  # not compressed
+    return not readable or any(name in code for name in _SEARCHED)
+
+
+def naming_only(modules: Sequence[str], description: str) -> str:
+    """The text of an application's description (an .app file) whose list of modules is this one."""
+    named = ", ".join(f"'{module}'" for module in modules)
+    return re.sub(r"\{\s*modules\s*,\s*\[[^\]]*\]\s*\}", lambda _: f"{{modules, [{named}]}}", description)
 
 
 def find_rabbitmq() -> RabbitMQInstall:
