@@ -117,7 +117,7 @@ class LocalPostgres(PostgresServer):
         database_url = f"postgresql://{self.user}@{self.host}:{self.port}/{database or self.database}"
         return run_command(
             [str(self._binaries / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", database_url],
-            environment=self._environment, timeout=timeout, user=self._user, stdin=sql, cwd=self.folder,
+            environment=self._environment, timeout=timeout, stdin=sql, cwd=self.folder,
         ).rstrip("\n")  # fmt: skip
 
     def log(self) -> str:

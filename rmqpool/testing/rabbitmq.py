@@ -149,14 +149,14 @@ class LocalRabbitMQ(RabbitMQNode):
         self._running()
         address = f"localhost:{self._places.distribution_port}"
         command = [program("erl_call"), "-address", address, "-r", "-timeout", str(max(1, round(timeout))), "-e"]
-        # erl_call finds the cookie in HOME: it does not appear in the list of processes.
+        # erl_call finds the cookie in HOME: it does not appear in the list of processes. It runs as the user that we are:
+        # another one would cost a copy of this process's page tables, which takes longer than the call.
 
         def call() -> str:
             return run_command(
                 command,
                 environment=self._environment,
                 timeout=timeout + 1,
-                user=self._user,
                 stdin=expression + "\n",
                 cwd=self.folder,
             )
@@ -178,13 +178,11 @@ class LocalRabbitMQ(RabbitMQNode):
     def _is_ready(self) -> bool:
         if not self.is_running:
             raise ServicesError(f"{self!r} ended while it started.")
-        try:
-            if "true" not in self.evaluate_raw("rabbit:is_running().", timeout=2):
-                return False
+        try:  # it listens last: asking earlier costs the processor that it starts with
             socket.create_connection((self.host, self.port), timeout=1).close()
+            return "true" in self.evaluate_raw("rabbit:is_running().", timeout=2)
         except (ServicesError, OSError):
             return False
-        return True
 
     def _write_files(self, config: dict[str, str], plugins: tuple[str, ...]) -> None:
         folder = self._folder
