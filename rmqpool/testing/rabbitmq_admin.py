@@ -129,17 +129,23 @@ class RabbitMQAdmin(ABC):
         self.command(f"rabbit_disk_monitor:set_disk_free_limit({_DISK_LIMIT})")
         self._wait_for_alarm("disk", raised=False)
 
-    def _wait_for_alarm(self, source: str, *, raised: bool) -> None:
-        self.query(
-            "Wait = fun(_, 0) -> {error, alarm_unchanged}; (Again, Left) ->"
-            f" case lists:member({source}, [S || {{{{resource_limit, S, _}}, _}} <- rabbit_alarm:get_alarms()]) of"
-            f" {str(raised).lower()} -> true; _ -> timer:sleep(10), Again(Again, Left - 1) end end, Wait(Wait, 500)"
+    def clear_alarms(self) -> None:
+        """Puts both limits back, at once; nothing happens without alarms."""
+        self.command(
+            f"vm_memory_monitor:set_vm_memory_high_watermark({_MEMORY_LIMIT}),"
+            f" rabbit_disk_monitor:set_disk_free_limit({_DISK_LIMIT}), {_awaited('[S || S <- [memory, disk], Alarm(S)] =:= []')}"
         )
+
+    def _wait_for_alarm(self, source: str, *, raised: bool) -> None:
+        self.command(_awaited(f"Alarm({source}) =:= {str(raised).lower()}"))
 
     def add_vhost(self, name: str) -> None:
         """Adds a vhost on which the node's own user may do everything."""
-        self.command(f"rabbit_vhost:add({_binary(name)}, {_ACTOR})")
-        self.set_permissions(self.user, name)
+        permissions = ", ".join(map(_binary, (self.user, name, ".*", ".*", ".*")))
+        self.command(
+            f"case rabbit_vhost:add({_binary(name)}, {_ACTOR}) of {{error, _}} = Failed -> Failed;"
+            f" _ -> rabbit_auth_backend_internal:set_permissions({permissions}, {_ACTOR}) end"
+        )
 
     def delete_vhost(self, name: str) -> None:
         """Deletes a vhost with all that is in it; its connections are closed."""
@@ -191,6 +197,15 @@ class RabbitMQAdmin(ABC):
             f"case rabbit_amqqueue:lookup(rabbit_misc:r({_binary(vhost)}, queue, {_binary(name)})) of"
             f" {{ok, Queue}} -> rabbit_amqqueue:delete(Queue, false, false, {_ACTOR}); Failure -> Failure end"
         )
+
+
+def _awaited(condition: str) -> str:
+    """An expression that waits until a condition over `Alarm(Source)` holds, at most five seconds."""
+    return (
+        "Alarm = fun(Source) -> lists:member(Source, [S || {{resource_limit, S, _}, _} <- rabbit_alarm:get_alarms()]) end,"
+        " Wait = fun(_, 0) -> {error, alarm_unchanged}; (Again, Left) ->"
+        f" case {condition} of true -> ok; _ -> timer:sleep(10), Again(Again, Left - 1) end end, Wait(Wait, 500)"
+    )
 
 
 def _escape(text: str) -> str:

@@ -72,12 +72,11 @@ class RabbitMQNode(RabbitMQAdmin):
     def heal(self) -> None:
         """Undoes what tests do to nodes: resumed, running, no alarms. The queues and users stay."""
         self.resume()
-        if self.is_running:
-            self.start_app()
-        else:
+        if not self.is_running:
             self.start()
-        self.clear_memory_alarm()
-        self.clear_disk_alarm()
+        elif not self.query("rabbit:is_running()"):
+            self.start_app()
+        self.clear_alarms()
 
     def __enter__(self) -> RabbitMQNode:
         self.start()
