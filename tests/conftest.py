@@ -1,5 +1,6 @@
 """The services that tests ask for by name. Each starts when the first test asks for it, and ends with the session."""
 
+import gc
 import logging
 import signal
 import uuid
@@ -9,6 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 from managed import ManagedNode, managed_node
+from vhost_supply import VhostSupply, sweep
 
 from rmqpool.testing.pgbouncer import PgBouncer
 from rmqpool.testing.postgres import PostgresServer
@@ -23,10 +25,16 @@ hypothesis.settings.load_profile("steady")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-pytest_plugins = ["canary", "pytester"]  # no test may show a password; some run pytest
+pytest_plugins = ["canary", "pytester", "run_order"]  # no test may show a password; some run pytest
 
 # How a test's argument `broker_factory` is typed: broker_factory(config, plugins) -> a started node.
 BrokerFactory = Callable[..., RabbitMQNode]
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: no garbage collection needs to look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -60,13 +68,24 @@ def broker_url(request: pytest.FixtureRequest) -> str:
     return node.amqp_url()
 
 
+@pytest.fixture(scope="session")
+def _finished_queues() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="session")
+def _vhost_supply(broker: RabbitMQNode) -> VhostSupply:
+    return VhostSupply(broker)
+
+
 @pytest.fixture
-def vhost(broker: RabbitMQNode) -> Iterator[str]:
+def vhost(_vhost_supply: VhostSupply, _finished_queues: list[str]) -> Iterator[str]:
     """A vhost of the test's own on `broker`; deleted afterwards."""
-    name = f"test-{uuid.uuid4().hex[:12]}"
-    broker.add_vhost(name)
+    while _finished_queues:
+        _vhost_supply.forget(_finished_queues.pop())
+    name = _vhost_supply.take()
     yield name
-    broker.delete_vhost(name)
+    _vhost_supply.give_back(name)
 
 
 @pytest.fixture
@@ -76,9 +95,11 @@ def vhost_url(broker: RabbitMQNode, vhost: str) -> str:
 
 
 @pytest.fixture
-def queue_name() -> str:
-    """A queue name that no other test uses."""
-    return f"test-{uuid.uuid4().hex[:12]}"
+def queue_name(_finished_queues: list[str]) -> Iterator[str]:
+    """A queue name that no other test uses; the queues of `broker` whose names begin with it are deleted later."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    yield name
+    _finished_queues.append(name)
 
 
 @pytest.fixture(scope="session")
@@ -89,8 +110,9 @@ def _private_broker() -> Iterator[RabbitMQNode]:
 
 @pytest.fixture
 def private_broker(_private_broker: RabbitMQNode) -> RabbitMQNode:
-    """A node that the test may kill, pause, block and restart. It is healed before each test; its queues stay."""
+    """A node that the test may kill, pause, block and restart. It is healed before each test, and has no queues then."""
     _private_broker.heal()
+    sweep(_private_broker)
     return _private_broker
 
 

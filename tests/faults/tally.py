@@ -12,7 +12,7 @@ from rmqpool.testing.checker import TotalQueueChecker, Verdict
 
 __all__ = ["BUSY", "Tally", "keep_busy"]
 
-BUSY = 12.0  # seconds; with a heartbeat of 1 s twice as long as pika's own checker waits (time-out + 5 s)
+BUSY = 8.0  # seconds; with a heartbeat of 1 s two more than pika's own checker waits (time-out + 5 s)
 
 
 class Tally:
