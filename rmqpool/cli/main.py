@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from rmqpool.cli import check, config, dlq, doctor, outbox, publish, queues, topology, worker
+from rmqpool.cli import check, config, dlq, doctor, outbox, pool, publish, queues, topology, worker
 from rmqpool.cli.exits import EXIT_CODES_HELP, ExitCode
 from rmqpool.cli.failures import Failure, failure_of
 from rmqpool.cli.misplaced import right_place
@@ -38,6 +38,7 @@ publish.register(app)
 queues.register(app)
 dlq.register(app)
 doctor.register(app)
+pool.register(app)
 outbox.register(app)
 topology.register(app)
 check.register(app)

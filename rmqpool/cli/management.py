@@ -118,6 +118,13 @@ class ManagementApi:
         """The bindings that end at a queue."""
         return self._list(f"/api/queues/{self._quoted}/{quote(name, safe='')}/bindings")
 
+    def files_and_queues(self) -> tuple[list[int], int | None]:
+        """How many files each node may open, if it tells, and how many queues there are in all virtual hosts."""
+        nodes = [node.get("fd_total") for node in self._list("/api/nodes?columns=name,fd_total")]
+        overview = self._get("/api/overview?columns=object_totals")
+        queues = overview.get("object_totals", {}).get("queues") if isinstance(overview, dict) else None
+        return [files for files in nodes if isinstance(files, int) and files > 0], queues
+
     @property
     def _quoted(self) -> str:
         return quote(self._vhost, safe="")
