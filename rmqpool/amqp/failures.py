@@ -173,6 +173,11 @@ def _refused_by_broker(
         sentence = (
             f"the virtual host {vhost!r} does not exist on {host}:{port}: create it (rabbitmqctl add_vhost) ({text})"
         )
+    elif code == 530 and "negotiated" in lowered:
+        sentence = (
+            f"the broker {host}:{port} does not take a limit that this client asks for ({text}): leave frame_max and "
+            "channel_max out of the settings (RabbitMQ 4.1 and newer want a frame_max of 8192 at least)"
+        )
     elif code == 530 and "limit" not in lowered and "is down" not in lowered:
         kind = VirtualHostAccessError
         sentence = (

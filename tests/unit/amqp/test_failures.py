@@ -49,6 +49,12 @@ def refused(code: int, text: str) -> ConnectionFailedError:
         ),
         (530, "NOT_ALLOWED - vhost 'shop' is down", ConnectionFailedError, "530"),
         (530, "NOT_ALLOWED - connection limit (5) is reached", ConnectionFailedError, "limit"),
+        (
+            530,
+            "NOT_ALLOWED - negotiated frame_max = 4096 is lower than the minimum allowed value (8192)",
+            ConnectionFailedError,
+            "leave frame_max",
+        ),
         (541, "INTERNAL_ERROR", ConnectionFailedError, "541 INTERNAL_ERROR"),
     ],
 )
