@@ -37,7 +37,7 @@ jobs: private-services  ## 10,000 jobs, a tenth of which fail in all ways: each 
 versions: private-services  ## the tests of the wire, with every pika that the fast path knows
 	@compose/test-versions $(ARGS)
 
-rabbitmq4: private-services  ## the tests of the broker's side against RabbitMQ 4, a quarter of an hour; says so where there is none (ARGS="--help")
+rabbitmq4: private-services  ## the tests of the broker's side against RabbitMQ 4, up to half an hour; says so where there is none (ARGS="--help")
 	@compose/test-rabbitmq4 $(ARGS)
 
 bench: private-services  ## how fast it is, beside other clients (ARGS="--full", or "-h" for more)
