@@ -58,6 +58,8 @@ _CLIENT_CERTIFICATE_ALERTS = (
     "ALERT_HANDSHAKE_FAILURE",
 )
 
+_SMALLEST_FRAME = 8192  # bytes: what RabbitMQ takes since 4.1 (https://www.rabbitmq.com/release-information)
+
 _CHANNEL_ERRORS: dict[int, type[ChannelClosedError]] = {
     403: AccessRefusedError,
     404: NotFoundError,
@@ -123,6 +125,8 @@ def connection_failed(
             stage="tls",
         )
     asked = "does it accept the client certificate" if settings.tls else "does it want TLS (amqps://)"
+    if settings.frame_max < _SMALLEST_FRAME:  # it only hangs up, and tells its own log why
+        asked = f"is frame_max={settings.frame_max} too small for it (RabbitMQ 4.1 wants {_SMALLEST_FRAME}), {asked}"
     return ConnectionFailedError(
         f"{host}:{port} ended the AMQP handshake ({_reason(error)}): is it a RabbitMQ port, {asked}, "
         "or is the broker just going down?",
@@ -172,11 +176,6 @@ def _refused_by_broker(
         kind = VirtualHostNotFoundError
         sentence = (
             f"the virtual host {vhost!r} does not exist on {host}:{port}: create it (rabbitmqctl add_vhost) ({text})"
-        )
-    elif code == 530 and "negotiated" in lowered:
-        sentence = (
-            f"the broker {host}:{port} does not take a limit that this client asks for ({text}): leave frame_max and "
-            "channel_max out of the settings (RabbitMQ 4.1 and newer want a frame_max of 8192 at least)"
         )
     elif code == 530 and "limit" not in lowered and "is down" not in lowered:
         kind = VirtualHostAccessError
