@@ -28,9 +28,9 @@ class OpenPlan:
         self.retry_at = -math.inf
         """The earliest moment at which a pending open may begin."""
 
-    def ask(self, count: int) -> None:
-        """The ledger wants so many more."""
-        self.pending += count
+    def want(self, opening: int) -> None:
+        """The ledger counts so many as opening: what has not begun of them is pending."""
+        self.pending = opening - self.running
 
     def withdraw(self, surplus: int) -> int:
         """How many pending ones are dropped, because nobody needs ``surplus`` of all; report each to the ledger."""

@@ -51,15 +51,16 @@ class ThreadedBase(PoolBase[T]):
         super()._new_book()
         self._lock = threading.Lock()
         self._grown = threading.Condition(self._lock)
-        self._workers = Workers(self.name, max(self._options.workers, self._options.growth), self._options.max_size)
+        options = self._options
+        threads = max(options.workers, options.growth or options.max_size)
+        self._workers = Workers(self.name, threads, most_stuck=options.max_size)
 
-    def _begin(self) -> list[Decision[Slot[T], Any]]:
-        """The first use: asks for the minimum, and for a look at what is old from time to time. Under the lock."""
-        if self._begun or self._ledger.closed:
-            return []
-        self._begun = True
-        self._sweep_later()
-        return [self._ledger.fill()]
+    def _act_first(self, fill: Decision[Slot[T], Any] | None) -> None:
+        """After the first use: from now on what is old is looked for from time to time."""
+        if fill is not None:
+            self._act(fill)
+            self._pump()
+            self._sweep_later()
 
     def _act(self, decision: Decision[Slot[T], Any]) -> None:
         for grant in decision.grants:
@@ -72,13 +73,13 @@ class ThreadedBase(PoolBase[T]):
         for slot in decision.check:
             self._tend(slot, reset=False, check=True)
         if decision.open:
-            with self._lock:
-                self._plan.ask(decision.open)
             self._pump()
 
     def _pump(self) -> None:
         """Begin the opens that may begin now, drop those that nobody needs any more."""
         with self._lock:
+            if not self._begun:  # what was asked for before the first use begins with it
+                return
             now = _monotonic()
             count, generation, decisions, wake_at = self._decide_opens(now)
         for _ in range(count):

@@ -54,13 +54,12 @@ class AsyncBase(PoolBase[T]):
             self._loop = loop
         return loop
 
-    def _begin(self) -> list[Decision[Slot[T], Any]]:
-        """The first use: asks for the minimum, and for a look at what is old from time to time."""
-        if self._begun or self._ledger.closed:
-            return []
-        self._begun = True
-        self._sweep_later()
-        return [self._ledger.fill()]
+    def _act_first(self, fill: Decision[Slot[T], Any] | None) -> None:
+        """After the first use: from now on what is old is looked for from time to time."""
+        if fill is not None:
+            self._act(fill)
+            self._pump()
+            self._sweep_later()
 
     def _act(self, decision: Decision[Slot[T], Any]) -> None:
         for grant in decision.grants:
@@ -73,7 +72,6 @@ class AsyncBase(PoolBase[T]):
         for slot in decision.check:
             self._tend(slot, reset=False, check=True)
         if decision.open:
-            self._plan.ask(decision.open)
             self._pump()
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any] | None:
@@ -90,6 +88,8 @@ class AsyncBase(PoolBase[T]):
 
     def _pump(self) -> None:
         """Begin the opens that may begin now, drop those that nobody needs any more."""
+        if not self._begun:  # what was asked for before the first use begins with it
+            return
         now = _monotonic()
         count, generation, decisions, wake_at = self._decide_opens(now)
         for _ in range(count):

@@ -134,8 +134,8 @@ class AsyncResourcePool(AsyncBase[T]):
         loop = self._enter_loop()
         began = _monotonic()
         waiter: asyncio.Future[Refusal | None] = loop.create_future()
-        for decision in (self._ledger.acquire(waiter, began), *self._begin()):
-            self._act(decision)
+        self._act(self._ledger.acquire(waiter, began))
+        self._act_first(self._begin())
         timer = loop.call_later(timeout, self._time_out, waiter)
         try:
             refusal = await waiter
@@ -173,8 +173,7 @@ class AsyncResourcePool(AsyncBase[T]):
         """
         self._refuse_closed()
         self._enter_loop()
-        for decision in self._begin():
-            self._act(decision)
+        self._act_first(self._begin())
         if wait:
             await self.wait(timeout)
 

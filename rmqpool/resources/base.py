@@ -142,6 +142,13 @@ class PoolBase(Generic[T]):
 
     # Decisions that both kinds carry out in their own way
 
+    def _begin(self) -> Decision[Slot[T], Any] | None:
+        """The first use: asks for the minimum. None when it is not the first, or the pool is closed."""
+        if self._begun or self._ledger.closed:
+            return None
+        self._begun = True
+        return self._ledger.fill()
+
     def _decide_return(
         self, slot: Slot[T], held: Any, reusable: bool, tend: bool, now: float
     ) -> tuple[bool, Decision[Slot[T], Any]]:
@@ -152,6 +159,7 @@ class PoolBase(Generic[T]):
 
     def _decide_opens(self, now: float) -> tuple[int, int, list[Decision[Slot[T], Any]], float]:
         """How many opens begin now, their generation, what follows from those that were dropped, and when to come again."""
+        self._plan.want(self._ledger.opening)
         surplus = self._plan.withdraw(self._ledger.surplus_opening)
         decisions = [self._ledger.open_withdrawn() for _ in range(surplus)]
         count = self._plan.begin(now)

@@ -147,8 +147,11 @@ class ResourcePool(ThreadedBase[T]):
             with self._lock:
                 decision = self._ledger.acquire(waiter, began)
                 fill = self._begin()
-            for one in (decision, *fill):
-                self._act(one)
+                forgotten = self._ledger.opening > self._plan.running + decision.open
+            self._act(decision)
+            self._act_first(fill)
+            if forgotten:  # the thread that should have begun these was interrupted in that moment; or they are delayed
+                self._pump()
             in_time = waiter.decided.acquire(timeout=max(0.0, began + timeout - _monotonic()))
         except BaseException:  # KeyboardInterrupt: a grant of this moment goes to the next in line
             with self._lock:
@@ -186,8 +189,7 @@ class ResourcePool(ThreadedBase[T]):
             if self._ledger.closed:
                 raise PoolClosedError(f"pool {self.name!r} is closed: make a new one")
             fill = self._begin()
-        for decision in fill:
-            self._act(decision)
+        self._act_first(fill)
         if wait:
             self.wait(timeout)
 
@@ -229,7 +231,9 @@ class ResourcePool(ThreadedBase[T]):
         if self._check_one is None:
             raise ConfigurationError(f"pool {self.name!r} has no check: give check= when making it")
         deadline, bad = _monotonic() + timeout, 0
-        for slot in list(self._slots.values()):
+        with self._lock:
+            slots = list(self._slots.values())
+        for slot in slots:
             with self._lock:
                 mine = self._ledger.tend_idle(slot)
             if mine:

@@ -118,7 +118,10 @@ class Workers:
             return
         thread = threading.Thread(target=self._run, name=f"{self._name}-{next(self._numbers)}", daemon=True)
         self._threads.add(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads now, as at the interpreter's end: those that are there do it
+            self._threads.discard(thread)
 
     def _run(self) -> None:
         me = threading.current_thread()
@@ -164,6 +167,7 @@ class Workers:
         except BaseException:
             _LOGGER.exception("a resource pool's own step failed: please report this")
         task.forget()  # the timer of its deadline lives on for a while
+        del value, error  # its traceback refers to this frame
 
     # Time
 

@@ -20,22 +20,42 @@ class LedgerMachine(RuleBasedStateMachine):
     """A caller that acts on each decision in a small world of its own, and judges each by the laws of the ledger."""
 
     @initialize(
-        capacity=st.integers(1, 5), minimum=st.integers(0, 5), max_waiting=st.integers(0, 4), growth=st.integers(0, 3)
+        capacity=st.integers(1, 5),
+        minimum=st.integers(0, 5),
+        max_waiting=st.integers(0, 4),
+        growth=st.integers(0, 3),
+        order=st.sampled_from(["lifo", "fifo"]),
+        keep_idle=st.sampled_from([True, True, True, False]),
+        check_after=st.sampled_from([math.inf, 1.0, 0.0]),
     )
-    def make(self, capacity: int, minimum: int, max_waiting: int, growth: int) -> None:
-        self.capacity, self.minimum = capacity, min(minimum, capacity)
+    def make(
+        self,
+        capacity: int,
+        minimum: int,
+        max_waiting: int,
+        growth: int,
+        order: str,
+        keep_idle: bool,
+        check_after: float,
+    ) -> None:
+        self.capacity, self.minimum = capacity, min(minimum, capacity) if keep_idle else 0
         self.max_waiting, self.growth = max_waiting, growth
-        self.ledger: Ledger[int, int] = Ledger(capacity, max_waiting, self.minimum, growth)
+        self.order, self.keep_idle, self.check_after = order, keep_idle, check_after
+        self.ledger: Ledger[int, int] = Ledger(
+            capacity, max_waiting, self.minimum, growth, order=order, keep_idle=keep_idle, check_after=check_after
+        )
         self.now = 0.0
         self.tokens = self.resources = 0
         self.waiting: dict[int, float] = {}
         self.held: dict[int, tuple[int, float]] = {}
         self.idle: dict[int, float] = {}
+        self.tended: dict[int, float] = {}  # since when nobody has used it
+        self.proved: dict[int, float] = {}
         self.dead: set[int] = set()
         self.opening: list[int] = []  # the generation in which each began
         self.generation_of: dict[int, int] = {}
         self.ends_at: dict[int, float] = {}
-        self.generation = self.granted = self.refused = self.discarded = self.failures = 0
+        self.generation = self.granted = self.refused = self.discarded = self.failures = self.failed_checks = 0
         self.closed = False
         self.largest = 0  # what the sum of all states may be at most
         self.act(self.ledger.fill())
@@ -43,7 +63,23 @@ class LedgerMachine(RuleBasedStateMachine):
     # The world.
 
     def size(self) -> int:
-        return len(self.held) + len(self.idle) + len(self.opening)
+        return self.open() + len(self.opening)
+
+    def open(self) -> int:
+        return len(self.held) + len(self.idle) + len(self.tended)
+
+    def next_idle(self) -> int | None:
+        """The idle resource to lend without a check, if there is one."""
+        usable = [one for one in self.idle if not self.outdated(one) and self.now - self.proved[one] < self.check_after]
+        return (usable[-1] if self.order == "lifo" else usable[0]) if usable else None
+
+    def lend(self, waiter: int, resource: int) -> None:
+        self.held[waiter] = (resource, self.now)
+        self.granted += 1
+
+    def keep(self, resource: int, since: float) -> None:
+        self.idle[resource] = since
+        self.idle = dict(sorted(self.idle.items(), key=lambda item: item[1]))
 
     def outdated(self, resource: int) -> bool:
         over = self.ends_at[resource] <= self.now
@@ -55,60 +91,83 @@ class LedgerMachine(RuleBasedStateMachine):
         in_hand: int | None = None,
         unjustified: Callable[[int], bool] = lambda _: True,
         refusal: Refusal | None = None,
+        since: float | None = None,
     ) -> None:
-        """Carries a decision out; ``in_hand`` is the resource that nobody holds, ``unjustified`` says which discard of
-        a resource that is not outdated would have no reason."""
+        """Carries a decision out; ``in_hand`` is the resource that nobody holds, unused since ``since``; ``unjustified``
+        says which discard of a resource that is not outdated would have no reason."""
+        since = self.now if since is None else since
+        unwanted = not self.keep_idle and not self.waiting
         free = set(self.idle) | ({in_hand} - {None})
         for granted in decision.grants:
             assert not self.closed
             assert granted.waiter == next(iter(self.waiting)), "not the first in the queue"
             assert granted.resource in free, "not free"
             assert not self.outdated(granted.resource)
-            if in_hand is None:
-                current = [resource for resource in self.idle if not self.outdated(resource)]
-                assert granted.resource == current[-1], "not the one used last"
-            assert granted.idle_seconds == self.now - self.idle.pop(granted.resource, self.now)
+            assert granted.resource == (self.next_idle() if in_hand is None else in_hand), (
+                "not the one whose turn it is"
+            )
+            assert granted.idle_seconds == self.now - self.idle.pop(granted.resource, since)
             del self.waiting[granted.waiter]
-            self.held[granted.waiter] = (granted.resource, self.now)
+            self.lend(granted.waiter, granted.resource)
             free.remove(granted.resource)
         for waiter, reason in decision.refuse:
             assert reason is refusal
             del self.waiting[waiter]
         for resource in decision.discard:
             assert resource in free, "discarded what is not free"
-            assert self.outdated(resource) or not unjustified(resource), "discarded without a reason"
+            wanted = not (unwanted and resource == in_hand)
+            assert self.outdated(resource) or not (wanted and unjustified(resource)), "discarded without a reason"
             self.idle.pop(resource, None)
             free.remove(resource)
         if in_hand in free:
             assert in_hand is not None
-            self.idle[in_hand] = self.now
-        needed = max(len(self.waiting), self.minimum - len(self.held) - len(self.idle)) - len(self.opening)
+            assert self.keep_idle
+            self.keep(in_hand, since)
+        for resource in decision.check:
+            assert len(self.waiting) > len(self.tended), "checked for nobody"
+            self.tended[resource] = self.idle.pop(resource)
+        needed = max(len(self.waiting) - len(self.tended), self.minimum - self.open()) - len(self.opening)
         assert 0 <= decision.open <= max(0, needed), "opens that nobody needs"
         assert not (self.closed and decision.open)
         self.opening += [self.generation] * decision.open
-        most = max(self.growth, self.minimum - len(self.held) - len(self.idle))
+        most = max(self.growth, self.minimum - self.open())
         assert not (decision.open and self.growth) or len(self.opening) <= most, "grew too fast"
         assert self.size() <= max(self.capacity, self.largest), "grew over the capacity"
         self.largest = self.size()
-        self.granted += len(decision.grants)
         self.refused += len(decision.refuse)
         self.discarded += len(decision.discard)
 
     def came_back(self, waiter: int) -> tuple[int, bool]:
         """Takes a resource out of its holder's hand; also tells whether there are more than the capacity."""
         over = self.size() > self.capacity
-        return self.held.pop(waiter)[0], over
+        resource = self.held.pop(waiter)[0]
+        self.proved[resource] = self.now
+        return resource, over
 
     # Events.
 
-    @rule(count=st.integers(1, 4), pause=PAUSES)
-    def some_acquire(self, count: int, pause: float) -> None:
+    @rule(count=st.integers(1, 4), pause=PAUSES, shortly=st.booleans())
+    def some_acquire(self, count: int, pause: float, shortly: bool) -> None:
         self.now += pause
         for _ in range(count):
-            self.acquire()
+            self.tokens += 1
+            if not (shortly and self.taken()):
+                self.acquire()
+
+    def taken(self) -> bool:
+        """The shortest way, which changes nothing where it does not lead to a resource."""
+        before = self.ledger.snapshot(self.now)
+        resource = self.ledger.take(self.tokens, self.now)
+        if resource is None:
+            assert self.ledger.snapshot(self.now) == before
+            return False
+        assert not self.waiting, "overtook who waits"
+        assert resource == self.next_idle()
+        del self.idle[resource]
+        self.lend(self.tokens, resource)
+        return True
 
     def acquire(self) -> None:
-        self.tokens += 1
         full = bool(self.max_waiting) and len(self.waiting) >= self.max_waiting
         self.waiting[self.tokens] = self.now
         decision = self.ledger.acquire(self.tokens, self.now)
@@ -116,30 +175,76 @@ class LedgerMachine(RuleBasedStateMachine):
         self.act(decision, refusal=Refusal.CLOSED if self.closed else Refusal.TOO_MANY_WAITING)
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data(), reusable=st.sampled_from([True, True, True, False]), pause=PAUSES)
-    def release(self, data: st.DataObject, reusable: bool, pause: float) -> None:
+    @rule(data=st.data(), reusable=st.sampled_from([True, True, True, False]), pause=PAUSES, shortly=st.booleans())
+    def release(self, data: st.DataObject, reusable: bool, pause: float, shortly: bool) -> None:
         self.now += pause
         waiter = data.draw(st.sampled_from(sorted(self.held)))
         resource, over = self.came_back(waiter)
+        if shortly and reusable and self.ledger.give(waiter, self.now):
+            assert not self.waiting
+            assert not over
+            assert not self.outdated(resource)
+            assert self.keep_idle
+            self.keep(resource, self.now)
+            return
         decision = self.ledger.release(waiter, self.now, reusable)
         if over or not reusable:
             assert decision.discard == (resource,)
         self.act(decision, resource, unjustified=lambda _: reusable and not over)
 
     @precondition(lambda self: self.dead)
-    @rule(data=st.data())
-    def release_of_the_lost(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), tend=st.booleans())
+    def release_of_the_lost(self, data: st.DataObject, tend: bool) -> None:
         waiter = data.draw(st.sampled_from(sorted(self.dead)))
         self.dead.remove(waiter)
-        assert self.ledger.release(waiter, self.now) == Decision()
+        assert not self.ledger.give(waiter, self.now)
+        if tend:
+            assert self.ledger.release_to_tend(waiter, self.now) is None
+        else:
+            assert self.ledger.release(waiter, self.now) == Decision()
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), pause=PAUSES)
+    def release_to_the_pools_own_hands(self, data: st.DataObject, pause: float) -> None:
+        self.now += pause
+        waiter = data.draw(st.sampled_from(sorted(self.held)))
+        resource, _ = self.came_back(waiter)
+        assert self.ledger.release_to_tend(waiter, self.now) == resource
+        self.tended[resource] = self.now
+
+    @precondition(lambda self: self.resources)
+    @rule(data=st.data())
+    def the_pool_takes_an_idle_one(self, data: st.DataObject) -> None:
+        resource = data.draw(st.integers(1, self.resources))
+        assert self.ledger.tend_idle(resource) == (resource in self.idle)
+        if resource in self.idle:
+            self.tended[resource] = self.idle.pop(resource)
+
+    @precondition(lambda self: self.tended)
+    @rule(data=st.data(), good=st.booleans(), pause=PAUSES)
+    def the_pool_has_tended_one(self, data: st.DataObject, good: bool, pause: float) -> None:
+        self.now += pause
+        self.tending_ends(data.draw(st.sampled_from(sorted(self.tended))), good)
+
+    def tending_ends(self, resource: int, good: bool) -> None:
+        over = self.size() > self.capacity
+        since = self.tended.pop(resource)
+        self.proved[resource] = self.now
+        self.failed_checks += not good
+        decision = self.ledger.tended(resource, self.now, good)
+        assert good or decision.discard == (resource,)
+        self.act(decision, resource, unjustified=lambda _: good and not over, since=since)
+        assert self.ledger.tended(resource, self.now, good) == Decision(), "counted twice"
 
     @precondition(lambda self: self.tokens)
     @rule(data=st.data())
     def release_once_too_often(self, data: st.DataObject) -> None:
         waiter = data.draw(st.integers(1, self.tokens))
         if waiter not in self.held and waiter not in self.dead:
-            with pytest.raises(LeaseReleasedError):
-                self.ledger.release(waiter, self.now)
+            assert not self.ledger.give(waiter, self.now)
+            for end in (self.ledger.release, self.ledger.release_to_tend):
+                with pytest.raises(LeaseReleasedError):
+                    end(waiter, self.now)
 
     @precondition(lambda self: self.tokens)
     @rule(data=st.data(), cancelled=st.booleans())
@@ -168,6 +273,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.resources += 1
         self.generation_of[self.resources] = began
         self.ends_at[self.resources] = self.now + lifetime
+        self.proved[self.resources] = self.now
         decision = self.ledger.opened(self.resources, self.now, generation=began, lifetime=lifetime)
         self.act(decision, self.resources, unjustified=lambda _: not over)
 
@@ -205,11 +311,12 @@ class LedgerMachine(RuleBasedStateMachine):
             del self.held[holder]
             self.dead.add(holder)
         self.idle.pop(resource, None)
+        self.tended.pop(resource, None)
         self.act(self.ledger.lost(resource))
 
     @rule(capacity=st.integers(1, 6), minimum=st.integers(0, 6))
     def resize(self, capacity: int, minimum: int) -> None:
-        self.capacity, self.minimum = capacity, min(minimum, capacity)
+        self.capacity, self.minimum = capacity, min(minimum, capacity) if self.keep_idle else 0
         surplus = min(len(self.idle), max(0, self.size() - capacity))
         oldest = list(self.idle)[:surplus]
         decision = self.ledger.resize(capacity, self.minimum)
@@ -250,11 +357,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_without_need(self) -> None:
-        """No idle resource while one waits, and no room left that was not asked for."""
-        assert not (self.waiting and self.idle)
-        lacking = self.minimum - len(self.held) - len(self.idle)
+        """No idle resource while one waits, unless one is tended for him, and no room left that was not asked for."""
+        assert not self.idle or len(self.waiting) <= len(self.tended)
+        lacking = self.minimum - self.open()
         limit = min(max(self.growth or self.capacity, lacking), self.capacity)
-        asked = len(self.opening) >= min(len(self.waiting), limit) or self.size() >= self.capacity
+        unserved = len(self.waiting) - len(self.tended)
+        asked = len(self.opening) >= min(unserved, limit) or self.size() >= self.capacity
         assert asked, "a waiter without an open, with room for one"
         kept = self.size() >= self.minimum or len(self.opening) >= limit
         assert kept or self.closed, "fewer than the minimum"
@@ -268,8 +376,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def figures_are_true(self) -> None:
         """The ledger's figures are those of the world in which its decisions were carried out."""
         now, figures = self.now, self.ledger.snapshot(self.now)
-        sizes = (figures.leased, figures.idle, figures.opening, figures.waiting)
-        assert sizes == (len(self.held), len(self.idle), len(self.opening), len(self.waiting))
+        sizes = (figures.leased, figures.idle, figures.tended, figures.opening, figures.waiting)
+        assert sizes == tuple(map(len, (self.held, self.idle, self.tended, self.opening, self.waiting)))
         assert (figures.capacity, figures.generation, figures.closed) == (self.capacity, self.generation, self.closed)
         assert figures.failures_in_a_row == self.failures
         assert figures.oldest_waiter == max((now - since for since in self.waiting.values()), default=0.0)
@@ -278,7 +386,8 @@ class LedgerMachine(RuleBasedStateMachine):
         assert leases == self.held
         totals = figures.totals
         assert (totals.granted, totals.refused, totals.discarded) == (self.granted, self.refused, self.discarded)
-        assert totals.opened == totals.discarded + totals.lost + figures.leased + figures.idle, "a resource leaked"
+        assert totals.opened == totals.discarded + totals.lost + self.open(), "a resource leaked"
+        assert totals.failed_checks == self.failed_checks
         ended = totals.granted + totals.refused + totals.timed_out + totals.cancelled
         assert self.tokens == ended + figures.waiting, "a waiter leaked"
 
@@ -295,8 +404,10 @@ class LedgerMachine(RuleBasedStateMachine):
             self.act(self.ledger.release(waiter, self.now), resource)
         for waiter in sorted(self.dead):
             self.ledger.release(waiter, self.now)
+        for resource in sorted(self.tended):
+            self.tending_ends(resource, True)
         assert self.ledger.settled
 
 
 TestAnySequenceOfEvents = LedgerMachine.TestCase
-TestAnySequenceOfEvents.settings = settings(max_examples=100, stateful_step_count=40)
+TestAnySequenceOfEvents.settings = settings(max_examples=80, stateful_step_count=40)
