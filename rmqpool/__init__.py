@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from rmqpool.consumer import Consumer, ConsumerEvent, ConsumerStatus
     from rmqpool.core.backoff import Backoff
     from rmqpool.core.breaker import BreakerPolicy, BreakerState
+    from rmqpool.core.histogram import Times
     from rmqpool.core.prefetch import AdaptivePrefetch
     from rmqpool.core.retry import RetryPolicy
+    from rmqpool.core.verdict import PoolHealth, PoolState, Symptom
     from rmqpool.errors import (
         AccessRefusedError,
         AuthenticationError,
@@ -75,6 +77,8 @@ if TYPE_CHECKING:
     from rmqpool.message import Confirmation, Delivery, Message, Outcome, PublishReport
     from rmqpool.middleware import Middleware
     from rmqpool.pool import ConnectionPool
+    from rmqpool.pool_events import PoolEvent
+    from rmqpool.pool_manager import ManagerStats, PoolManager, TenantStats
     from rmqpool.pool_stats import PoolStats
     from rmqpool.publisher import MessageOptions, Publisher
     from rmqpool.resources import AsyncResourcePool, ResourceEvent, ResourceEventKind, ResourcePool, ResourceStats
@@ -95,8 +99,16 @@ __all__ = [
     "ConnectionPool",
     "Consumer",
     "LeasedChannel",
+    "ManagerStats",
     "Middleware",
+    "PoolEvent",
+    "PoolHealth",
+    "PoolManager",
+    "PoolState",
     "PoolStats",
+    "Symptom",
+    "TenantStats",
+    "Times",
     "Postpone",
     "PublishFuture",
     "Publisher",
@@ -207,7 +219,9 @@ _MODULES = {
     "core.backoff": ("Backoff",),
     "core.breaker": ("BreakerPolicy", "BreakerState"),
     "core.prefetch": ("AdaptivePrefetch",),
+    "core.histogram": ("Times",),
     "core.retry": ("RetryPolicy",),
+    "core.verdict": ("PoolHealth", "PoolState", "Symptom"),
     "config": ("Settings", "load_settings"),
     "consumer": ("Consumer", "ConsumerEvent", "ConsumerStatus"),
     "future": ("PublishFuture",),
@@ -216,6 +230,8 @@ _MODULES = {
     "middleware": ("Middleware",),
     "message": ("Confirmation", "Delivery", "Message", "Outcome", "PublishReport"),
     "pool": ("ConnectionPool",),
+    "pool_events": ("PoolEvent",),
+    "pool_manager": ("ManagerStats", "PoolManager", "TenantStats"),
     "pool_stats": ("PoolStats",),
     "publisher": ("MessageOptions", "Publisher"),
     "resources": ("AsyncResourcePool", "ResourceEvent", "ResourceEventKind", "ResourcePool", "ResourceStats"),

@@ -41,8 +41,8 @@ class Settings(BaseSettings):
 
     ``password`` replaces the URL's. ``heartbeat`` and ``blocked_timeout`` None leave it to the URL's options and
     ConnectionSettings' defaults. ``channels_per_connection`` is how many channels are leased at most on a connection.
-    ``max_waiting`` 0 is no limit. ``concurrency`` and ``prefetch`` None leave it to each consumer. ``postgres_url`` is
-    the outbox's database.
+    ``max_waiting`` 0 is no limit; ``leak_after`` None reports no leases. ``concurrency`` and ``prefetch`` None leave it to
+    each consumer. ``postgres_url`` is the outbox's database.
     """
 
     model_config = SettingsConfigDict(
@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     max_waiting: Annotated[int, Field(ge=0)] = 0
     max_lifetime: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3600.0
     max_idle: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600.0
+    leak_after: Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)] | None = None
     concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
     prefetch: Annotated[int, Field(ge=1, le=2000)] | None = None  # quorum queues take at most 2,000
     grace: Seconds = 30.0

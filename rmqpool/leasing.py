@@ -6,57 +6,36 @@ here, outside of that lock.
 
 from __future__ import annotations
 
-import itertools
 import random
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
+from functools import partial
 
 from rmqpool.amqp.channel import BlockingChannel, open_channel
 from rmqpool.amqp.connection import Connection
 from rmqpool.amqp.link import Link
 from rmqpool.core.backoff import Backoff
-from rmqpool.core.ledger import Decision, Ledger, Refusal, Snapshot
+from rmqpool.core.histogram import Histogram
+from rmqpool.core.ledger import Decision, Ledger, Refusal
 from rmqpool.errors import (
+    ChannelClosedError,
     ConnectionFailedError,
     PoolClosedError,
     PoolTimeoutError,
     RmqpoolError,
     TooManyWaitingError,
 )
+from rmqpool.leaks import LeakWatch, keep_in_mind, keep_in_view, report_overdue, report_returned
+from rmqpool.lease_figures import LeaseFigures, numbers
+from rmqpool.pool_events import PoolEvent
+from rmqpool.pool_figures import Figures
+from rmqpool.tickets import Ticket
 
 __all__ = ["ChannelLeases", "Ticket"]
 
 _REOPEN = Backoff(0.05, 2.0)
-_TICKETS = itertools.count(1)
 _JITTER = 0.1  # lifetimes end up to this part earlier, so that not all channels end together
-
-
-class Ticket:
-    """One acquire: waits, then holds a channel. Compared by identity; remembers who asked, for leak reports."""
-
-    __slots__ = ("borrower", "channel", "error", "number", "ready", "since", "thread")
-
-    def __init__(self) -> None:
-        self.number = next(_TICKETS)
-        self.ready = threading.Event()
-        self.channel: BlockingChannel | None = None
-        self.error: RmqpoolError | None = None
-        self.since = time.monotonic()
-        self.thread = threading.current_thread().name
-        callers = traceback.walk_stack(sys._getframe(1))
-        # Source lines are looked up when somebody reads them: every lease pays for this, few are ever reported.
-        self.borrower = traceback.StackSummary.extract(callers, limit=8, lookup_lines=False)[2:]
-        self.borrower.reverse()
-
-    def borrowed_at(self) -> str:
-        """The borrower's stack at acquire, newest call last."""
-        return "".join(traceback.format_list(self.borrower))
-
-    def __repr__(self) -> str:
-        return f"<Ticket {self.number} of thread {self.thread}>"
 
 
 class ChannelLeases:
@@ -70,8 +49,14 @@ class ChannelLeases:
         max_idle: float,
         max_lifetime: float,
         random_fraction: Callable[[], float] = random.random,
+        *,
+        leak_after: float | None = None,
+        figures: Figures | None = None,
     ) -> None:
         self.link = link
+        self._figures = figures or Figures(lambda event, link, sentence: None)
+        self._wait_time, self._use_time, self._create_time = Histogram(), Histogram(), Histogram()
+        self._leaks = LeakWatch(leak_after)
         self._ledger: Ledger[BlockingChannel, Ticket] = Ledger(capacity, max_waiting)
         self._lock = threading.Lock()
         self._max_idle = max_idle
@@ -79,8 +64,10 @@ class ChannelLeases:
         self._random = random_fraction
         self._to_open = 0  # opens asked for that wait for the connection
         self._sweeping = False
+        self._watching = False
         self._inherited = False
         link.attach(self)
+        keep_in_view(self)
 
     # Borrowers
 
@@ -117,28 +104,59 @@ class ChannelLeases:
                 abandoned = None if late is not None else self._ledger.abandon(ticket, time.monotonic())
             if late is not None:
                 ticket.channel = late
-                return ticket
+                return self._granted(ticket)
             if abandoned is not None:
                 self._act(abandoned.decision)
-            raise self._exhausted(timeout) from self.link.last_error
+            raise self._not_granted(PoolEvent.ACQUIRE_TIMED_OUT, self._exhausted(timeout)) from self.link.last_error
         if ticket.error is not None:
-            raise ticket.error
+            raise self._not_granted(PoolEvent.ACQUIRE_REFUSED, ticket.error)
+        return self._granted(ticket)
+
+    def _granted(self, ticket: Ticket) -> Ticket:
+        try:
+            ticket.granted = time.monotonic()
+            with self._lock:
+                self._wait_time.add(ticket.granted - ticket.since)
+        except BaseException:  # KeyboardInterrupt: nobody will release it
+            self.release(ticket, reusable=True)
+            raise
         return ticket
+
+    def _not_granted(self, event: PoolEvent, error: RmqpoolError) -> RmqpoolError:
+        self._figures.failed(error)
+        self._tell(event, str(error))
+        return error
 
     def release(self, ticket: Ticket, reusable: bool) -> None:
         """Give a leased channel back; one that is not reusable is closed and replaced when somebody needs it."""
         if self._inherited:
             return
         with self._lock:
-            decision = self._ledger.release(ticket, time.monotonic(), reusable)
+            now = time.monotonic()
+            self._use_time.add(now - ticket.granted)
+            decision = self._ledger.release(ticket, now, reusable)
         self._act(decision)
+        if ticket.overdue:
+            report_returned(ticket, now - ticket.granted, self._tell)
 
     def reclaim(self, ticket: Ticket) -> None:
         """A lease was dropped without release: its channel ends, its place is free again (soon, on the I/O thread).
 
         Whichever thread collects the garbage may be in the middle of anything, so nothing is decided on it.
         """
-        self.link.post(lambda: self.release(ticket, reusable=False))
+        keep_in_mind(ticket)
+        self.link.post(lambda: self._reclaim(ticket))
+
+    def _reclaim(self, ticket: Ticket) -> None:
+        with self._lock:
+            self._leaks.dropped += 1
+            ticket.overdue = False  # it does not come back
+        self._tell(
+            PoolEvent.LEASE_DROPPED,
+            f"thread {ticket.thread} dropped a leased channel without releasing it; it was borrowed at:\n"
+            f"{ticket.borrowed_at().rstrip()}",
+        )
+        self.release(ticket, reusable=False)
 
     @property
     def inherited(self) -> bool:
@@ -169,16 +187,29 @@ class ChannelLeases:
             decision = self._ledger.close()
         self._act(decision)
 
-    def snapshot(self) -> Snapshot:
+    def figures(self) -> LeaseFigures:
         """The figures of this moment."""
         with self._lock:
-            return self._ledger.snapshot(time.monotonic())
+            now = time.monotonic()
+            leases = self._ledger.leases(now)
+            return LeaseFigures(
+                self._ledger.snapshot(now),
+                leases[0].waiter if leases else None,
+                self._wait_time.times(),
+                self._use_time.times(),
+                self._create_time.times(),
+                sum(lease.waiter.overdue for lease in leases),
+                self._leaks.leaked,
+                self._leaks.dropped,
+            )
 
-    def oldest_ticket(self) -> Ticket | None:
-        """Who has held a channel for the longest time."""
+    def tickets(self) -> tuple[Ticket, ...]:
+        """Who holds a channel now, longest first; none once the pool is closed or in a forked child."""
+        if self._inherited:  # its lock may have been held at the fork
+            return ()
         with self._lock:
-            leases = list(self._ledger.leases(time.monotonic()))
-        return max(leases, key=lambda lease: lease.seconds).waiter if leases else None
+            leases = self._ledger.leases(time.monotonic())
+            return () if self._ledger.closed else tuple(lease.waiter for lease in leases)
 
     # Acting on decisions
 
@@ -191,6 +222,7 @@ class ChannelLeases:
             ticket.ready.set()
         for channel in decision.discard:
             channel.on_lost = lambda _: None
+            self._tell_end(channel)
             channel.close()
         if decision.open:
             self.link.post(lambda: self._open(decision.open))
@@ -200,23 +232,23 @@ class ChannelLeases:
             return PoolClosedError("the pool is closed: open a new one")
         if refusal is Refusal.OPEN_FAILED and self.link.refusal is not None:
             return self.link.refusal
-        snapshot = self.snapshot()
+        snapshot = self.figures().ledger
         return TooManyWaitingError(
-            f"{snapshot.waiting} callers wait for a channel already (max_waiting={snapshot.max_waiting}; {_numbers(snapshot)}): "
+            f"{snapshot.waiting} callers wait for a channel already (max_waiting={snapshot.max_waiting}; {numbers(snapshot)}): "
             "raise channels_per_connection or max_waiting, or hold channels for less time"
         )
 
     def _exhausted(self, timeout: float) -> PoolTimeoutError:
-        snapshot = self.snapshot()
+        figures = self.figures()
+        snapshot, oldest = figures.ledger, figures.oldest
         if not self.link.is_ready:
             return PoolTimeoutError(
                 f"no channel within {timeout:g} s: connection {self.link.name} is not ready "
-                f"({self.link.why_not_ready()}); {_numbers(snapshot)}"
+                f"({self.link.why_not_ready()}); {numbers(snapshot)}"
             )
-        oldest = self.oldest_ticket()
         held = f", by thread {oldest.thread} at:\n{oldest.borrowed_at()}" if oldest else ""
         return PoolTimeoutError(
-            f"no channel became free within {timeout:g} s: {_numbers(snapshot)}; raise channels_per_connection, or hold "
+            f"no channel became free within {timeout:g} s: {numbers(snapshot)}; raise channels_per_connection, or hold "
             f"channels for less time; longest lease {snapshot.oldest_lease:.1f} s{held}"
         )
 
@@ -225,6 +257,7 @@ class ChannelLeases:
     def _open(self, count: int) -> None:
         self._to_open += count
         self._sweep_from_now_on()
+        self._watch_from_now_on()
         refusal = self.link.refusal
         if refusal is not None:
             self.link_refused(refusal)
@@ -236,16 +269,20 @@ class ChannelLeases:
         for _ in range(count):
             with self._lock:
                 generation = self._ledger.generation
-            open_channel(self.link, lambda result, generation=generation: self._on_opened(result, generation))  # type: ignore[misc]
+            open_channel(self.link, partial(self._on_opened, generation, time.monotonic()))
 
-    def _on_opened(self, result: BlockingChannel | RmqpoolError, generation: int) -> None:
+    def _on_opened(self, generation: int, began: float, result: BlockingChannel | RmqpoolError) -> None:
         if isinstance(result, BlockingChannel):
             result.on_lost = self._on_lost
             lifetime = self._max_lifetime * (1.0 - _JITTER * self._random())
             with self._lock:
-                decision = self._ledger.opened(result, time.monotonic(), generation=generation, lifetime=lifetime)
+                now = time.monotonic()
+                self._create_time.add(now - began)
+                decision = self._ledger.opened(result, now, generation=generation, lifetime=lifetime)
+            self._tell(PoolEvent.CHANNEL_OPENED, f"channel {result.serial} is open after {now - began:.3f} s")
             self._act(decision)
             return
+        self._figures.failed(result)
         with self._lock:
             decision = self._ledger.open_failed(result)
             attempt = max(1, self._ledger.failures_in_a_row)
@@ -254,9 +291,26 @@ class ChannelLeases:
             self.link.call_later(_REOPEN.delay(attempt, self._random()), lambda: self._open(again))
 
     def _on_lost(self, channel: BlockingChannel) -> None:
+        self._tell_end(channel)
         with self._lock:
             decision = self._ledger.lost(channel)
         self._act(decision)
+
+    def _tell_end(self, channel: BlockingChannel) -> None:
+        """Once: the I/O thread and whoever releases the channel may both see that it is gone."""
+        with self._lock:
+            if channel.end_told:
+                return
+            channel.end_told = True
+            error = channel.error
+            if isinstance(error, ChannelClosedError):  # of a lost connection, the connection tells
+                self._figures.failed(error)
+        if error is not None:
+            self._tell(PoolEvent.CHANNEL_LOST, f"channel {channel.serial} is gone: {error}")
+        else:
+            self._tell(
+                PoolEvent.CHANNEL_CLOSED, f"channel {channel.serial} is closed: {channel.unclean or 'not needed'}"
+            )
 
     def _sweep_from_now_on(self) -> None:
         if not self._sweeping:
@@ -271,6 +325,25 @@ class ChannelLeases:
         self._act(decision)
         if not alive.closed and (alive.idle or alive.leased):
             self._sweep_from_now_on()
+
+    def _watch_from_now_on(self) -> None:
+        if not self._watching and self._leaks.leak_after is not None:
+            self._watching = True
+            self.link.call_later(self._leaks.leak_after, self._look_for_leaks)
+
+    def _look_for_leaks(self) -> None:
+        with self._lock:
+            leases = self._ledger.leases(time.monotonic())
+            overdue = self._leaks.overdue(leases)
+            again = bool(leases or self._ledger.idle) and not self._ledger.closed
+            delay = self._leaks.next_look(leases)
+        report_overdue(overdue, self._leaks.leak_after or 0.0, self._tell)
+        self._watching = again
+        if again:
+            self.link.call_later(delay, self._look_for_leaks)
+
+    def _tell(self, event: PoolEvent, sentence: str) -> None:
+        self._figures.tell(event, self.link.name, sentence)
 
     # The link speaks
 
@@ -290,10 +363,3 @@ class ChannelLeases:
             decisions = [self._ledger.fail_waiting(), *(self._ledger.open_withdrawn() for _ in range(count))]
         for decision in decisions:
             self._act(decision)
-
-
-def _numbers(snapshot: Snapshot) -> str:
-    return (
-        f"{snapshot.leased} of {snapshot.capacity} channels leased, {snapshot.idle} idle, {snapshot.opening} opening, "
-        f"{snapshot.waiting} waiting"
-    )

@@ -14,16 +14,16 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rmqpool.amqp.io_thread import IOThread
-from rmqpool.amqp.link_values import LinkEvent
 from rmqpool.errors import ConfigurationError, PoolClosedError
 from rmqpool.late_imports import IMPORTING
+from rmqpool.pool_events import EventListener, PoolEvent
 from rmqpool.pool_options import channels_below, connection_settings, seconds, whole_number
 from rmqpool.pool_process import INHERITED, POOLS
+from rmqpool.pool_telling import PoolTelling
 from rmqpool.settings import ConnectionSettings
 from rmqpool.topology import Topology
 
@@ -33,10 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["ConnectionPool"]
 
 _SERIALS = itertools.count(1)
-EventListener = Callable[[LinkEvent, str, str], None]
 
 
-class ConnectionPool:
+class ConnectionPool(PoolTelling):
     """A pool of AMQP connections. Thread-safe, fork-safe, a context manager; opens itself at its first use.
 
     ``url`` is an ``amqp://`` or ``amqps://`` URL (several hosts allowed) or :class:`ConnectionSettings`. Times are
@@ -44,8 +43,9 @@ class ConnectionPool:
     connections and leased channels after that time (with jitter), ``max_idle`` closes idle leased channels.
     ``max_waiting`` bounds who may wait for a channel (0: no bound). ``blocked_timeout`` ends queued publishes as not sent
     that many seconds after the broker blocked the connection (None: at their own deadlines). ``window`` and
-    ``window_bytes`` bound the messages without an outcome on each publish connection. ``on_event`` is called on an I/O
-    thread with (event, connection name, sentence) and must not block.
+    ``window_bytes`` bound the messages without an outcome on each publish connection. ``leak_after``: a channel that is
+    leased for longer is reported, once, with who holds it and where (None: never). ``on_event`` is called with (event,
+    connection name, sentence), on an I/O thread mostly, and must not block.
 
     Raises ConfigurationError for values that make no sense.
     """
@@ -65,6 +65,7 @@ class ConnectionPool:
         blocked_timeout: float | None = None,
         window: int = 5000,
         window_bytes: int = 64 * 1024 * 1024,
+        leak_after: float | None = None,
         name: str = "",
         on_event: EventListener | None = None,
     ) -> None:
@@ -85,7 +86,8 @@ class ConnectionPool:
         self._max_idle = seconds("max_idle", max_idle)
         self._window = whole_number("window", window)
         self._window_bytes = whole_number("window_bytes", window_bytes)
-        self._on_event = on_event or (lambda event, connection, sentence: None)
+        self._leak_after = None if leak_after is None else seconds("leak_after", leak_after)
+        self._on_event: EventListener = on_event or (lambda event, connection, sentence: None)
         self._closed = False
         self._declared: Counter[Topology] = Counter()
         self._start_empty()
@@ -93,8 +95,11 @@ class ConnectionPool:
 
     def _start_empty(self) -> None:
         """No connection yet; also in a forked child."""
-        from rmqpool.pool_parts import ConsumeConnections, PublishConnections
+        from rmqpool.pool_parts import ConsumeConnections, Figures, Looks, PublishConnections
 
+        self._figures = Figures(self._on_event)
+        self._looks = Looks()
+        self._popped: PoolStats | None = None
         self._lock = threading.RLock()
         self._publish = PublishConnections(self._new_publish_connection, self._sizes["publish_connections"])
         self._consume = ConsumeConnections(self._new_consume_link, self._sizes["consume_connections"])
@@ -141,6 +146,8 @@ class ConnectionPool:
         for link in links:
             link.close_soon()  # all at once, then wait for each
         ended = [link.close(max(0.1, deadline - time.monotonic())) for link in links]
+        if publishing or consuming or leases:
+            self._tell(PoolEvent.POOL_CLOSED, "the pool is closed")
         return all(clean) and all(ended)
 
     def drain(self, timeout: float = 30.0) -> None:
@@ -155,6 +162,7 @@ class ConnectionPool:
         if leases is not None:
             leases.drain()
         self._publish.replace(deadline)
+        self._tell(PoolEvent.DRAINED, "publish connections and leased channels are replaced")
 
     def resize(
         self,
@@ -179,6 +187,7 @@ class ConnectionPool:
         self._consume.resize(self._sizes["consume_connections"])
         if leases is not None and channels_per_connection is not None:
             leases.resize(channels_per_connection)
+        self._tell(PoolEvent.RESIZED, ", ".join(f"{name}={value}" for name, value in self._sizes.items()))
 
     # What stands on the pool
 
@@ -242,44 +251,6 @@ class ConnectionPool:
         """A consumer left its connection."""
         self._consume.release(link)
 
-    # Telling
-
-    @property
-    def owner(self) -> int:
-        """The process whose connections these are: another one after a fork."""
-        return self._owner
-
-    @property
-    def closed(self) -> bool:
-        """True once :meth:`close` was called."""
-        return self._closed
-
-    @property
-    def broker_generation(self) -> int | None:
-        """The broker's major version, None until a connection told it."""
-        return self._publish.broker_generation()
-
-    def stats(self) -> PoolStats:
-        """The state of every connection, the leased channels and the messages on their way, at this moment."""
-        from rmqpool.pool_parts import PoolStats, channel_stats
-
-        with self._lock:
-            leases = self._leases
-        return PoolStats(
-            publish=self._publish.statuses(),
-            consume=self._consume.statuses(),
-            lease=leases.link.status() if leases else None,
-            channels=channel_stats(leases.snapshot()) if leases else None,
-            unsettled=self._publish.unsettled(),
-            unconfirmed=self._publish.unconfirmed(),
-            late_replies=self._publish.late_replies(),
-        )
-
-    def __repr__(self) -> str:
-        if self._closed:
-            return f"<ConnectionPool {self.settings.redacted_url()} closed>"
-        return f"<ConnectionPool {self.settings.redacted_url()} {self.stats().summary()}>"
-
     def __enter__(self) -> ConnectionPool:
         try:
             self.open(wait=True)
@@ -310,14 +281,6 @@ class ConnectionPool:
 
     # Inside
 
-    def refuse_on_io_thread(self, what: str) -> None:
-        """Waiting on an I/O thread (in a callback) would wait for that thread itself. Raises ConfigurationError."""
-        if IOThread.is_any_current():
-            raise ConfigurationError(
-                f"{what}() inside a callback would wait for the thread that runs the callback: use submit() there, or hand "
-                "over to a thread of your own"
-            )
-
     def _timeout_or(self, timeout: float | None) -> float:
         return self.timeout if timeout is None else seconds("timeout", timeout)
 
@@ -339,16 +302,19 @@ class ConnectionPool:
                     self._max_waiting,
                     self._max_idle,
                     self._max_lifetime,
+                    leak_after=self._leak_after,
+                    figures=self._figures,
                 )
             return self._leases
 
     def _new_link(self, role: str) -> Link:
         from rmqpool.pool_parts import Link
 
-        listener = self._on_event
         client = self.settings.connection_name or f"rmqpool@{socket.gethostname()}:{os.getpid()}"
         name = f"{client}:{role}-{next(_SERIALS)}"
-        return Link(self.settings, name, lambda event, link, sentence: listener(event, link, sentence))
+        figures = self._figures  # a link must not hold its pool: a pool that is dropped is to be noticed
+        link = Link(self.settings, name, lambda event, _, sentence: figures.heard(link, event, sentence))
+        return link
 
     def _new_publish_connection(self) -> PublishConnection:
         from rmqpool.pool_parts import PublishConnection, Publishing

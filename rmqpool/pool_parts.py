@@ -14,20 +14,26 @@ from rmqpool.amqp.publishing import Publishing
 from rmqpool.consume_connections import ConsumeConnections
 from rmqpool.lease import LeasedChannel
 from rmqpool.leasing import ChannelLeases
+from rmqpool.pool_check import Looks, round_trip
 from rmqpool.pool_declare import declare_now
-from rmqpool.pool_stats import PoolStats, channel_stats
+from rmqpool.pool_figures import Figures
+from rmqpool.pool_stats import PoolStats, channel_stats, pool_stats
 from rmqpool.publish_connections import PublishConnection, PublishConnections
 
 __all__ = [
     "Calling",
     "ChannelLeases",
     "ConsumeConnections",
+    "Figures",
     "LeasedChannel",
     "Link",
+    "Looks",
     "PoolStats",
     "PublishConnection",
     "PublishConnections",
     "Publishing",
     "channel_stats",
     "declare_now",
+    "pool_stats",
+    "round_trip",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import time
 import weakref
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ __all__ = ["INHERITED", "POOLS", "LivingPool"]
 
 _LOGGER = logging.getLogger("rmqpool")
 _AT_EXIT = 5.0  # seconds that an interpreter's end waits for messages on their way
+_LEAST = 0.2  # seconds for each of many pools
 
 
 class LivingPool(Protocol):
@@ -38,8 +40,12 @@ def _after_fork_in_child() -> None:
 
 
 def _close_at_exit() -> None:
-    for pool in list(POOLS):
-        if pool.owner == os.getpid() and not pool.closed and not pool.close(timeout=_AT_EXIT):
+    """No thread can be started any more, so one after the other: many pools share the time."""
+    pools = [pool for pool in list(POOLS) if pool.owner == os.getpid() and not pool.closed]
+    deadline = time.monotonic() + _AT_EXIT
+    for number, pool in enumerate(pools):
+        left = deadline - time.monotonic()
+        if not pool.close(timeout=max(_LEAST, left / (len(pools) - number))):
             _LOGGER.warning("messages were still on their way when the interpreter ended")
 
 

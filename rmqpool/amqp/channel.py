@@ -47,6 +47,7 @@ class BlockingChannel:
         self.serial = next(_SERIALS)
         self.unclean = ""  # why it must not be handed out again; empty: it may
         self.on_lost: Callable[[BlockingChannel], None] = lambda channel: None
+        self.end_told = False  # its owner has told that it is gone
         self._channel = channel
         self._pending: dict[Future[Any], str] = {}
         self._listeners: list[Callable[[RmqpoolError], None]] = []

@@ -63,6 +63,7 @@ class Link:
         self._connector: Connector | None = None
         self._retry_timer: Timer | None = None
         self._retry_at = 0.0
+        self.attempt_began = 0.0  # monotonic: the last attempt to connect
         self._watchdog: Watchdog | None = None
         self._epoch = 0
         self._blocked = Blocked()
@@ -214,6 +215,7 @@ class Link:
         if self._state in (LinkState.CLOSING, LinkState.CLOSED, LinkState.READY) or self._connector is not None:
             return
         self._cancel_retry()
+        self.attempt_began = time.monotonic()
         self._set_state(LinkState.CONNECTING)
         host, port = self._plan.next_host()
         self._address = f"{host}:{port}"

@@ -43,7 +43,8 @@ def doctor(
     """Connect stage by stage and say what is wrong and what to do.
 
     URL, DNS, TCP, TLS, AMQP, password, virtual host; then the broker's version and limits, permissions and alarms
-    (tried with a throw-away queue), and the arguments of queues. Nothing that is there is changed.
+    (tried with a throw-away queue), the arguments of queues, and how the pool fared with all that. Nothing that is there is
+    changed.
     Ends with 0 if there is no problem (warnings do not count), with 1 if there is one.
 
     \b

@@ -45,6 +45,7 @@ def pool_of(settings: Settings, name: str) -> ConnectionPool:
         max_waiting=settings.max_waiting,
         max_lifetime=settings.max_lifetime,
         max_idle=settings.max_idle,
+        leak_after=settings.leak_after,
     )
 
 

@@ -1,6 +1,7 @@
 """Middleware that is ready to use, one concern a file: put objects of these classes into ``middleware=[…]``.
 
-Each is loaded when it is named. :class:`Metrics` needs ``pip install 'rmqpool[metrics]'``, :class:`Tracing` ``rmqpool[tracing]``.
+Each is loaded when it is named. :class:`Metrics`, and :class:`PoolMetrics`, which tells the figures of pools beside it, need
+``pip install 'rmqpool[metrics]'``, :class:`Tracing` ``rmqpool[tracing]``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rmqpool.middlewares.idempotency_store import IdempotencyStore, InMemoryIdempotencyStore, Known
     from rmqpool.middlewares.logs import Logging
     from rmqpool.middlewares.metrics import Metrics
+    from rmqpool.middlewares.pool_metrics import PoolMetrics
     from rmqpool.middlewares.time_limit import TimeLimit
     from rmqpool.middlewares.tracing import Tracing
 
@@ -30,6 +32,7 @@ __all__ = [
     "Known",
     "Logging",
     "Metrics",
+    "PoolMetrics",
     "TimeLimit",
     "Tracing",
 ]
@@ -44,6 +47,7 @@ _HOME = {
     "Known": "rmqpool.middlewares.idempotency_store",
     "Logging": "rmqpool.middlewares.logs",
     "Metrics": "rmqpool.middlewares.metrics",
+    "PoolMetrics": "rmqpool.middlewares.pool_metrics",
     "TimeLimit": "rmqpool.middlewares.time_limit",
     "Tracing": "rmqpool.middlewares.tracing",
 }

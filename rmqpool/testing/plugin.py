@@ -1,7 +1,8 @@
 """The pytest plugin: private brokers, virtual hosts, faults and workers as fixtures. pytest loads it by its entry point.
 
 Every fixture is named ``rmqpool_…``, so that none hides one of yours, and starts nothing until a test asks for it. This
-module imports pytest only: what a fixture needs is imported when it runs. ``-p no:rmqpool`` leaves the plugin out.
+module imports next to nothing: what a fixture needs is imported when it runs. A test that does not release a channel that
+it leased fails. ``-p no:rmqpool`` leaves the plugin out.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rmqpool.testing.left_leases import LeftLeases
+
 if TYPE_CHECKING:
     from rmqpool.testing.capture import Published
     from rmqpool.testing.proxy import FaultProxy
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from rmqpool.testing.worker_thread import WorkerThread
 
 __all__: list[str] = []
+
+_MAY_LEAVE = "rmqpool_leaves_leases"
+_LEASES = pytest.StashKey[LeftLeases]()
 
 
 @pytest.fixture(scope="session")
@@ -122,12 +128,39 @@ def _private_node(config: Mapping[str, str] | None = None, plugins: tuple[str, .
     return private_rabbitmq(config, plugins)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """One marker."""
+    config.addinivalue_line(
+        "markers", f"{_MAY_LEAVE}: the test may end with channels that it leased and did not release"
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """What is leased from here on is the test's to give back."""
+    if item.get_closest_marker(_MAY_LEAVE) is None:
+        item.stash[_LEASES] = LeftLeases()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+    """A test that leaves a lease fails, unless it has failed already."""
+    yield
+    leases = item.stash.get(_LEASES, None)
+    told = "" if leases is None else leases.told()
+    if told:
+        pytest.fail(told, pytrace=False)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A failed test shows what was published, and what became of it."""
     report = yield
+    if report.failed and _LEASES in item.stash:
+        del item.stash[_LEASES]
     published = getattr(item, "funcargs", {}).get("rmqpool_published")
     if report.failed and published is not None and call.when == "call":
         report.sections.append(("rmqpool: published", str(published)))

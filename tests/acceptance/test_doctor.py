@@ -40,7 +40,7 @@ def test_a_healthy_broker_is_well(rmqpool: Run, broker: RabbitMQNode, vhost: str
     assert ended.code == 0, ended.text
     assert ended.json["ok"] is True
     assert ended.json["broker"].startswith("RabbitMQ")
-    expected = "url dns tcp amqp password vhost version heartbeat frame_max channel_max declare write read alarms"
+    expected = "url dns tcp amqp password vhost version heartbeat frame_max channel_max declare write read alarms pool"
     assert list(dict.fromkeys(finding["stage"] for finding in ended.json["findings"])) == expected.split()
     assert broker.list_queues(vhost) == []
 

@@ -34,6 +34,7 @@ def borrow_and_keep(pool: ConnectionPool) -> LeasedChannel:
     return pool.channel(timeout=5)
 
 
+@pytest.mark.rmqpool_leaves_leases
 def test_channel_that_is_dropped_is_reported_with_its_borrower_and_comes_back(
     vhost_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:

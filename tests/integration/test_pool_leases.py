@@ -187,6 +187,7 @@ def test_more_waiters_than_allowed_are_refused_at_once(make_pool: MakePool) -> N
     assert results == [None]
 
 
+@pytest.mark.rmqpool_leaves_leases
 def test_a_lease_that_is_dropped_comes_back(make_pool: MakePool, caplog: pytest.LogCaptureFixture) -> None:
     """With a ResourceWarning and a log line that name the borrower; its slot is free again."""
     pool = make_pool(channels_per_connection=1)

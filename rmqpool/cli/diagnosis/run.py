@@ -11,16 +11,19 @@ from rmqpool.cli.diagnosis.agreement import check_limits, check_version
 from rmqpool.cli.diagnosis.certificate import check_files, look_at_certificate
 from rmqpool.cli.diagnosis.connecting import Attempt, attempt, findings_of
 from rmqpool.cli.diagnosis.finding import Finding, State, problem, skipped
+from rmqpool.cli.diagnosis.pooling import look_at_pool
 from rmqpool.cli.diagnosis.probing import probe
 from rmqpool.cli.diagnosis.queues import look_at_queues, not_reached
 from rmqpool.errors import RmqpoolError
 from rmqpool.pool import ConnectionPool
+from rmqpool.pool_events import PoolEvent
 from rmqpool.settings import ConnectionSettings
 from rmqpool.topology import Queue
 
 __all__ = ["examine"]
 
 _OPEN = 10.0  # seconds
+_LEASE = 30.0  # seconds: no lease of the doctor's lasts longer
 
 
 def examine(settings: ConnectionSettings, queues: Sequence[Queue], tell: Callable[[Finding], None]) -> str:
@@ -63,15 +66,18 @@ def _look_at_host(settings: ConnectionSettings, host: tuple[str, int], tell: Cal
 def _look_inside(settings: ConnectionSettings, queues: Sequence[Queue], tell: Callable[[Finding], None]) -> None:
     blocked = threading.Event()
 
-    def listen(event: LinkEvent, _name: str, _sentence: str) -> None:
+    def listen(event: LinkEvent | PoolEvent, _name: str, _sentence: str) -> None:
         if event is LinkEvent.BLOCKED:
             blocked.set()
 
-    pool = ConnectionPool(settings, name="rmqpool doctor", channels_per_connection=1, on_event=listen)
+    pool = ConnectionPool(
+        settings, name="rmqpool doctor", channels_per_connection=1, leak_after=_LEASE, on_event=listen
+    )
     try:
         pool.open(timeout=_OPEN)
         for finding in [*probe(pool, blocked, named_queues=bool(queues)), *look_at_queues(pool, queues)]:
             tell(finding)
+        tell(look_at_pool(pool))
     except RmqpoolError as error:
         tell(problem("broker", f"the connection did not last: {error}"))
     finally:

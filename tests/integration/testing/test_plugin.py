@@ -181,6 +181,83 @@ def test_what_fails_in_a_worker_fails_its_test(users_pytester: pytest.Pytester) 
     )
 
 
+LEAVING = """
+import pytest
+from rmqpool import ConnectionPool
+
+
+@pytest.fixture(scope="module")
+def pool(rmqpool_broker):
+    with ConnectionPool(rmqpool_broker.amqp_url()) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def channel(pool):
+    with pool.channel() as channel:
+        yield channel
+
+
+@pytest.fixture
+def lease(pool):
+    leases = []
+    yield lambda: leases.append(pool.channel()) or leases[-1]
+    for lease in leases:
+        lease.release()
+
+
+def test_keeps_one(pool):
+    kept.append(pool.channel())  # still there when the test has ended
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_drops_one(pool):
+    pool.channel().queue_declare("orders")
+
+
+@pytest.mark.rmqpool_leaves_leases
+def test_may_keep_one(pool):
+    kept.append(pool.channel())
+
+
+def test_releases_what_it_leases(pool, channel, lease):
+    with pool.channel() as mine:
+        assert mine.is_open and channel.is_open
+    assert lease().is_open
+
+
+def test_closes_its_pool(rmqpool_url):
+    with ConnectionPool(rmqpool_url) as own:
+        ended.append(own.channel())
+
+
+def test_fails_by_itself(pool):
+    kept.append(pool.channel())
+    raise RuntimeError("its own trouble")
+
+
+kept, ended = [], []
+
+
+def test_zz_tidy_up():
+    for channel in kept + ended:
+        channel.release()
+"""
+
+
+def test_a_test_that_leaves_a_lease_fails(users_pytester: pytest.Pytester) -> None:
+    """Kept or dropped, told where it was borrowed; not what a fixture leased, gives back, or ended with its pool; and not
+    when the test failed by itself, or is marked."""
+    users_pytester.makepyfile(LEAVING)
+    result = users_pytester.runpytest_subprocess("-p", "no:randomly", timeout=100)
+    result.assert_outcomes(passed=6, failed=1, errors=2)
+    told = result.stdout.str()
+    assert told.count("a leased channel was not released, borrowed") == 2
+    assert "kept.append(pool.channel())  # still there" in told
+    assert 'pool.channel().queue_declare("orders")' in told
+    assert "its own trouble" in told
+
+
 def test_the_plugin_costs_no_import(users_pytester: pytest.Pytester) -> None:
     """A suite that uses none of its fixtures loads neither pika nor asyncio for it."""
     users_pytester.makepyfile(

@@ -1,0 +1,153 @@
+"""Figures of pools for Prometheus, read when they are asked for. Needs the extra ``metrics`` (prometheus-client).
+
+Names follow OpenTelemetry's ``db.client.connection.*``, with a leased channel in the place of a database connection
+(https://opentelemetry.io/docs/specs/semconv/database/database-metrics/).
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+
+from rmqpool.amqp.link import LinkState
+from rmqpool.core.histogram import Times
+from rmqpool.errors import ConfigurationError
+from rmqpool.pool import ConnectionPool
+from rmqpool.pool_manager import PoolManager
+from rmqpool.pool_stats import ChannelStats, PoolStats
+
+try:
+    from prometheus_client import REGISTRY, CollectorRegistry
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+    from prometheus_client.core import Metric as Family
+except ImportError as missing:
+    raise ConfigurationError("PoolMetrics needs prometheus-client: pip install rmqpool[metrics]") from missing
+
+__all__ = ["PoolMetrics"]
+
+_POOL = ("pool",)
+
+
+class PoolMetrics:
+    """Tells a registry the figures of pools, each under a name: ``PoolMetrics().add("orders", pool)``. Thread-safe.
+
+    A :class:`PoolManager` tells each tenant as ``name/tenant``. Costs nothing until somebody reads the registry. Pools are
+    not kept alive, and those that are closed are told no more. ``close`` takes it out of the registry.
+    """
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self._registry = registry
+        self._lock = threading.Lock()
+        self._watched: dict[str, weakref.ref[ConnectionPool | PoolManager]] = {}
+        registry.register(self)
+
+    def add(self, name: str, pool: ConnectionPool | PoolManager) -> None:
+        """Tell of this pool from now on. Raises ConfigurationError when the name is another living pool's."""
+        with self._lock:
+            known = self._watched.get(name)
+            if known is not None and known() not in (None, pool):
+                raise ConfigurationError(f"a pool named {name!r} is told already: give each its own name")
+            self._watched[name] = weakref.ref(pool)
+
+    def close(self) -> None:
+        """Tell nothing more."""
+        self._registry.unregister(self)
+
+    def describe(self) -> Iterable[Family]:
+        """Nothing is read when it is registered."""
+        return ()
+
+    def collect(self) -> Iterator[Family]:
+        """What prometheus-client calls."""
+        families = _Families()
+        for name, stats in self._read().items():
+            families.pool(name, stats)
+            if stats.channels is not None:
+                families.channels(name, stats.channels)
+        yield from families.all
+
+    def _read(self) -> Mapping[str, PoolStats]:
+        with self._lock:
+            watched = [(name, reference()) for name, reference in self._watched.items()]
+            self._watched = {name: self._watched[name] for name, pool in watched if pool is not None}
+        read: dict[str, PoolStats] = {}
+        for name, pool in watched:
+            if isinstance(pool, PoolManager):
+                tenants = pool.stats().tenants.items()
+                read |= {f"{name}/{tenant}": told.pool for tenant, told in tenants if told.pool is not None}
+            elif pool is not None and not pool.closed:
+                read[name] = pool.stats()
+        return read
+
+
+class _Families:
+    """One family of samples for each figure."""
+
+    def __init__(self) -> None:
+        self.all: list[Family] = []
+        self._channels = self._gauge("channel_count", "Leased channels, by state", ("pool", "state"))
+        self._max = self._gauge("channel_max", "Channels that may be open")
+        self._pending = self._gauge("channel_pending_requests", "Callers that wait for a channel")
+        self._overdue = self._gauge("channel_overdue", "Channels that are held for longer than leak_after")
+        self._timeouts = self._counter("channel_timeouts", "Callers that got no channel in time")
+        self._refused = self._counter("channel_refusals", "Callers that were refused: too many waited, or no way in")
+        self._leaked = self._counter("channel_leaks", "Leases held for too long, or dropped", ("pool", "kind"))
+        self._wait = self._histogram("channel_wait_time_seconds", "Waiting for a channel")
+        self._use = self._histogram("channel_use_time_seconds", "Holding a channel")
+        self._create = self._histogram("channel_create_time_seconds", "Opening a channel")
+        self._connections = self._gauge("connection_count", "Connections, by state", ("pool", "state"))
+        self._connect = self._histogram("connection_create_time_seconds", "Opening a connection")
+        self._reconnects = self._counter("connection_reconnects", "Connections that were opened again")
+        self._blocked = self._counter("connection_blocked_seconds", "Seconds that the broker blocked connections")
+        self._errors = self._counter("pool_errors", "Errors, by their class", ("pool", "type"))
+        self._unsettled = self._gauge("unsettled_messages", "Messages without an outcome")
+
+    def pool(self, name: str, stats: PoolStats) -> None:
+        ready = sum(connection.state is LinkState.READY for connection in stats.connections)
+        blocked = sum(connection.blocked is not None for connection in stats.connections)
+        for state, count in (("ready", ready), ("unready", len(stats.connections) - ready), ("blocked", blocked)):
+            self._connections.add_metric((name, state), count)
+        _add(self._connect, name, stats.connect_time)
+        self._reconnects.add_metric((name,), stats.reconnects)
+        self._blocked.add_metric((name,), stats.blocked_seconds)
+        for kind, count in sorted(stats.errors.items()):
+            self._errors.add_metric((name, kind), count)
+        self._unsettled.add_metric((name,), stats.unsettled)
+
+    def channels(self, name: str, stats: ChannelStats) -> None:
+        for state, count in (("used", stats.leased), ("idle", stats.idle), ("opening", stats.opening)):
+            self._channels.add_metric((name, state), count)
+        self._max.add_metric((name,), stats.capacity)
+        self._pending.add_metric((name,), stats.waiting)
+        self._overdue.add_metric((name,), stats.overdue)
+        self._timeouts.add_metric((name,), stats.timed_out)
+        self._refused.add_metric((name,), stats.refused)
+        for kind, count in (("overdue", stats.leaked), ("dropped", stats.dropped)):
+            self._leaked.add_metric((name, kind), count)
+        for family, times in (
+            (self._wait, stats.wait_time),
+            (self._use, stats.use_time),
+            (self._create, stats.create_time),
+        ):
+            _add(family, name, times)
+
+    def _gauge(self, name: str, about: str, labels: tuple[str, ...] = _POOL) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(f"rmqpool_{name}", about, labels=labels)
+        self.all.append(family)
+        return family
+
+    def _counter(self, name: str, about: str, labels: tuple[str, ...] = _POOL) -> CounterMetricFamily:
+        family = CounterMetricFamily(f"rmqpool_{name}", about, labels=labels)
+        self.all.append(family)
+        return family
+
+    def _histogram(self, name: str, about: str) -> HistogramMetricFamily:
+        family = HistogramMetricFamily(f"rmqpool_{name}", about, labels=_POOL)
+        self.all.append(family)
+        return family
+
+
+def _add(family: HistogramMetricFamily, name: str, times: Times) -> None:
+    buckets = [("+Inf" if bound == float("inf") else str(bound), count) for bound, count in times.cumulative()]
+    family.add_metric((name,), buckets, times.total)
