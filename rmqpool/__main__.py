@@ -1,6 +1,6 @@
 """``python -m rmqpool`` is the command ``rmqpool``."""
 
-from rmqpool.cli.main import main
+from rmqpool.cli.entry import main
 
 if __name__ == "__main__":
     main()

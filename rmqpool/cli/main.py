@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from rmqpool.cli import check, config, dlq, doctor, outbox, pool, publish, queues, topology, worker
 from rmqpool.cli.exits import EXIT_CODES_HELP, ExitCode
-from rmqpool.cli.failures import Failure, failure_of
+from rmqpool.cli.failures import Failure, failure_of, missing_extra
 from rmqpool.cli.misplaced import right_place
 from rmqpool.cli.terminal import print_json, print_line, styled
 from rmqpool.errors import RmqpoolError
@@ -24,8 +25,20 @@ __all__ = ["app", "main", "run"]
 _NAME = "rmqpool"
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or Typer's own copy of it
 
+
+class _Commands(TyperGroup):
+    """Typer ends with 130 and not a word where it hears of a Ctrl-C; Abort comes as far as to :func:`run`."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Abort from None
+
+
 app = typer.Typer(
     name=_NAME,
+    cls=_Commands,
     help="RabbitMQ for Python services: publish, work, look and diagnose.\n\n"
     "\b\nExample:\n  rmqpool doctor --url amqp://guest:guest@localhost/\n\n" + EXIT_CODES_HELP,
     no_args_is_help=True,
@@ -82,7 +95,7 @@ def run(arguments: Sequence[str]) -> int:
     except RmqpoolError as error:
         return _tell(failure_of(error), as_json)
     except Exception as error:  # noqa: BLE001 - the end of the line: told with its traceback, and an exit code of its own
-        return _tell(_fault(error), as_json)
+        return _tell(missing_extra(error) or _fault(error), as_json)
     return result if isinstance(result, int) else ExitCode.OK
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -142,3 +143,29 @@ def test_a_reader_that_leaves_ends_the_command_quietly() -> None:
     )
     assert "Traceback" not in ended.stderr
     assert "BrokenPipe" not in ended.stderr
+
+
+def test_ctrl_c_is_told_in_a_word(inline: Run, tmp_path: Path) -> None:
+    """Wherever it comes; with --json in an object."""
+    (tmp_path / "interrupted.py").write_text("raise KeyboardInterrupt\n")
+    ended = inline("check", "interrupted:worker")
+    assert (ended.code, ended.err) == (130, "rmqpool: interrupted\n")
+    assert inline("check", "interrupted:worker", "--json").json["error"]["type"] == "Interrupted"
+
+
+def test_ctrl_c_while_the_command_is_loaded_shows_no_traceback() -> None:
+    """On a busy machine that takes a second."""
+    code = (
+        "import sys\n"
+        "class Hasty:\n"
+        "    def find_spec(self, name, *others):\n"
+        "        if name == 'typer':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Hasty())\n"
+        "from rmqpool.cli.entry import main\n"
+        "main()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (130, "rmqpool: interrupted\n")
