@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import Self
 
@@ -174,6 +175,10 @@ class Consumer(BatchConsumer):
         redeclare: bool = True,
         on_event: Callable[[ConsumerEvent, str], None] | None = None,
     ) -> None:
+        if not callable(on_delivery) or iscoroutinefunction(on_delivery):
+            raise ConfigurationError(
+                f"on_delivery is {on_delivery!r}; give a plain function, which returns at once. A Worker takes async def handlers"
+            )
         self._on_delivery = on_delivery
         super().__init__(
             pool,

@@ -6,6 +6,7 @@ caller's thread and, when the outcome is known, on the connection's I/O thread. 
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -18,6 +19,8 @@ from rmqpool.message import Confirmation, Delivery, Message
 __all__ = ["HandlingChain", "Middleware", "PublishingChain", "checked"]
 
 _LOGGER = logging.getLogger("rmqpool")
+_HANDLING = ("before_handle", "after_handle", "on_handle_error")
+_PUBLISHING = ("before_publish", "after_publish", "on_publish_error")
 Sealed = tuple[Message, bytes]  # a message, and its encoded properties
 States = list[tuple["Middleware", Any]]
 
@@ -71,15 +74,24 @@ def checked(middleware: Iterable[Middleware], owner: str) -> tuple[Middleware, .
         if not isinstance(one, Middleware):
             hint = f"; write {one.__name__}()" if isinstance(one, type) and issubclass(one, Middleware) else ""
             raise ConfigurationError(f"{owner}: {one!r} is no Middleware object{hint}")
+        _check_hooks(one, owner)
     return found
+
+
+def _check_hooks(one: Middleware, owner: str) -> None:
+    for name in (*_HANDLING, *_PUBLISHING, "consumer_started", "consumer_stopped"):
+        if inspect.iscoroutinefunction(getattr(one, name)):
+            raise ConfigurationError(
+                f"{owner}: {type(one).__name__}.{name} is async def, and would never run: hooks are plain functions, which "
+                "return at once"
+            )
 
 
 class HandlingChain:
     """The hooks around handling. Only middleware that overrides one of them is called."""
 
     def __init__(self, middleware: Sequence[Middleware]) -> None:
-        names = ("before_handle", "after_handle", "on_handle_error")
-        self._middleware = _with_hooks(middleware, names)
+        self._middleware = _with_hooks(middleware, _HANDLING)
 
     def __bool__(self) -> bool:
         return bool(self._middleware)
@@ -112,8 +124,7 @@ class PublishingChain:
     """The hooks around publishing; remembers the states of what is on its way. Thread-safe."""
 
     def __init__(self, middleware: Sequence[Middleware]) -> None:
-        names = ("before_publish", "after_publish", "on_publish_error")
-        self._middleware = _with_hooks(middleware, names)
+        self._middleware = _with_hooks(middleware, _PUBLISHING)
         self._open: dict[int, tuple[Message, States]] = {}  # by identity: the message lives as long as its entry
 
     def __bool__(self) -> bool:

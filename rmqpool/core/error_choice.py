@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import Any, TypeGuard
 
 from rmqpool.errors import ConfigurationError
@@ -27,8 +28,8 @@ def classes_of(choice: ErrorChoice) -> tuple[type[BaseException], ...]:
 
 def error_choice(what: str, on: Any) -> ErrorChoice:
     """``on``, if it is exception classes or a function of the exception. ConfigurationError, which begins with ``what``."""
-    if not is_classes(on) and (isinstance(on, type | tuple) or not callable(on)):
-        raise ConfigurationError(f"{what}: on is {on!r}; give exception classes, or a function of the exception")
+    if not is_classes(on) and (isinstance(on, type | tuple) or not callable(on) or iscoroutinefunction(on)):
+        raise ConfigurationError(f"{what}: on is {on!r}; give exception classes, or a plain function of the exception")
     choice: ErrorChoice = on
     return choice
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from inspect import iscoroutinefunction
 from typing import Final
 
 from rmqpool.core.backoff import Backoff
@@ -75,9 +76,9 @@ class RetryPolicy:
         _number("hold", self.hold, LONGEST_HELD, f"seconds from 0 to {LONGEST_HELD:g}")
         if self.give_up_after is not None:
             _number("give_up_after", self.give_up_after, math.inf, "seconds, or None")
-        if not _is_errors(self.on) and not callable(self.on):
+        if not _is_errors(self.on) and (not callable(self.on) or iscoroutinefunction(self.on)):
             raise ConfigurationError(
-                f"RetryPolicy: on is {self.on!r}; give exception classes, or a function of the exception"
+                f"RetryPolicy: on is {self.on!r}; give exception classes, or a plain function of the exception"
             )
         if not _is_errors(self.give_up_on):
             raise ConfigurationError(f"RetryPolicy: give_up_on is {self.give_up_on!r}; give exception classes")

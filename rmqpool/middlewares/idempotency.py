@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import Any, Final
 
 from rmqpool.core.backoff import Backoff
@@ -48,8 +49,13 @@ class Idempotency(Middleware):
         self.store: IdempotencyStore = InMemoryIdempotencyStore() if store is None else store
         if not isinstance(self.store, IdempotencyStore):
             raise ConfigurationError(f"Idempotency: {store!r} is no store: it needs begin, finish and forget")
-        if not callable(key):
-            raise ConfigurationError(f"Idempotency: key is {key!r}; give a function of the delivery")
+        for name in ("begin", "finish", "forget"):
+            if iscoroutinefunction(getattr(self.store, name)):
+                raise ConfigurationError(
+                    f"Idempotency: {name} of {store!r} is async def, and must answer at once: make it def"
+                )
+        if not callable(key) or iscoroutinefunction(key):
+            raise ConfigurationError(f"Idempotency: key is {key!r}; give a plain function of the delivery")
         if isinstance(wait, bool) or not isinstance(wait, int | float) or not wait >= 0:
             raise ConfigurationError(f"Idempotency: wait is {wait!r}; give seconds, 0 or more")
         self._key = key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -236,9 +237,9 @@ def _inspect(
 def _check_key(handler: Handler, key: object, batch: BatchShape | None) -> None:
     if key is None:
         return
-    if not callable(key):
+    if not callable(key) or inspect.iscoroutinefunction(key):  # of a coroutine no two are equal
         raise ConfigurationError(
-            f"key of handler {handler.name} is {key!r}; give a function of the delivery, as in "
+            f"key of handler {handler.name} is {key!r}; give a plain function of the delivery, as in "
             "key=lambda delivery: delivery.routing_key"
         )
     if batch is not None:

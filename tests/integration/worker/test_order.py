@@ -216,7 +216,7 @@ def test_a_key_and_a_batch_are_refused_together(bench):
     worker = bench.worker()
     with pytest.raises(ConfigurationError, match="a batch and a key"):
         worker.consumer("orders", batch=5, key=key_of)(lambda bodies: None)
-    with pytest.raises(ConfigurationError, match="give a function of the delivery"):
+    with pytest.raises(ConfigurationError, match="give a plain function of the delivery"):
         worker.consumer("orders", key="customer")(lambda body: None)
 
 
