@@ -113,9 +113,12 @@ def _some(deliveries: Iterable[Delivery], most: int | None, until: float) -> Ite
 
 
 def _stays(delivery: Delivery, error: Exception) -> MigrationError:
+    way_out = "remove the cause"
+    if isinstance(error, MessageError | DecodeError):
+        way_out = f"take it out (rmqpool dlq export {delivery.queue} FILE --exact --limit 1 --remove)"
     return MigrationError(
         f"{_named(delivery)} of queue {delivery.queue!r} could not be moved ({error}): it stays where it is, and so do those "
-        "behind it; remove the cause, or take it out of the queue, and run this again"
+        f"behind it; {way_out}, and run this again"
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
+import pika
 import pytest
 from managed import FIGURES_AGE, ManagedNode
 
@@ -141,4 +143,21 @@ def test_an_exchange_of_somebody_elses_under_the_temporary_name_is_refused(
     with pytest.raises(MigrationError, match="that no migration made"):
         migration().run()
     assert migration().stage() is Stage.PREPARE
+    assert taken(pool) == list(range(COUNT))
+
+
+def test_a_message_that_cannot_be_written_as_it_was_stays_and_is_told(
+    managed: ManagedNode, managed_url: str, pool: ConnectionPool, migration: MakeMigration
+) -> None:
+    """A property that is no UTF-8. Those before it were moved; once it is taken out, the migration goes on."""
+    connection = pika.BlockingConnection(pika.URLParameters(managed_url))
+    with contextlib.closing(connection):
+        properties = pika.BasicProperties(message_id="odd", correlation_id=b"\xff\xfe")
+        connection.channel().basic_publish("", "orders", b"60", properties)
+    with pytest.raises(
+        MigrationError, match=r"message 'odd' .*correlation_id is no UTF-8.* --exact --limit 1 --remove"
+    ):
+        migration().run()
+    assert taken(pool) == [COUNT]
+    migration().run()
     assert taken(pool) == list(range(COUNT))
