@@ -79,7 +79,9 @@ class Handling:
         positional, named = arguments
         try:
             if self._inbox_guard is None:
-                result = finished(self._function(*positional, **named))
+                result = self._function(*positional, **named)
+                if result is not None:  # hot path
+                    finished(result)
             else:
                 result = self._inbox_guard.call(delivery, positional, named)
                 if result is NOT_DONE:
@@ -97,7 +99,9 @@ class Handling:
         positional, named = arguments
         try:
             if self._inbox_guard is None:
-                result = finished(await self._function(*positional, **named))
+                result = await self._function(*positional, **named)
+                if result is not None:  # hot path
+                    finished(result)
             else:
                 result = await self._inbox_guard.call_async(delivery, positional, named)
                 if result is NOT_DONE:
