@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from rmqpool.cli.exits import ExitCode
 from rmqpool.cli.failures import Failure, failure_of
 from rmqpool.cli.publishing.interrupt import Interrupt
@@ -20,7 +22,7 @@ from rmqpool.cli.publishing.reading import Body, body_of, json_lines, lines_of, 
 from rmqpool.cli.publishing.tally import Tally
 from rmqpool.cli.session import load, open_pool
 from rmqpool.cli.terminal import print_json, print_line, styled
-from rmqpool.errors import ConfigurationError, RmqpoolError
+from rmqpool.errors import RmqpoolError
 from rmqpool.future import PublishFuture
 from rmqpool.publisher import Publisher
 from rmqpool.topology import Queue, expand
@@ -88,12 +90,12 @@ def _connected(job: Job, settings: Settings) -> Iterator[ConnectionPool]:
 
 
 def parse_headers(texts: Iterable[str]) -> dict[str, str]:
-    """``NAME=VALUE`` texts as headers; values are texts. Pure. Raises ConfigurationError."""
+    """``NAME=VALUE`` texts as headers; values are texts. Pure. Raises a usage error."""
     headers: dict[str, str] = {}
     for text in texts:
         name, separator, value = text.partition("=")
         if not separator or not name:
-            raise ConfigurationError(f"--header {text!r} is not NAME=VALUE")
+            raise typer.BadParameter(f"--header {text!r} is not NAME=VALUE, as in --header tenant=a")
         headers[name] = value
     return headers
 
