@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rmqpool.calls import CallOptions, Reply
     from rmqpool.config import Settings, load_settings
     from rmqpool.consumer import Consumer, ConsumerEvent, ConsumerStatus
+    from rmqpool.core.autoscale import Autoscale
     from rmqpool.core.backoff import Backoff
     from rmqpool.core.breaker import BreakerPolicy, BreakerState
     from rmqpool.core.histogram import Times
@@ -94,6 +95,7 @@ __all__ = [
     "AdaptivePrefetch",
     "AsyncPublisher",
     "AsyncResourcePool",
+    "Autoscale",
     "Backoff",
     "BatchError",
     "ConnectionPool",
@@ -216,6 +218,7 @@ _MODULES = {
     "async_publisher": ("AsyncPublisher",),
     "breaker": ("Breaker", "BreakerStats"),
     "calls": ("CallOptions", "Reply"),
+    "core.autoscale": ("Autoscale",),
     "core.backoff": ("Backoff",),
     "core.breaker": ("BreakerPolicy", "BreakerState"),
     "core.prefetch": ("AdaptivePrefetch",),

@@ -17,7 +17,7 @@ from rmqpool.amqp.connection import Connection
 from rmqpool.amqp.link import Link
 from rmqpool.core.backoff import Backoff
 from rmqpool.core.histogram import Histogram
-from rmqpool.core.ledger import Decision, Ledger, Refusal
+from rmqpool.core.ledger import Decision, Ledger, Refusal, Snapshot
 from rmqpool.errors import (
     ChannelClosedError,
     ConnectionFailedError,
@@ -186,6 +186,11 @@ class ChannelLeases:
         with self._lock:
             decision = self._ledger.close()
         self._act(decision)
+
+    def snapshot(self) -> Snapshot:
+        """The ledger at this moment, without what :meth:`figures` adds."""
+        with self._lock:
+            return self._ledger.snapshot(time.monotonic())
 
     def figures(self) -> LeaseFigures:
         """The figures of this moment."""

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING
 from rmqpool.errors import ConfigurationError, PoolClosedError
 from rmqpool.late_imports import IMPORTING
 from rmqpool.pool_events import EventListener, PoolEvent
-from rmqpool.pool_options import channels_below, connection_settings, seconds, whole_number
+from rmqpool.pool_options import autoscale_below, channels_below, connection_settings, seconds, whole_number
 from rmqpool.pool_process import INHERITED, POOLS
 from rmqpool.pool_telling import PoolTelling
 from rmqpool.settings import ConnectionSettings
 from rmqpool.topology import Topology
 
 if TYPE_CHECKING:
+    from rmqpool.core.autoscale import Autoscale
     from rmqpool.pool_parts import Calling, ChannelLeases, LeasedChannel, Link, PoolStats, PublishConnection, Publishing
 
 __all__ = ["ConnectionPool"]
@@ -44,7 +45,8 @@ class ConnectionPool(PoolTelling):
     ``max_waiting`` bounds who may wait for a channel (0: no bound). ``blocked_timeout`` ends queued publishes as not sent
     that many seconds after the broker blocked the connection (None: at their own deadlines). ``window`` and
     ``window_bytes`` bound the messages without an outcome on each publish connection. ``leak_after``: a channel that is
-    leased for longer is reported, once, with who holds it and where (None: never). ``on_event`` is called with (event,
+    leased for longer is reported, once, with who holds it and where (None: never). ``autoscale``: leased channels follow the
+    load within these bounds, from ``channels_per_connection`` on (None: they do not). ``on_event`` is called with (event,
     connection name, sentence), on an I/O thread mostly, and must not block.
 
     Raises ConfigurationError for values that make no sense.
@@ -67,6 +69,7 @@ class ConnectionPool(PoolTelling):
         window_bytes: int = 64 * 1024 * 1024,
         leak_after: float | None = None,
         name: str = "",
+        autoscale: Autoscale | None = None,
         on_event: EventListener | None = None,
     ) -> None:
         with IMPORTING:
@@ -87,6 +90,7 @@ class ConnectionPool(PoolTelling):
         self._window = whole_number("window", window)
         self._window_bytes = whole_number("window_bytes", window_bytes)
         self._leak_after = None if leak_after is None else seconds("leak_after", leak_after)
+        self._autoscale = autoscale_below(self.settings.channel_max, autoscale)
         self._on_event: EventListener = on_event or (lambda event, connection, sentence: None)
         self._closed = False
         self._declared: Counter[Topology] = Counter()
@@ -289,7 +293,7 @@ class ConnectionPool(PoolTelling):
             raise PoolClosedError("the pool is closed: open a new one")
 
     def _lease_side(self) -> ChannelLeases:
-        from rmqpool.pool_parts import ChannelLeases
+        from rmqpool.pool_parts import ChannelLeases, LeaseScaling
 
         with self._lock:
             self._check_open()
@@ -305,6 +309,8 @@ class ConnectionPool(PoolTelling):
                     leak_after=self._leak_after,
                     figures=self._figures,
                 )
+                if self._autoscale is not None:
+                    LeaseScaling(self._leases, self._autoscale, self._figures.tell)
             return self._leases
 
     def _new_link(self, role: str) -> Link:

@@ -6,10 +6,11 @@ import dataclasses
 import threading
 from typing import Any
 
+from rmqpool.core.autoscale import Autoscale
 from rmqpool.errors import ConfigurationError
 from rmqpool.settings import ConnectionSettings
 
-__all__ = ["channels_below", "connection_settings", "seconds", "whole_number"]
+__all__ = ["autoscale_below", "channels_below", "connection_settings", "seconds", "whole_number"]
 
 
 def connection_settings(
@@ -49,6 +50,19 @@ def channels_below(channel_max: int, channels_per_connection: int) -> int:
             "channel_max; one channel stays for declarations"
         )
     return channels
+
+
+def autoscale_below(channel_max: int, policy: Autoscale | None) -> Autoscale | None:
+    """Bounds for leased channels, which fit below ``channel_max``; None for a fixed size. ConfigurationError."""
+    if policy is None:
+        return None
+    if not isinstance(policy, Autoscale):
+        raise ConfigurationError(f"autoscale is {policy!r}; give Autoscale(minimum=…, maximum=…), or None")
+    if policy.maximum >= channel_max:
+        raise ConfigurationError(
+            f"autoscale: maximum is {policy.maximum}, channel_max of the URL {channel_max}: one channel stays for declarations"
+        )
+    return policy
 
 
 def seconds(name: str, value: float) -> float:

@@ -13,6 +13,7 @@ from rmqpool.amqp.link import Link
 from rmqpool.amqp.publishing import Publishing
 from rmqpool.consume_connections import ConsumeConnections
 from rmqpool.lease import LeasedChannel
+from rmqpool.lease_scaling import LeaseScaling
 from rmqpool.leasing import ChannelLeases
 from rmqpool.pool_check import Looks, round_trip
 from rmqpool.pool_declare import declare_now
@@ -25,6 +26,7 @@ __all__ = [
     "ChannelLeases",
     "ConsumeConnections",
     "Figures",
+    "LeaseScaling",
     "LeasedChannel",
     "Link",
     "Looks",
