@@ -148,7 +148,7 @@ class BlockingChannel:
         try:
             send(self._channel, reply)
         except pika_exceptions.ChannelWrongStateError as error:
-            self._lose(connection_lost(error, self.link.name))
+            self._lose(self._gone(error))
         except Exception as error:  # noqa: BLE001 - whatever pika says of an argument becomes our error
             self._pending.pop(future, None)
             self.unclean = f"{during} failed"
@@ -161,12 +161,18 @@ class BlockingChannel:
         elif isinstance(reason, pika_exceptions.ChannelClosedByClient):
             self._lose(self._closed_by_us())
         else:
-            self._lose(connection_lost(reason, self.link.name))
+            self._lose(self._gone(reason))
 
     def _closed_by_us(self) -> RmqpoolError:
+        return self._pool_closed() or ConnectionLostError("the channel was closed on our side")
+
+    def _gone(self, reason: BaseException) -> RmqpoolError:
+        return self._pool_closed() or connection_lost(reason, self.link.name)
+
+    def _pool_closed(self) -> PoolClosedError | None:
         if self.link.status().state in (LinkState.CLOSING, LinkState.CLOSED):
             return PoolClosedError(f"connection {self.link.name} is closed")
-        return ConnectionLostError("the channel was closed on our side")
+        return None
 
     def _lose(self, error: RmqpoolError) -> None:
         if self._error is not None:

@@ -57,7 +57,7 @@ def test_bytes_that_are_no_amqp_replace_the_connection(
         tally = Tally(Publisher(pool, declare=[Queue(queue_name)]))
         tally.publish(queue_name)
         with Collector(pool, Queue(queue_name), tally.checker):
-            (link,) = pool._publish.links if role == "publish" else pool._consuming
+            (link,) = pool._publish.links if role == "publish" else pool._consume.links
             assert link.connection is not None
             fast = link.connection.fast
             for number in range(MESSAGES):

@@ -261,7 +261,7 @@ def test_consumers_share_the_consume_connections(make_pool: MakePool, queue: Que
     consumers = [Consumer(pool, queue, inbox.deliveries.put) for _ in range(4)]
     for consumer in consumers:
         consumer.wait_ready()
-    assert sorted(pool._consumers.values()) == [2, 2]
+    assert sorted(pool._consume._consumers.values()) == [2, 2]
     assert len(pool.stats().consume) == 2
     assert pool.stats().publish == ()
     for consumer in consumers:

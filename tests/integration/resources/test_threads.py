@@ -198,11 +198,11 @@ def test_fork_under_load() -> None:
 
 
 SCRIPT = """
-import sys, threading
+import os, sys, threading
 from rmqpool import ResourcePool
 
 def close(thing):
-    print("closed", flush=True)
+    os.write(1, b"closed\n")  # at once, whoever else writes
 
 hang = threading.Event()
 pool = ResourcePool(object, close, min_size=2, open_timeout=60)
