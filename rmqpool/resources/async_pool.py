@@ -179,6 +179,7 @@ class AsyncResourcePool(AsyncBase[T]):
 
     async def wait(self, timeout: float = 10.0) -> None:
         """Wait until ``min_size`` resources are open; errors as :meth:`open`."""
+        await self.open(wait=False)
         try:
             async with asyncio.timeout(timeout):
                 while not self._ledger.closed and self._ledger.size < self._ledger.minimum:

@@ -153,23 +153,22 @@ class ResourcePool(ThreadedBase[T]):
             if forgotten:  # the thread that should have begun these was interrupted in that moment; or they are delayed
                 self._pump()
             in_time = waiter.decided.acquire(timeout=max(0.0, began + timeout - _monotonic()))
+            with self._lock:
+                now = _monotonic()
+                self._queued += 1
+                self._wait_seconds += now - began
+                slot = self._ledger.held_by(waiter)
+                if slot is not None:  # also one that was granted in the very last moment
+                    slot.token = waiter
+                    return slot
+                stats = self._stats(now)
+                self._ledger.abandon(waiter, now)  # it waited, or was refused: nothing follows from that
+                error = self._ledger.last_open_error
         except BaseException:  # KeyboardInterrupt: a grant of this moment goes to the next in line
             with self._lock:
                 decision = self._ledger.abandon(waiter, _monotonic(), cancelled=True).decision
             self._act(decision)
             raise
-        with self._lock:
-            now = _monotonic()
-            self._queued += 1
-            self._wait_seconds += now - began
-            slot = self._ledger.held_by(waiter)
-            if slot is not None:  # also one that was granted in the very last moment
-                slot.token = waiter
-                return slot
-            stats = self._stats(now)
-            abandoned = self._ledger.abandon(waiter, now)
-            error = self._ledger.last_open_error
-        self._act(abandoned.decision)
         if in_time and waiter.refusal is not None:
             refused = self._refusal(waiter.refusal, stats)
             self._tell(ResourceEventKind.REFUSED, str(refused))
@@ -195,6 +194,7 @@ class ResourcePool(ThreadedBase[T]):
 
     def wait(self, timeout: float = 10.0) -> None:
         """Wait until ``min_size`` resources are open; errors as :meth:`open`."""
+        self.open(wait=False)
         with self._lock:
             self._grown.wait_for(lambda: self._ledger.closed or self._ledger.size >= self._ledger.minimum, timeout)
             stats, error = self._stats(_monotonic()), self._ledger.last_open_error
@@ -311,8 +311,11 @@ def _forget_the_parents() -> None:
 
 def _close_all() -> None:
     deadline = _monotonic() + _AT_EXIT
-    for pool in list(_POOLS):
-        pool.close(max(0.0, deadline - _monotonic()))
+    pools = list(_POOLS)
+    for pool in pools:
+        pool.close(0.0)  # all at once, so that one that hangs takes no time from the others
+    for pool in pools:
+        pool._workers.join(deadline)
 
 
 os.register_at_fork(after_in_child=_forget_the_parents)

@@ -9,16 +9,17 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 __all__ = ["Task", "Workers"]
 
 _LOGGER = logging.getLogger("rmqpool")
-_FOREVER = threading.TIMEOUT_MAX
 
 
 class Task:
@@ -42,13 +43,6 @@ class Task:
         self.late = late
         self.ended = False  # changed under the lock of the workers
 
-    def forget(self) -> None:
-        """It has ended: let go of what it held."""
-        self.call = self.done = self.late = _nothing
-
-
-def _nothing(*_: object) -> None: ...
-
 
 class Workers:
     """Threads made on demand, at most ``limit``, and one that keeps the time. Thread-safe; knows nothing of the pool."""
@@ -65,6 +59,8 @@ class Workers:
         self._numbers = itertools.count(1)
         self._threads: set[threading.Thread] = set()
         self._given_up: set[threading.Thread] = set()
+        self._running: dict[threading.Thread, tuple[float, Task]] = {}  # until when, where there is a limit
+        self._wakes_at = -math.inf  # when the keeper of the time looks next
         self._free = 0
         self._keeper: threading.Thread | None = None
         self._stopping = False
@@ -81,7 +77,8 @@ class Workers:
     def call_at(self, when: float, call: Callable[[], object]) -> None:
         """Call at that moment of the monotonic clock, on the thread that keeps the time: it must not block."""
         with self._lock:
-            self._call_at(when, call)
+            heapq.heappush(self._timers, (when, next(self._numbers), call))
+            self._keep_awake(when)
 
     def stop(self, last: Iterable[Task] = ()) -> None:
         """What was submitted, and ``last``, is still done; then the threads end. Does not wait; ``__del__`` may call it."""
@@ -144,20 +141,24 @@ class Workers:
             finally:
                 self._free -= 1
             if self._tasks:
-                return self._tasks.popleft()
+                task = self._tasks.popleft()
+                if task.timeout is not None:
+                    deadline = time.monotonic() + task.timeout
+                    self._running[me] = (deadline, task)
+                    self._keep_awake(deadline)
+                return task
             self._threads.discard(me)
             self._time.notify_all()
             return None
 
     def _do(self, task: Task, me: threading.Thread) -> None:
-        if task.timeout is not None:
-            self.call_at(time.monotonic() + task.timeout, lambda: self._overdue(task, me))
         value, error = None, None
         try:
             value = task.call()
         except BaseException as raised:  # noqa: BLE001 - a user's function may raise anything; the thread must live on
             error = raised
         with self._lock:
+            self._running.pop(me, None)
             late, task.ended = task.ended, True
         try:
             if not late:
@@ -166,28 +167,32 @@ class Workers:
                 task.late(value)
         except BaseException:
             _LOGGER.exception("a resource pool's own step failed: please report this")
-        task.forget()  # the timer of its deadline lives on for a while
         del value, error  # its traceback refers to this frame
 
     # Time
 
-    def _call_at(self, when: float, call: Callable[[], object]) -> None:
-        heapq.heappush(self._timers, (when, next(self._numbers), call))
+    def _keep_awake(self, when: float) -> None:
+        """The keeper of the time looks at that moment, at the latest."""
         if self._keeper is None:
             self._keeper = threading.Thread(target=self._keep_time, name=f"{self._name}-time", daemon=True)
-            self._keeper.start()
-        elif self._timers[0][0] == when:
+            try:
+                self._keeper.start()
+            except RuntimeError:  # no more threads now: the next one that asks tries again
+                self._keeper = None
+        elif when < self._wakes_at:
             self._time.notify()
 
-    def _overdue(self, task: Task, thread: threading.Thread) -> None:
-        with self._lock:
-            if task.ended:
-                return
-            task.ended = True
-            self._given_up.add(thread)
-            if self._tasks:
-                self._grow()
-        task.done(None, TimeoutError(f"took longer than {task.timeout:g} s"))
+    def _give_up_overdue(self, now: float) -> Callable[[], object] | None:
+        """Takes the place of a call that took too long from its thread; what is left to do is to say so."""
+        for thread, (deadline, task) in self._running.items():
+            if deadline <= now:
+                del self._running[thread]
+                task.ended = True
+                self._given_up.add(thread)
+                if self._tasks:
+                    self._grow()
+                return partial(task.done, None, TimeoutError(f"took longer than {task.timeout:g} s"))
+        return None
 
     def _keep_time(self) -> None:
         while (call := self._next_call()) is not None:
@@ -204,7 +209,12 @@ class Workers:
                     self._keeper = None
                     return None
                 now = time.monotonic()
+                overdue = self._give_up_overdue(now)
+                if overdue is not None:
+                    return overdue
                 if self._timers and self._timers[0][0] <= now:
                     return heapq.heappop(self._timers)[2]
-                pause = self._timers[0][0] - now if self._timers else 10.0
-                self._time.wait(min(pause, 10.0))
+                moments = [deadline for deadline, _ in self._running.values()]
+                self._wakes_at = min(*moments, self._timers[0][0] if self._timers else math.inf, now + 10.0)
+                self._time.wait(max(0.0, self._wakes_at - now))
+                self._wakes_at = -math.inf  # awake: it looks at everything before it sleeps
