@@ -12,13 +12,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
 from typing import NoReturn
 from urllib.parse import quote
 
-from rmqpool.core.tenants import Admission, Place, TenantBook
+from rmqpool.core.tenants import Admission, Answer, Place, TenantBook
 from rmqpool.errors import ConfigurationError, PoolClosedError, PoolTimeoutError, TooManyWaitingError
 from rmqpool.pool import ConnectionPool
 from rmqpool.pool_options import seconds
@@ -32,6 +32,7 @@ __all__ = ["ManagerStats", "PoolManager", "TenantStats"]
 _PLACEHOLDER = "{tenant}"
 _LOOK = 30.0  # seconds: the longest between two looks for pools that nobody uses
 _SOON = 0.01
+_IN_PLACE = 0.5  # seconds: for closing a pool without a thread of its own
 Open = Callable[[str], "str | ConnectionSettings | ConnectionPool"]
 
 
@@ -203,7 +204,7 @@ class PoolManager:
         deadline = time.monotonic() + timeout
         with self._changed:
             book = self._book
-            answer = book.lease(tenant, time.monotonic())
+            answer = self._lease(book, tenant)
             while answer.admission is Admission.WAIT:
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
@@ -211,14 +212,24 @@ class PoolManager:
                         f"the pool of tenant {tenant!r} is being opened by another thread for {timeout:g} s already"
                     )
                 self._changed.wait(remaining)
-                answer = book.lease(tenant, time.monotonic())
-            self._close_soon(answer.close)
+                answer = self._lease(book, tenant)
             place = answer.place
             if place is None:
                 self._refuse(tenant, answer.admission)
             if answer.admission is Admission.GRANTED and place.pool is not None:
                 return book, place, place.pool
         return book, place, self._opened(book, place)
+
+    def _lease(self, book: TenantBook[_Tenant], tenant: str) -> Answer[_Tenant]:
+        answer = book.lease(tenant, time.monotonic())
+        place = answer.place
+        if place is not None and place.pool is not None and place.pool.pool.closed:
+            # Somebody has closed it by hand: it goes, and this caller opens another one.
+            self._close_soon(book.release(place, time.monotonic()))
+            self._close_soon(book.discard(tenant))
+            answer = book.lease(tenant, time.monotonic())
+        self._close_soon(answer.close)
+        return answer
 
     def _opened(self, book: TenantBook[_Tenant], place: Place[_Tenant]) -> _Tenant:
         """Without the lock: the function of the URL may ask somebody who takes long to answer."""
@@ -269,7 +280,11 @@ class PoolManager:
                 daemon=True,
             )
             self._closing.add(thread)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # no thread is to be had: too many, or the interpreter is ending
+                self._closing.discard(thread)
+                tenant.close(min(_IN_PLACE, self._close_timeout))
 
     def _close_one(self, tenant: _Tenant, timeout: float) -> None:
         try:
@@ -279,11 +294,14 @@ class PoolManager:
                 self._closing.discard(threading.current_thread())
 
     def _keep(self) -> None:
-        if self._keeper is None and not self._book.closed:
-            self._keeper = threading.Thread(
-                target=_keep, args=(weakref.ref(self), self._changed), name="rmqpool tenants", daemon=True
-            )
-            self._keeper.start()
+        if self._keeper is not None or self._book.closed:
+            return
+        keeper = threading.Thread(
+            target=_keep, args=(weakref.ref(self), self._changed), name="rmqpool tenants", daemon=True
+        )
+        with suppress(RuntimeError):  # no thread is to be had now: the next one who opens a pool tries again
+            keeper.start()
+            self._keeper = keeper
 
     def expire(self) -> float:
         """Close what nobody has used for ``max_idle`` seconds. Seconds until it is time to look again; 0.0 once closed.

@@ -18,6 +18,7 @@ from rmqpool.worker.registration import ConsumerDefinition, select, topology_of,
 if TYPE_CHECKING:
     from rmqpool.config import Settings
     from rmqpool.health.announcing import HealthReporter
+    from rmqpool.pool import ConnectionPool
     from rmqpool.worker import Worker
 
 __all__ = ["describe_consumers", "queues_of", "run_worker", "topology_of_worker"]
@@ -54,7 +55,7 @@ def run_worker(
     name = f"rmqpool worker {worker.name}@{socket.gethostname()}:{os.getpid()}"[:200]
     pool = None if own else pool_of(settings, name)
     grace = worker.grace if sources["grace"] == "default" else settings.grace
-    reporter.probe = lambda: _health_of(worker, grace)
+    reporter.probe = lambda: _health_of(worker, grace, pool)
     try:
         code = worker.run(
             queues=queues,
@@ -72,8 +73,9 @@ def run_worker(
     end_process(code, abandoned=worker.stats().abandoned)
 
 
-def _health_of(worker: Worker, grace: float) -> Health:
+def _health_of(worker: Worker, grace: float, pool: ConnectionPool | None) -> Health:
     stats = worker.stats()
+    told = {} if pool is None else {"pool": pool.health().as_json()}
     state = "starting" if stats.state == "new" else stats.state
     ready = sum(one.ready for one in stats.consumers)
     return Health(
@@ -82,7 +84,7 @@ def _health_of(worker: Worker, grace: float) -> Health:
         state=state,
         text=f"{state}: {ready} of {len(stats.consumers)} consumers ready, {stats.in_progress} in progress, "
         f"{stats.handled} handled",
-        details={"worker": worker.name, "pid": os.getpid(), "grace": grace},
+        details={"worker": worker.name, "pid": os.getpid(), "grace": grace, **told},
     )
 
 

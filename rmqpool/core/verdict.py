@@ -47,6 +47,15 @@ class PoolHealth:
         """Not down: for readiness. A degraded pool still serves; to take it away would hurt those that are left."""
         return self.state is not PoolState.DOWN
 
+    def as_json(self) -> dict[str, str]:
+        """For probes and ``--json``; without the symptoms behind the worst one."""
+        return {
+            "state": str(self.state),
+            "kind": self.kind,
+            "reason": self.reason,
+            "recommendation": self.recommendation,
+        }
+
     def __str__(self) -> str:
         told = f"{self.state}: {self.reason}"
         return f"{told}; {self.recommendation}" if self.recommendation else told

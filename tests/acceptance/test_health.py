@@ -50,6 +50,8 @@ def test_a_worker_without_a_broker_is_alive_and_not_ready(processes: tuple[str, 
         assert ask(port, "/live")[0] == 200
         status, told = ask(port, "/ready")
         assert (status, told["alive"], told["ready"], told["state"]) == (503, True, False, "starting")
+        if not processes:
+            assert (told["pool"]["state"], told["pool"]["kind"]) == ("down", "reconnecting")
         assert (tmp_path / "live").exists()
         assert not (tmp_path / "ready").exists()
         run.signal(signal.SIGTERM)

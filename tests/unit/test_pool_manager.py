@@ -203,6 +203,18 @@ def test_a_discarded_pool_ends_with_its_last_user(make_manager: MakeManager) -> 
     manager.discard("nobody")
 
 
+def test_a_pool_that_somebody_closed_is_replaced(make_manager: MakeManager) -> None:
+    """Otherwise its tenant would be shut out for good."""
+    manager = make_manager()
+    with manager.pool("a") as closed:
+        closed.close()
+        with manager.pool("a") as fresh:
+            assert not fresh.closed
+    assert vhost_of(manager, "a") == "a"
+    with manager.pool("a") as again:
+        assert again is fresh
+
+
 def test_a_closed_manager_gives_nothing_more(make_manager: MakeManager) -> None:
     """Its pools are closed, used or not, and so is one whose opening ends later."""
     asked, answer = threading.Event(), threading.Event()
@@ -245,6 +257,21 @@ def test_a_dropped_manager_leaves_no_thread() -> None:
     gc.collect()
     keeper.join(PATIENCE)
     assert not keeper.is_alive()
+
+
+def test_without_a_thread_to_be_had_pools_are_closed_all_the_same(
+    make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the interpreter's end, or when there are too many."""
+
+    def no_thread(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    manager = make_manager()
+    with manager.pool("a") as pool:
+        monkeypatch.setattr(threading.Thread, "start", no_thread)
+        assert manager.close(PATIENCE)
+        assert pool.closed
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
