@@ -42,10 +42,10 @@ def measure_wake_up(database: str, rounds: int, count: int, tell: Tell) -> Scena
     plain = insert_rows(tables, "pyformat", ring=False)
     ring = insert_rows(tables, "pyformat")
     ways = (
-        ("doorbell, the relay is awake", ring, True, "what writers meet while rows come"),
-        ("no wake-up", plain, True, "doorbell=False"),
+        ("rmqpool Outbox, the relay awake", ring, True, "what writers meet while rows come"),
+        ("rmqpool Outbox, no wake-up", plain, True, "doorbell=False"),
         ("plain NOTIFY", notifying(tables, "pyformat"), True, "the same statement with NOTIFY each time"),
-        ("doorbell, the relay sleeps on", ring, False, "as if a relay that is rung did not wake up"),
+        ("rmqpool Outbox, the relay asleep", ring, False, "as if a relay that is rung did not wake up"),
     )
     turns = [Turn(name, partial(_write, database, sql, awake, count), note) for name, sql, awake, note in ways]
     title = f"Waking a relay, {_WRITERS} connections of pgbench, a transaction for each row, nobody reads"
