@@ -202,7 +202,7 @@ import os, sys, threading
 from rmqpool import ResourcePool
 
 def close(thing):
-    os.write(1, b"closed\n")  # at once, whoever else writes
+    os.write(1, b"closed\\n")  # at once, whoever else writes
 
 hang = threading.Event()
 pool = ResourcePool(object, close, min_size=2, open_timeout=60)
