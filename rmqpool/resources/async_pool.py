@@ -144,8 +144,7 @@ class AsyncResourcePool(AsyncBase[T]):
             raise
         finally:
             timer.cancel()
-            self._queued += 1
-            self._wait_seconds += _monotonic() - began
+            self._waits.add(_monotonic() - began)
         slot = self._ledger.held_by(waiter)
         if slot is not None:
             slot.token = waiter

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from rmqpool.core.histogram import Histogram, Times
 from rmqpool.core.ledger import Decision, Ledger, Refusal
 from rmqpool.core.opening import OpenPlan
 from rmqpool.errors import (
@@ -76,11 +77,10 @@ class PoolBase(Generic[T]):
         self._slots: dict[int, Slot[T]] = {}  # by the identity of the resource
         self._inherited: dict[int, Slot[T]] = {}
         self._tokens = itertools.count(1)
-        self._queued = 0
-        self._wait_seconds = 0.0
-        self._open_seconds = 0.0
+        self._waits = Histogram()
+        self._opens = Histogram()
         self._reconnects_failed = 0
-        self._popped = Counters()
+        self._popped = (Counters(), Times(), Times())
         self._begun = False
         self._wake_at = math.inf
 
@@ -92,8 +92,7 @@ class PoolBase(Generic[T]):
         return Counters(
             requests=ended + self._ledger.waiting,
             granted=totals.granted,
-            queued=self._queued,
-            wait_seconds=self._wait_seconds,
+            queued=self._waits.times().count,
             timed_out=totals.timed_out,
             cancelled=totals.cancelled,
             refused=totals.refused,
@@ -101,18 +100,24 @@ class PoolBase(Generic[T]):
             used_seconds=totals.used_seconds,
             opened=totals.opened,
             open_failures=totals.open_failures,
-            open_seconds=self._open_seconds,
             reconnects_failed=self._reconnects_failed,
             checks_failed=totals.failed_checks,
             discarded=totals.discarded + totals.lost,
         )
 
     def _stats(self, now: float) -> ResourceStats:
-        return stats_of(self.name, self._ledger.snapshot(now), self._counters().minus(self._popped))
+        counters, waits, opens = self._popped
+        return stats_of(
+            self.name,
+            self._ledger.snapshot(now),
+            self._counters().minus(counters),
+            self._waits.times().since(waits),
+            self._opens.times().since(opens),
+        )
 
     def _pop_stats(self, now: float) -> ResourceStats:
         stats = self._stats(now)
-        self._popped = self._counters()
+        self._popped = (self._counters(), self._waits.times(), self._opens.times())
         return stats
 
     @property
@@ -122,7 +127,11 @@ class PoolBase(Generic[T]):
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open" if self._begun else "not open yet"
-        return f"<{self._kind} {self.name!r} {state}: {self._stats(0.0).summary()}>"
+        return f"<{self._kind} {self.name!r} {state}: {self.stats().summary()}>"
+
+    def stats(self) -> ResourceStats:
+        """The figures of this moment, and the counts since :meth:`pop_stats`."""
+        raise NotImplementedError
 
     # Slots
 
@@ -180,7 +189,7 @@ class PoolBase(Generic[T]):
                 error = twice
             else:
                 self._plan.succeeded()
-                self._open_seconds += now - began
+                self._opens.add(now - began)
                 lifetime = self._options.max_lifetime * (1.0 - _JITTER * random.random())
                 return [self._ledger.opened(slot, now, generation=generation, lifetime=lifetime)], None, False
         gave_up = self._plan.failed(began, now, random.random())

@@ -155,8 +155,7 @@ class ResourcePool(ThreadedBase[T]):
             in_time = waiter.decided.acquire(timeout=max(0.0, began + timeout - _monotonic()))
             with self._lock:
                 now = _monotonic()
-                self._queued += 1
-                self._wait_seconds += now - began
+                self._waits.add(now - began)
                 slot = self._ledger.held_by(waiter)
                 if slot is not None:  # also one that was granted in the very last moment
                     slot.token = waiter

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from enum import Enum
 
 from rmqpool.core.backoff import Backoff
+from rmqpool.core.histogram import Times
 from rmqpool.core.ledger import Snapshot
 from rmqpool.errors import ConfigurationError
 from rmqpool.pool_options import seconds, whole_number
@@ -84,7 +85,7 @@ class ResourceOptions:
 class Counters:
     """Counts since the pool was made, or since :meth:`pop_stats` was called last. Times are seconds, summed up.
 
-    ``requests`` is all calls for a resource; ``queued`` those that had to wait, ``wait_seconds`` in all; ``given_back`` were
+    ``requests`` is all calls for a resource; ``queued`` those that had to wait; ``given_back`` were
     granted when their caller had just left. ``used_seconds`` is what returned leases held. ``lost`` are those whose check or
     reset failed, ``discarded`` all that were closed.
     """
@@ -92,7 +93,6 @@ class Counters:
     requests: int = 0
     granted: int = 0
     queued: int = 0
-    wait_seconds: float = 0.0
     timed_out: int = 0
     cancelled: int = 0
     refused: int = 0
@@ -100,7 +100,6 @@ class Counters:
     used_seconds: float = 0.0
     opened: int = 0
     open_failures: int = 0
-    open_seconds: float = 0.0
     reconnects_failed: int = 0
     checks_failed: int = 0
     discarded: int = 0
@@ -116,7 +115,8 @@ class ResourceStats:
     """The figures of one moment; ages are seconds, 0.0 where there is none.
 
     ``size`` is all that are open: leased, idle and tended (being checked or reset by the pool). ``failures_in_a_row`` counts
-    opens that failed since the last that succeeded; above 0 the pool cannot open.
+    opens that failed since the last that succeeded; above 0 the pool cannot open. ``counters``, ``waits`` (how long those waited
+    that had to, whatever came of it) and ``opens`` (how long successful opens took) begin anew with :meth:`pop_stats`.
     """
 
     name: str
@@ -134,6 +134,8 @@ class ResourceStats:
     failures_in_a_row: int
     closed: bool
     counters: Counters
+    waits: Times
+    opens: Times
 
     def summary(self) -> str:
         """The numbers in one line, for errors and repr."""
@@ -146,7 +148,7 @@ class ResourceStats:
         return ", ".join(parts)
 
 
-def stats_of(name: str, snapshot: Snapshot, counters: Counters) -> ResourceStats:
+def stats_of(name: str, snapshot: Snapshot, counters: Counters, waits: Times, opens: Times) -> ResourceStats:
     """From the ledger's snapshot to what users see."""
     return ResourceStats(
         name=name,
@@ -164,4 +166,6 @@ def stats_of(name: str, snapshot: Snapshot, counters: Counters) -> ResourceStats
         failures_in_a_row=snapshot.failures_in_a_row,
         closed=snapshot.closed,
         counters=counters,
+        waits=waits,
+        opens=opens,
     )

@@ -487,8 +487,9 @@ class TestFigures:
         assert stats.oldest_lease > 0.05
         counters = stats.counters
         assert (counters.requests, counters.granted, counters.timed_out, counters.opened) == (3, 2, 1, 2)
-        assert counters.queued == 3
-        assert counters.wait_seconds >= 0.05
+        assert counters.queued == stats.waits.count == 3
+        assert stats.waits.longest >= 0.05
+        assert stats.opens.count == 2
         pool.release(a)
         pool.release(b, reusable=False)
         counters = pool.stats().counters
@@ -502,6 +503,7 @@ class TestFigures:
         assert pool.pop_stats().counters.requests == 1
         stats = pool.stats()
         assert (stats.counters.requests, stats.counters.opened, stats.size) == (0, 0, 1)
+        assert (stats.waits.count, stats.opens.count) == (0, 0)
         with pytest.raises(AttributeError):
             stats.size = 3
 

@@ -1,0 +1,143 @@
+"""What the pool for asyncio promises of its tasks: no cancellation takes anything with it, and none is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+
+import pytest
+
+from rmqpool import AsyncResourcePool, ConfigurationError
+from tests.integration.resources.world import PATIENCE, Thing, World
+
+
+def make(world: World, **options: object) -> AsyncResourcePool[Thing]:
+    functions = (world.open_async, world.close_async, world.check_async)
+    return AsyncResourcePool(*functions, name="tested", **options)  # type: ignore[arg-type]
+
+
+async def until(condition: object) -> None:
+    """Let the others run until it is so."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # type: ignore[operator]
+            await asyncio.sleep(0)
+
+
+async def test_cancellation_in_queue() -> None:
+    """Who is cancelled leaves the queue; the next one is served."""
+    async with make(World(), max_size=1) as pool:
+        held = await pool.acquire()
+        cancelled, waiting = asyncio.create_task(pool.acquire()), asyncio.create_task(pool.acquire())
+        await until(lambda: pool.stats().waiting == 2)
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+        assert cancelled.cancelled()
+        assert pool.stats().waiting == 1
+        pool.release(held)
+        assert await waiting is held
+        pool.release(held)
+
+
+async def test_cancellation_in_the_moment_of_the_grant() -> None:
+    """What had been granted already goes to the next in line."""
+    async with make(World(), max_size=1) as pool:
+        held = await pool.acquire()
+        cancelled, waiting = asyncio.create_task(pool.acquire()), asyncio.create_task(pool.acquire())
+        await until(lambda: pool.stats().waiting == 2)
+        pool.release(held)  # granted to the first, which has not run since
+        cancelled.cancel()
+        assert await waiting is held
+        assert cancelled.cancelled()
+        assert pool.stats().counters.given_back == 1
+        pool.release(held)
+        assert pool.stats().idle == 1
+
+
+async def test_cancelled_caller_leaves_its_open_and_its_check() -> None:
+    """They are the pool's: the next caller has them."""
+    world = World()
+    async with make(world, max_size=1, check_after_idle=0) as pool:
+        for gate in (world.may_open, world.may_check):
+            gate.clear()
+            caller = asyncio.create_task(pool.acquire())
+            await until(lambda: pool.stats().opening + pool.stats().tended == 1)
+            caller.cancel()
+            await asyncio.wait([caller])
+            gate.set()
+            await until(lambda: pool.stats().idle == 1)
+        assert world.attempts == 1
+
+
+async def test_close_no_tasks() -> None:
+    """After close no task of the pool is left, whatever hung."""
+    world = World()
+    world.may_open.clear()
+    pool = make(world, min_size=2)
+    await pool.open(wait=False)
+    await until(lambda: world.opening == 2)
+    assert await pool.close(PATIENCE)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_functions_need_not_be_async() -> None:
+    """Where nothing is to be awaited."""
+    closed: list[list[int]] = []
+    async with AsyncResourcePool(lambda: [1], closed.append, lambda one: None, list.clear) as pool:
+        async with pool.lease() as one:
+            assert one == [1]
+        async with pool.lease() as one:
+            assert one == []
+    assert closed == [[]]
+
+
+def test_one_loop() -> None:
+    """A pool belongs to the loop of its first use, and says so; dropped without close, it says that too."""
+    pools = [AsyncResourcePool(object)]
+
+    async def first() -> None:
+        pools[0].release(await pools[0].acquire())
+
+    async def second() -> None:
+        await asyncio.gather(pools[0].acquire(), pools[0].acquire())
+
+    asyncio.run(first())
+    with pytest.raises(ConfigurationError, match="another event loop"):
+        asyncio.run(second())
+    with pytest.warns(ResourceWarning, match="without close"):
+        drop(pools)
+
+
+def drop(pools: list[AsyncResourcePool[object]]) -> None:
+    """Nobody holds them any more."""
+    pools.clear()
+    gc.collect()
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+async def test_fork() -> None:
+    """The child starts empty, on a loop of its own, and never closes what is the parent's."""
+    world = World()
+    async with make(world, max_size=2) as pool:
+        held = await pool.acquire()
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                asyncio.events._set_running_loop(None)
+                code = asyncio.run(use_in_child(pool, held))
+            finally:
+                os._exit(code)
+        _, status = await asyncio.to_thread(os.waitpid, child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        pool.release(held)
+        assert pool.stats().idle == 1
+
+
+async def use_in_child(pool: AsyncResourcePool[Thing], held: Thing) -> int:
+    """0 when all is as it should be."""
+    pool.release(held)  # the parent's: nothing happens
+    async with pool.lease(PATIENCE) as mine:
+        good = mine is not held and pool.stats().size == 1
+    good = await pool.close() and good
+    return 0 if good and held.log == [] and mine.log == ["closed"] else 1
