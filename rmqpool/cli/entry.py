@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
+from rmqpool.cli.early_signals import hold_signals
+
 __all__ = ["main"]
 
 _INTERRUPTED = 130  # as rmqpool.cli.exits says, which is not imported yet
@@ -12,6 +14,7 @@ _INTERRUPTED = 130  # as rmqpool.cli.exits says, which is not imported yet
 
 def main() -> NoReturn:
     """The command: runs and exits."""
+    hold_signals(sys.argv[1:])
     try:
         from rmqpool.cli.main import main as run
 

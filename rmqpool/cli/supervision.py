@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from rmqpool.cli.early_signals import LINK_VARIABLE
 from rmqpool.cli.exits import ExitCode
 from rmqpool.health.announcing import HealthOptions, HealthReporter, open_sinks
 from rmqpool.health.values import Health
@@ -23,7 +24,6 @@ __all__ = ["Asked", "command_of", "environment_of", "link_to_supervisor", "repor
 REFUSALS = frozenset(
     int(code) for code in (ExitCode.USAGE, ExitCode.CONFIGURATION, ExitCode.CONNECTION, ExitCode.REFUSED)
 )
-_LINK_VARIABLE = "RMQPOOL_SUPERVISOR_FD"  # as rmqpool.supervisor.link has it, which loads much
 
 
 class Asked(NamedTuple):
@@ -98,7 +98,7 @@ def supervise(
 
 def link_to_supervisor() -> SupervisorLink | None:
     """The tie to the supervisor that started this process; None if none did."""
-    if _LINK_VARIABLE not in os.environ:
+    if LINK_VARIABLE not in os.environ:
         return None
     from rmqpool.supervisor.link import SupervisorLink
 

@@ -30,6 +30,7 @@ class Wakeup:
         self._fd_before = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
         for number in _SIGNALS:
             self._before[number] = signal.signal(number, _only_wake)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # a SIGTERM that came while this program was loaded
         return self
 
     def __exit__(

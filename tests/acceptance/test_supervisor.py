@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from rmqpool import Publisher, Queue
 from rmqpool.testing.waiting import wait_until
-from tests.acceptance.conftest import Run
-from tests.acceptance.supervised import supervised
+from tests.acceptance.conftest import Run, environment
+from tests.acceptance.supervised import SHOP, Supervised, supervised
 
 
 def publish(url: str, count: int, **fields: object) -> None:
@@ -176,3 +180,44 @@ def handle(order: dict) -> None:
         run.signal(signal.SIGTERM)
         assert run.end() == 0
         assert time.monotonic() - started < 10
+
+
+# Sends itself the signal while typer is being imported: long before anything has a handler.
+EARLY = """
+import os, signal, sys
+
+class Early:
+    def find_spec(self, name, *others):
+        if name == "typer":
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.{name})
+
+sys.meta_path.insert(0, Early())
+from rmqpool.cli.entry import main
+main()
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGTERM"])
+def test_a_signal_that_comes_while_the_supervisor_is_loaded_does_not_end_it_unheard(name: str, tmp_path: Path) -> None:
+    """A reload has nothing to replace yet, and what starts hears of both; a stop is a stop in good order, with 0."""
+    (tmp_path / "shop.py").write_text(SHOP)
+    log = tmp_path / "log"
+    with log.open("wb") as stream:
+        popen = subprocess.Popen(
+            [sys.executable, "-c", EARLY.format(name=name), "worker", "shop:worker", "--processes=1"],
+            stdout=stream, stderr=stream, stdin=subprocess.DEVNULL, cwd=tmp_path,
+            env=environment(RMQPOOL_URL="amqp://guest:guest@127.0.0.1:1/"),
+        )  # fmt: skip
+    run = Supervised(popen, tmp_path, log)
+    try:
+        if name == "SIGHUP":
+            run.said("waits for the broker", timeout=60)
+            assert all(handles(pid, signal.SIGTERM) for pid in run.running())
+            run.signal(signal.SIGTERM)
+        assert run.end(60) == 0, run.log
+        assert run.running() == []
+        assert "is replaced" not in run.log
+    finally:
+        popen.kill()
+        popen.wait(10)
