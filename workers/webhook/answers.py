@@ -36,7 +36,7 @@ def retry_after(header: str | None, now: datetime, longest: float) -> float | No
         return min(longest, float(text[:12]))
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for a year, or a zone, of twenty digits
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -41,7 +41,7 @@ def make_worker(settings: WebhookSettings) -> Worker:
             status, asked = await endpoint.post(body, headers)
         except httpx.LocalProtocolError as error:
             raise Reject("the request cannot be sent") from error
-        except (httpx.HTTPError, TimeoutError) as error:
+        except (httpx.HTTPError, OSError) as error:
             told = type(error).__name__
             endpoint.report(told)
             raise UnavailableError(told) from None  # its text may hold the address, and the breaker logs a traceback

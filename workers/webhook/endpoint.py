@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import logging
 from collections.abc import Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 
 import httpx
@@ -58,7 +59,9 @@ class Endpoint:
         return True
 
     async def post(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, str | None]:
-        """Status and Retry-After of the answer. Raises httpx.HTTPError, or TimeoutError after the settings' timeout."""
+        """Status and Retry-After of the answer. Raises httpx.HTTPError; OSError for what httpx passes on
+        (a broken TLS record); TimeoutError after the settings' timeout.
+        """
         async with asyncio.timeout(self._settings.timeout):
             async with self._connected().stream(
                 "POST", self._settings.url.reveal(), content=body, headers=headers
@@ -84,9 +87,16 @@ class Endpoint:
                 limits=httpx.Limits(max_connections=most, max_keepalive_connections=most),
                 timeout=self._settings.timeout,
                 follow_redirects=False,
+                event_hooks={"response": [_forget_location]},
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # no message is to tell of another one
             )
             self._loop = asyncio.get_running_loop()
         return self._client
+
+
+async def _forget_location(answer: httpx.Response) -> None:
+    """httpx reads it even of a redirect that is not followed, and raises for one that is no address."""
+    answer.headers.pop("location", None)
 
 
 async def _read_some(answer: httpx.Response) -> None:

@@ -73,6 +73,8 @@ def test_retry_after_is_read_in_both_forms() -> None:
     assert retry_after(format_datetime(NOW + timedelta(seconds=90), usegmt=True), NOW, 3600) == 90
     assert retry_after(format_datetime(NOW - timedelta(days=1), usegmt=True), NOW, 3600) == 0
     assert [retry_after(text, NOW, 3600) for text in (None, "", "soon", "-5", "1.5", "²")] == [None] * 6
+    for year, zone in (("99999999999999999999", "GMT"), ("2026", "+99999999999999999999"), ("2026", "+04444444444444")):
+        assert retry_after(f"Mon, 02 Feb {year} 00:00:00 {zone}", NOW, 3600) is None
 
 
 @given(st.text())
