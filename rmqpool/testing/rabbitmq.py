@@ -19,7 +19,15 @@ from rmqpool.testing.errors import ServicesError
 from rmqpool.testing.passwords import new_password
 from rmqpool.testing.ports import ReservedPort
 from rmqpool.testing.processes import GuardedProcess, PrivateFolder, run_command, service_user
-from rmqpool.testing.rabbitmq_files import NodePlaces, configuration, enabled_plugins, environment
+from rmqpool.testing.rabbitmq_files import (
+    MODULES_FILE,
+    NodePlaces,
+    configuration,
+    enabled_plugins,
+    environment,
+    loading_at_once,
+    modules_list,
+)
 from rmqpool.testing.rabbitmq_install import find_rabbitmq
 from rmqpool.testing.rabbitmq_node import RabbitMQNode
 from rmqpool.testing.waiting import wait_until
@@ -94,7 +102,7 @@ class LocalRabbitMQ(RabbitMQNode):
                 self._install.command("rabbitmq-server"),
                 folder=self._folder.path,
                 log=self._folder.path / "output.log",
-                environment=self._environment,
+                environment={**self._environment, **loading_at_once()},
                 user=self._user,
             )
         self.wait_ready(timeout)
@@ -196,6 +204,7 @@ class LocalRabbitMQ(RabbitMQNode):
                 config[key] = str(folder.file(f"{key}.pem", Path(config[key]).read_bytes()))
         folder.file("rabbitmq.conf", configuration(self._places, self.user, self.password, config))
         folder.file("enabled_plugins", enabled_plugins(plugins))
+        folder.file(MODULES_FILE, modules_list(self._install.modules(plugins)))
 
 
 def _shortened(log: str) -> str:

@@ -1,10 +1,20 @@
 """What a private RabbitMQ node reads: its configuration and its environment. Pure: values in, text out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["NodePlaces", "configuration", "enabled_plugins", "environment"]
+__all__ = [
+    "MODULES_FILE",
+    "NodePlaces",
+    "configuration",
+    "enabled_plugins",
+    "environment",
+    "loading_at_once",
+    "modules_list",
+]
+
+MODULES_FILE = "modules"  # in the node's folder; an atom of Erlang as it stands
 
 _EMULATOR = (
     "+S 2:2 +SDcpu 1:1 +SDio 4 -start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
@@ -46,6 +56,17 @@ def configuration(places: NodePlaces, user: str, password: str, extra: Mapping[s
 def enabled_plugins(names: tuple[str, ...]) -> str:
     """The text of the enabled_plugins file."""
     return f"[{','.join(names)}].\n"
+
+
+def modules_list(names: Iterable[str]) -> str:
+    """The text of MODULES_FILE."""
+    return "[" + ",".join(f"'{name}'" for name in names) + "].\n"
+
+
+def loading_at_once() -> dict[str, str]:
+    """What the environment of the node, and not of its tools, has besides: it loads MODULES_FILE's before it starts."""
+    # Without blanks and quotes, which erl would take for its own. Nothing happens when the file cannot be read.
+    return {"ERL_AFLAGS": f"-eval catch(code:ensure_modules_loaded(hd(element(2,file:consult({MODULES_FILE})))))"}
 
 
 def environment(places: NodePlaces, path: str, epmd: Mapping[str, str]) -> dict[str, str]:

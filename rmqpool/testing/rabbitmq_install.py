@@ -3,22 +3,21 @@
 At boot RabbitMQ loads every module that its applications name, those of Erlang, too, to look for its own attributes in
 them; and Erlang before 26 looks for each in every folder of the code path: with the folders of all its 60 plugins there,
 that is most of the time a node takes to start. A lean home holds links to what the wanted plugins need, and nothing else,
-and descriptions of the applications that name only modules with such attributes: Erlang loads the others when they are called.
+and descriptions of Erlang's applications that name no modules, which are loaded when they are called. What is loaded in any
+case is loaded at once, because Erlang copies its table of functions each time it loads something.
 """
 
 import os
 import re
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from rmqpool.testing.erlang import program
 from rmqpool.testing.errors import ServicesError
 from rmqpool.testing.system_root import command_inside
 
-__all__ = ["RabbitMQInstall", "find_rabbitmq", "naming_only"]
+__all__ = ["RabbitMQInstall", "find_rabbitmq", "without_modules"]
 
 _MISSING = (
     "RabbitMQ is not installed; install it with: sudo apt-get install rabbitmq-server"
@@ -26,11 +25,8 @@ _MISSING = (
 )
 
 
-# What RabbitMQ 3 and 4 and their plugins look for in the attributes of all modules.
-_SEARCHED = (
-    b"rabbit_boot_step", b"rabbit_feature_flag", b"rabbit_deprecated_feature", b"rabbit_upgrade", b"rabbit_mnesia_tables",
-    b"rabbit_mgmt_extension", b"prometheus_",
-)  # fmt: skip
+# Erlang's applications that are there before RabbitMQ is.
+_STARTED = ("kernel", "stdlib", "sasl")
 
 
 @dataclass(frozen=True)
@@ -52,28 +48,36 @@ class RabbitMQInstall:
         """Fills `folder` so that it serves as RabbitMQ's home with only `plugins` and what they need."""
         for name in ("sbin", "escript"):
             (folder / name).symlink_to(self._seen(self.home / name))
-        (folder / "plugins").mkdir(mode=0o755)
-        (folder / "applications").mkdir(mode=0o755)
-        for name, path in self._needed(("rabbit", "rabbitmq_prelaunch", *plugins)).items():
+        for name in ("plugins", "applications"):
+            (folder / name).mkdir(mode=0o755)
+        needed = self._needed(plugins)
+        for name, path in needed.items():
             if path.parent == self.home / "plugins":
                 (folder / "plugins" / path.name).symlink_to(self._seen(path))
-            lean = folder / "applications" / f"{name}.app"
-            lean.write_text(naming_only(_searched(path), _description(path, name)))
-            lean.chmod(0o644)
+            elif "khepri" not in needed:  # the database of RabbitMQ 4 needs to know which modules are Erlang's
+                lean = folder / "applications" / f"{name}.app"
+                lean.write_text(without_modules(_description(path, name)))
+                lean.chmod(0o644)
+
+    def modules(self, plugins: tuple[str, ...]) -> list[str]:
+        """The modules that a node with these plugins loads when it starts."""
+        needed = self._needed(plugins).items()
+        folders = [path for name, path in needed if name in _STARTED or path.parent == self.home / "plugins"]
+        return sorted(file.stem for folder in folders for file in (folder / "ebin").glob("*.beam"))
 
     def _seen(self, path: Path) -> Path:
         """As the broker sees it."""
         return path if self.root is None else Path("/") / path.relative_to(self.root)
 
     def _needed(self, names: tuple[str, ...]) -> dict[str, Path]:
-        """The folders of these plugins and of all applications that they need, Erlang's own, too, by name."""
+        """The folders of RabbitMQ, these plugins and all applications that they need, Erlang's own, too, by name."""
         plugins = _applications(self.home / "plugins")
         unknown = [name for name in names if name not in plugins]
         if unknown:
             raise ServicesError(f"{self.home} has no plugin {unknown[0]!r}.")
         applications = {**_applications(self._erlang()), **plugins}
         found: dict[str, Path] = {}
-        waiting = list(names)
+        waiting = ["rabbit", "rabbitmq_prelaunch", *names]
         while waiting:
             name = waiting.pop()
             if name in applications and name not in found:
@@ -104,22 +108,9 @@ def _requirements(description: str) -> list[str]:
     return re.findall(r"\w+", ",".join(lists))
 
 
-@cache
-def _searched(application: Path) -> tuple[str, ...]:
-    """The modules of an application that have a searched attribute, or mention it."""
-    files = sorted((application / "ebin").glob("*.beam"))
-    return tuple(file.stem for file in files if _may_be_searched(file.read_bytes()))
-
-
-def _may_be_searched(code: bytes) -> bool:
-    readable = code.startswith(b"FOR1")  # not compressed
-    return not readable or any(name in code for name in _SEARCHED)
-
-
-def naming_only(modules: Sequence[str], description: str) -> str:
-    """The text of an application's description (an .app file) whose list of modules is this one."""
-    named = ", ".join(f"'{module}'" for module in modules)
-    return re.sub(r"\{\s*modules\s*,\s*\[[^\]]*\]\s*\}", lambda _: f"{{modules, [{named}]}}", description)
+def without_modules(description: str) -> str:
+    """The text of an application's description (an .app file) whose list of modules is empty."""
+    return re.sub(r"\{\s*modules\s*,\s*\[[^\]]*\]\s*\}", "{modules, []}", description)
 
 
 def find_rabbitmq() -> RabbitMQInstall:

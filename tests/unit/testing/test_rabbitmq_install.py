@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rmqpool.testing.errors import ServicesError
-from rmqpool.testing.rabbitmq_install import RabbitMQInstall, naming_only
+from rmqpool.testing.rabbitmq_install import RabbitMQInstall, without_modules
 
 
 def description(name: str, *needed: str) -> str:
@@ -22,7 +22,7 @@ def install(tmp_path: Path) -> RabbitMQInstall:
     home = tmp_path / "usr/lib/rabbitmq/lib/rabbitmq_server-1"
     needed = {
         "rabbit": ("kernel", "ranch", "rabbit_common"), "rabbit_common": ("ssl",), "rabbitmq_prelaunch": (),
-        "ranch": ("ssl",), "extension": ("rabbit",), "rabbitmq_unused": ("rabbit",),
+        "ranch": ("ssl",), "khepri": ("rabbit",), "extension": ("rabbit",), "rabbitmq_unused": ("rabbit",),
     }  # fmt: skip
     for name, requirements in needed.items():
         folder = home / "plugins" / f"{name}-1.0" / "ebin"
@@ -34,9 +34,7 @@ def install(tmp_path: Path) -> RabbitMQInstall:
         (folder / f"{name}.app").write_text(description(name))
     for file in tmp_path.glob("usr/lib/**/ebin/*.app"):
         for part in ("app", "sup"):
-            (file.parent / f"{file.stem}_{part}.beam").write_bytes(b"FOR1 code")
-    (home / "plugins/rabbit-1.0/ebin/rabbit_app.beam").write_bytes(b"FOR1 rabbit_boot_step")
-    (tmp_path / "usr/lib/erlang/lib/ssl-2.0/ebin/ssl_sup.beam").write_bytes(b"\x1f\x8b compressed")
+            (file.parent / f"{file.stem}_{part}.beam").write_bytes(b"FOR1")
     return RabbitMQInstall(home, tmp_path)
 
 
@@ -51,28 +49,40 @@ def test_a_lean_home_has_what_is_needed_and_no_more(install: RabbitMQInstall, tm
     assert (lean / "sbin").is_symlink()
 
 
-def test_descriptions_name_only_modules_in_which_rabbitmq_finds_something(
-    install: RabbitMQInstall, tmp_path: Path
-) -> None:
-    """Its attributes are searched in those alone; what cannot be read is named, and the rest of a description stays."""
+def test_only_erlangs_own_applications_name_no_modules(install: RabbitMQInstall, tmp_path: Path) -> None:
+    """RabbitMQ finds nothing of its own in them; the rest of a description stays."""
     lean = tmp_path / "lean"
     lean.mkdir()
     install.lean_home(lean, ("extension",))
     files = {path.name: path.read_text() for path in (lean / "applications").iterdir()}
-    assert set(files) == {
-        "rabbit.app", "rabbit_common.app", "rabbitmq_prelaunch.app", "ranch.app", "extension.app", "kernel.app", "ssl.app",
-    }  # fmt: skip
-    for name, text in files.items():
-        named = {"rabbit.app": "'rabbit_app'", "ssl.app": "'ssl_sup'"}.get(name, "")
-        assert f"{{modules, [{named}]}}" in text
+    assert set(files) == {"kernel.app", "ssl.app"}
+    for text in files.values():
+        assert "{modules, []}" in text
+        assert "_sup" not in text
         assert '{vsn, "1"}' in text
-    assert "{applications, [ssl]}" in files["ranch.app"]
+    assert next((lean / "plugins").glob("ranch-*")).is_symlink()
+
+
+def test_khepri_is_told_which_modules_are_erlangs(install: RabbitMQInstall, tmp_path: Path) -> None:
+    """RabbitMQ 4's database does not start otherwise: the descriptions are left as they are."""
+    (tmp_path / "lean").mkdir()
+    install.lean_home(tmp_path / "lean", ("khepri",))
+    assert list((tmp_path / "lean/applications").iterdir()) == []
+
+
+def test_what_is_loaded_in_any_case_is_listed(install: RabbitMQInstall) -> None:
+    """The modules of RabbitMQ, of the plugins and of what is there before them; not those of Erlang's that wait to be called."""
+    assert set(install.modules(("extension",))) == {
+        f"{name}_{part}"
+        for name in ("rabbit", "rabbit_common", "rabbitmq_prelaunch", "ranch", "extension", "kernel")
+        for part in ("app", "sup")
+    }
 
 
 def test_a_description_that_names_no_modules_is_left_as_it_is() -> None:
     """Nothing to take away, nothing changed."""
     text = '{application, a, [{vsn, "1"}, {applications, []}]}.'
-    assert naming_only(["a_app"], text) == text
+    assert without_modules(text) == text
 
 
 def test_an_unknown_plugin_is_named(install: RabbitMQInstall, tmp_path: Path) -> None:
