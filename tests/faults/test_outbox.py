@@ -119,7 +119,7 @@ def test_the_order_holds_across_lost_connections(
             with Relay(through, story.database, order=order, **SMALL):  # type: ignore[arg-type]
                 story.write(2)
                 for number in range(1, 5):
-                    story.wait_for_committed(200 * number)
+                    story.wait_for_committed(100 * number)
                     proxy.reset() if number % 2 else proxy.reset_after(3000, "to_broker")
                 proxy.heal()
                 story.stop_writing()
