@@ -72,7 +72,7 @@ def export(
             _tell_dry_run(count, letters.name, place.as_json)
             return
         with (
-            _output(file) as output,
+            _output(file, remove=remove) as output,
             progress(wanted=file != "-" and not place.as_json) as update,
             Interrupt() as interrupt,
         ):
@@ -108,7 +108,7 @@ def _tell_dry_run(count: int, queue: str, as_json: bool) -> None:
 
 
 @contextmanager
-def _output(path: str) -> Iterator[BinaryIO]:
+def _output(path: str, *, remove: bool) -> Iterator[BinaryIO]:
     if path == "-":
         yield sys.stdout.buffer
         return
@@ -118,6 +118,8 @@ def _output(path: str) -> Iterator[BinaryIO]:
         with create(Path(path)) as file:
             yield file
     except RmqpoolError:  # some are OSErrors too
+        keep = ", and keep this one: what is in it may be gone from the queue" if remove else ""
+        print_line(f"{path} is not complete: export into another file when that is mended{keep}", error=True)
         raise
     except FileExistsError:
         raise _failure(f"{path} is there already: name a file that is not, so that nothing is overwritten") from None

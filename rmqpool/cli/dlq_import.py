@@ -50,9 +50,9 @@ def import_(
       rmqpool dlq import orders dead.jsonl --dry-run
       rmqpool dlq import orders dead.jsonl && rmqpool dlq replay orders
     """
-    from rmqpool.cli.failures import Failure, failure_of
     from rmqpool.cli.publishing.reading import lines_of
     from rmqpool.cli.publishing.reading import opened as opened_file
+    from rmqpool.cli.publishing.stops import early_end
     from rmqpool.cli.publishing.tally import Tally
 
     source = "stdin" if file == "-" else file
@@ -69,13 +69,7 @@ def import_(
         with opened(queue, place) as letters:
             tally, began = Tally(), time.monotonic()
             stopped = _run(letters, tally, bodies, size, rate, place.as_json)
-    failure = (
-        Failure("Interrupted", f"interrupted after line {tally.last_line}", ExitCode.INTERRUPTED)
-        if isinstance(stopped, KeyboardInterrupt)
-        else failure_of(stopped)
-        if stopped is not None
-        else None
-    )
+    failure = early_end(tally, stopped)
     code = failure.exit_code if failure else ExitCode.PROBLEMS if tally.failed else ExitCode.OK
     seconds = time.monotonic() - began
     if place.as_json:
@@ -84,6 +78,8 @@ def import_(
     else:
         for failed in tally.failures[:_SHOWN]:
             print_line(f"{styled('not confirmed:', 'red', sys.stderr)} line {failed.line}: {failed.error}", error=True)
+        if tally.failed > _SHOWN:
+            print_line(f"… and {tally.failed - _SHOWN} more that were not confirmed (--json tells them)", error=True)
         if failure:
             print_line(f"{styled('rmqpool:', 'red', sys.stderr)} {failure.message}", error=True)
         print_line(f"into {letters.name}: {tally.summary(seconds)}")

@@ -19,6 +19,7 @@ from rmqpool.cli.publishing.pacing import Pacer
 from rmqpool.cli.publishing.pipeline import Pipeline, Submit
 from rmqpool.cli.publishing.progress import progress
 from rmqpool.cli.publishing.reading import Body, body_of, json_lines, lines_of, opened, whole_stdin
+from rmqpool.cli.publishing.stops import early_end
 from rmqpool.cli.publishing.tally import Tally
 from rmqpool.cli.session import load, open_pool
 from rmqpool.cli.terminal import print_json, print_line, styled
@@ -162,15 +163,8 @@ def _tell(job: Job, tally: Tally, stopped: RmqpoolError | KeyboardInterrupt | No
 
 def _failure(job: Job, tally: Tally, stopped: RmqpoolError | KeyboardInterrupt | None) -> Failure | None:
     """Why the run ended before its input did."""
+    if job.jsonl is not None:
+        return early_end(tally, stopped)
     if isinstance(stopped, KeyboardInterrupt):
-        where = f" after line {tally.last_line}" if job.jsonl is not None else ""
-        return Failure("Interrupted", f"interrupted{where}", ExitCode.INTERRUPTED)
-    if stopped is not None:
-        return failure_of(stopped)
-    if job.jsonl is not None and tally.broker_is_away:
-        sentence = (
-            f"the broker gave no answer in time, so reading stopped after line {tally.last_line}; go on with "
-            f"tail -n +{tally.last_line + 1} once it is back, and with the lines named above"
-        )
-        return Failure("BrokerAway", sentence, ExitCode.PROBLEMS)
-    return None
+        return Failure("Interrupted", "interrupted", ExitCode.INTERRUPTED)
+    return None if stopped is None else failure_of(stopped)

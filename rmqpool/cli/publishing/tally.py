@@ -25,19 +25,23 @@ class FailedMessage:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts outcomes. ``withdrawn`` were taken back before anything was written, after Ctrl-C."""
+    """Counts outcomes. ``withdrawn`` were taken back before anything was written, after Ctrl-C; ``sent_behind`` of those
+    behind the first of them were not.
+    """
 
     counts: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
     withdrawn: int = 0
     failures: list[FailedMessage] = field(default_factory=list)
     last_line: int = 0
     first_withdrawn: int = 0
+    sent_behind: int = 0
     resent: int = 0
 
     def add(self, line: int, outcome: Confirmation | PublishError) -> None:
         """Enter one outcome."""
         self.counts[Outcome(outcome.outcome)] += 1
         self.resent += outcome.attempts > 1
+        self.sent_behind += bool(self.first_withdrawn)
         if isinstance(outcome, PublishError) and len(self.failures) < _KEPT:
             self.failures.append(FailedMessage(line, outcome.outcome, outcome.message_id, str(outcome)))
 
@@ -70,6 +74,7 @@ class Tally:
             "written_again": self.resent,
             "seconds": round(seconds, 3),
             "last_line": self.last_line,
+            "first_withdrawn": self.first_withdrawn or None,
             "failures": [asdict(failure) for failure in self.failures],
             "failures_left_out": self.failed - len(self.failures),
         }
