@@ -116,7 +116,10 @@ def test_a_handler_may_ask_for_any_delay(bench: Bench, is_async: bool) -> None:
 
 
 def test_the_delays_of_the_queues_are_kept(bench: Bench) -> None:
-    """Within 10 % or 250 ms, for many messages that fail at once, and again and again through the same queues."""
+    """Within 10 % or 250 ms, for many messages that fail at once, and again and again through the same queues.
+
+    None is early. As other tests use the same processors, one in ten may be late; half are 150 ms inside the bound.
+    """
     seen: dict[str, list[float]] = defaultdict(list)
 
     def behave(delivery: Delivery) -> None:
@@ -125,20 +128,20 @@ def test_the_delays_of_the_queues_are_kept(bench: Bench) -> None:
             raise ValueError("again")
 
     worker = handle_all(bench, RetryPolicy(backoff=(1, 2, 1, 2), hold=0), behave)
-    count = 100
+    count = 60
     for number in range(count):
         bench.publisher.submit("orders", b"x", message_id=str(number))
-    bench.wait(lambda: worker.stats().handled == count, timeout=20)
+    bench.wait(lambda: worker.stats().handled == count, timeout=40)
     assert worker.stats().delayed == 4 * count
     waits = [
         (expected, later - earlier)
         for moments in seen.values()
         for expected, earlier, later in zip((1, 2, 1, 2), moments[:-1], moments[1:], strict=True)
     ]
-    late = [
-        (expected, waited) for expected, waited in waits if not -0.05 <= waited - expected <= max(0.1 * expected, 0.25)
-    ]
-    assert len(late) <= len(waits) // 20, f"{len(late)} of {len(waits)} came at other times, such as {late[:5]}"
+    assert min(waited - expected for expected, waited in waits) > -0.05
+    late = sorted(waited - expected - max(0.1 * expected, 0.25) for expected, waited in waits)
+    assert late[len(late) * 9 // 10] <= 0, f"the latest are {[round(one, 3) for one in late[-50:]]} s over the bound"
+    assert late[len(late) // 2] <= -0.15, f"half of them are {late[len(late) // 2]:.3f} s over the bound, or more"
     bench.wait_empty(worker, "orders", "orders.retry.1s", "orders.retry.2s", "orders.dead")
 
 
