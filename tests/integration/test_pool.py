@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from background import in_thread
 
 from rmqpool import (
     ConfigurationError,
@@ -40,21 +41,6 @@ def channels(pool: ConnectionPool) -> ChannelStats:
 
 def serial_of(channel: LeasedChannel) -> int:
     return channel._channel.serial
-
-
-def in_thread(function: Callable[[], object]) -> tuple[threading.Thread, list[Any]]:
-    """Start it in a thread; its result or its error comes in the list."""
-    results: list[Any] = []
-
-    def run() -> None:
-        try:
-            results.append(function())
-        except Exception as error:
-            results.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread, results
 
 
 # Connections

@@ -2,13 +2,13 @@
 
 import gc
 import logging
-import threading
 import time
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from background import in_thread
 
 from rmqpool import (
     ConnectionFailedError,
@@ -36,21 +36,6 @@ def channels(pool: ConnectionPool) -> ChannelStats:
 
 def serial_of(channel: LeasedChannel) -> int:
     return channel._channel.serial
-
-
-def in_thread(function: Callable[[], object]) -> tuple[threading.Thread, list[Any]]:
-    """Start it in a thread; its result or its error comes in the list."""
-    results: list[Any] = []
-
-    def run() -> None:
-        try:
-            results.append(function())
-        except Exception as error:
-            results.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread, results
 
 
 def test_a_clean_channel_is_used_again(pool: ConnectionPool, queue_name: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from background import in_thread
 
 from rmqpool import (
     ConfigurationError,
@@ -39,21 +40,6 @@ def make_manager() -> Iterator[MakeManager]:
     yield make
     for manager in managers:
         assert manager.close(PATIENCE)
-
-
-def in_thread(function: Callable[[], object]) -> tuple[threading.Thread, list[Any]]:
-    """Start it in a thread; its result or its error comes in the list."""
-    results: list[Any] = []
-
-    def run() -> None:
-        try:
-            results.append(function())
-        except Exception as error:
-            results.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread, results
 
 
 def vhost_of(manager: PoolManager, tenant: str) -> str:
