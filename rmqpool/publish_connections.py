@@ -119,6 +119,8 @@ class PublishConnections:
             self.open()
             chosen = self._current[self._turn % len(self._current)]
             self._turn += 1
+            if connection is not None and connection is not chosen:  # its messages go first
+                chosen.publishing.succession.follow(connection.publishing.window)
         self._local.connection = chosen
         return chosen.publishing
 

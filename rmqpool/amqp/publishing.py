@@ -23,6 +23,7 @@ from rmqpool.amqp.link import Link
 from rmqpool.amqp.outcomes import Outcomes
 from rmqpool.amqp.patience import Patience
 from rmqpool.amqp.redeclaring import Redeclaring
+from rmqpool.amqp.succession import Succession
 from rmqpool.amqp.unsent import Unsent
 from rmqpool.core.backoff import Backoff
 from rmqpool.core.confirms import ConfirmWindow, Returned, Settled
@@ -58,6 +59,7 @@ class Publishing:
         random_fraction: Callable[[], float] = random.random,
     ) -> None:
         self.window = Window(window_messages, window_bytes)
+        self.succession = Succession(link, self._drain)
         self._link = link
         self._random = random_fraction
         self._unsent = Unsent()
@@ -309,7 +311,7 @@ class Publishing:
             if self._pause is None:
                 self._pause = self._link.call_later(_PAUSE, self._resume)
             return False
-        return True
+        return not self.succession.must_wait()
 
     def _resume(self) -> None:
         self._pause = None

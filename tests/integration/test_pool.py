@@ -1,6 +1,7 @@
 """What the pool promises: connections apart, replaced without anybody noticing, honest figures, and an end in time."""
 
 import gc
+import queue as queues
 import threading
 import time
 import warnings
@@ -14,6 +15,8 @@ from rmqpool import (
     ConfigurationError,
     ConnectionFailedError,
     ConnectionPool,
+    Consumer,
+    Delivery,
     PoolClosedError,
     Publisher,
     PublishFuture,
@@ -116,6 +119,24 @@ def test_draining_replaces_channels_and_publish_connections(
     assert {future.result().attempts for future in futures} == {1}
     with pool.channel() as channel:
         assert serial_of(channel) != first
+
+
+def test_a_replaced_publish_connection_keeps_the_order_of_a_thread(make_pool: MakePool, queue_name: str) -> None:
+    """What a thread left on the old connection is stored before what it hands to the new one, also with a full window."""
+    pool = make_pool(window=2000)
+    publisher = Publisher(pool, declare=[Queue(queue_name)])
+    bodies = [str(number).encode().ljust(500) for number in range(20_000)]
+    futures, draining = [], list[threading.Thread]()
+    for number, body in enumerate(bodies):
+        futures.append(publisher.submit(queue_name, body, timeout=60))
+        if number % 2500 == 1000:
+            draining.append(in_thread(pool.drain)[0])
+    assert {future.result().attempts for future in futures} == {1}
+    for thread in draining:
+        thread.join(60)
+    arrived: queues.SimpleQueue[Delivery] = queues.SimpleQueue()
+    with Consumer(pool, queue_name, arrived.put, prefetch=len(bodies)):
+        assert [arrived.get(timeout=30).body for _ in bodies] == bodies
 
 
 def test_an_old_publish_connection_is_replaced(make_pool: MakePool, connections: Connections, queue_name: str) -> None:
