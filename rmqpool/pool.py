@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from rmqpool.errors import ConfigurationError, PoolClosedError
 from rmqpool.late_imports import IMPORTING
 from rmqpool.pool_events import EventListener, PoolEvent
-from rmqpool.pool_options import autoscale_below, channels_below, connection_settings, seconds, whole_number
+from rmqpool.pool_options import autoscale_below, bounds, channels_below, connection_settings, seconds, whole_number
 from rmqpool.pool_process import INHERITED, POOLS
 from rmqpool.pool_telling import PoolTelling
 from rmqpool.settings import ConnectionSettings
@@ -46,8 +46,9 @@ class ConnectionPool(PoolTelling):
     that many seconds after the broker blocked the connection (None: at their own deadlines). ``window`` and
     ``window_bytes`` bound the messages without an outcome on each publish connection. ``leak_after``: a channel that is
     leased for longer is reported, once, with who holds it and where (None: never). ``autoscale``: leased channels follow the
-    load within these bounds, from ``channels_per_connection`` on (None: they do not). ``on_event`` is called with (event,
-    connection name, sentence), on an I/O thread mostly, and must not block.
+    load within these bounds, from ``channels_per_connection`` on (None: they do not); ``autoscale_connections``: so do publish
+    connections, from ``publish_connections`` on. ``on_event`` is called with (event, connection name, sentence), on an I/O
+    thread mostly, and must not block.
 
     Raises ConfigurationError for values that make no sense.
     """
@@ -70,6 +71,7 @@ class ConnectionPool(PoolTelling):
         leak_after: float | None = None,
         name: str = "",
         autoscale: Autoscale | None = None,
+        autoscale_connections: Autoscale | None = None,
         on_event: EventListener | None = None,
     ) -> None:
         with IMPORTING:
@@ -91,6 +93,7 @@ class ConnectionPool(PoolTelling):
         self._window_bytes = whole_number("window_bytes", window_bytes)
         self._leak_after = None if leak_after is None else seconds("leak_after", leak_after)
         self._autoscale = autoscale_below(self.settings.channel_max, autoscale)
+        self._autoscale_connections = bounds("autoscale_connections", autoscale_connections)
         self._on_event: EventListener = on_event or (lambda event, connection, sentence: None)
         self._closed = False
         self._declared: Counter[Topology] = Counter()
@@ -99,13 +102,19 @@ class ConnectionPool(PoolTelling):
 
     def _start_empty(self) -> None:
         """No connection yet; also in a forked child."""
-        from rmqpool.pool_parts import ConsumeConnections, Figures, Looks, PublishConnections
+        from rmqpool.pool_parts import ConnectionScaling, ConsumeConnections, Figures, Looks, PublishConnections
 
         self._figures = Figures(self._on_event)
         self._looks = Looks()
         self._popped: PoolStats | None = None
         self._lock = threading.RLock()
-        self._publish = PublishConnections(self._new_publish_connection, self._sizes["publish_connections"])
+        count, self._scaling = self._sizes["publish_connections"], None
+        if self._autoscale_connections is not None:
+            self._scaling = ConnectionScaling(self._autoscale_connections, count, self._figures.tell)
+            count = self._scaling.count
+        self._publish = PublishConnections(self._new_publish_connection, count)
+        if self._scaling is not None:
+            self._scaling.begin(self._publish)
         self._consume = ConsumeConnections(self._new_consume_link, self._sizes["consume_connections"])
         self._leases: ChannelLeases | None = None
         self._owner = os.getpid()
@@ -187,7 +196,8 @@ class ConnectionPool(PoolTelling):
             self._check_open()
             self._sizes.update(given)
             leases = self._leases
-        self._publish.resize(self._sizes["publish_connections"])
+        if publish_connections is not None:
+            self._publish.resize(publish_connections)
         self._consume.resize(self._sizes["consume_connections"])
         if leases is not None and channels_per_connection is not None:
             leases.resize(channels_per_connection)
@@ -330,6 +340,8 @@ class ConnectionPool(PoolTelling):
         publishing.declare_on_connect(tuple(self._declared))
         link.attach(publishing)
         link.start()
+        if self._scaling is not None:
+            self._scaling.watch(link)
         lifetime = self._max_lifetime * (1.0 - 0.1 * random.random())
         return PublishConnection(link, publishing, time.monotonic() + lifetime)
 

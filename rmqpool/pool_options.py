@@ -10,7 +10,7 @@ from rmqpool.core.autoscale import Autoscale
 from rmqpool.errors import ConfigurationError
 from rmqpool.settings import ConnectionSettings
 
-__all__ = ["autoscale_below", "channels_below", "connection_settings", "seconds", "whole_number"]
+__all__ = ["autoscale_below", "bounds", "channels_below", "connection_settings", "seconds", "whole_number"]
 
 
 def connection_settings(
@@ -52,13 +52,16 @@ def channels_below(channel_max: int, channels_per_connection: int) -> int:
     return channels
 
 
+def bounds(name: str, policy: Autoscale | None) -> Autoscale | None:
+    """Bounds for what sizes itself; None for a fixed size. ConfigurationError."""
+    if policy is not None and not isinstance(policy, Autoscale):
+        raise ConfigurationError(f"{name} is {policy!r}; give Autoscale(minimum=…, maximum=…), or None")
+    return policy
+
+
 def autoscale_below(channel_max: int, policy: Autoscale | None) -> Autoscale | None:
     """Bounds for leased channels, which fit below ``channel_max``; None for a fixed size. ConfigurationError."""
-    if policy is None:
-        return None
-    if not isinstance(policy, Autoscale):
-        raise ConfigurationError(f"autoscale is {policy!r}; give Autoscale(minimum=…, maximum=…), or None")
-    if policy.maximum >= channel_max:
+    if bounds("autoscale", policy) is not None and policy is not None and policy.maximum >= channel_max:
         raise ConfigurationError(
             f"autoscale: maximum is {policy.maximum}, channel_max of the URL {channel_max}: one channel stays for declarations"
         )

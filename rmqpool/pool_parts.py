@@ -11,6 +11,7 @@ import encodings.idna  # noqa: F401 - Python's look-up of host names loads it on
 from rmqpool.amqp.calling import Calling
 from rmqpool.amqp.link import Link
 from rmqpool.amqp.publishing import Publishing
+from rmqpool.connection_scaling import ConnectionScaling
 from rmqpool.consume_connections import ConsumeConnections
 from rmqpool.lease import LeasedChannel
 from rmqpool.lease_scaling import LeaseScaling
@@ -24,6 +25,7 @@ from rmqpool.publish_connections import PublishConnection, PublishConnections
 __all__ = [
     "Calling",
     "ChannelLeases",
+    "ConnectionScaling",
     "ConsumeConnections",
     "Figures",
     "LeaseScaling",

@@ -15,6 +15,7 @@ from rmqpool.amqp.link import Link, LinkState, LinkStatus
 from rmqpool.amqp.publishing import Publishing
 from rmqpool.errors import PoolClosedError
 from rmqpool.topology import Topology
+from rmqpool.window import Window
 
 __all__ = ["PublishConnection", "PublishConnections"]
 
@@ -141,6 +142,18 @@ class PublishConnections:
             self._retire(self._current[count:])
             if running:
                 self.open()
+
+    def grow(self, count: int) -> None:
+        """Replace all of them by ``count``, and do not wait: each thread goes to a new one, behind what it left on the old."""
+        with self._lock:
+            self._check_open()
+            self._count = count
+            self._retire(self._current)
+            self.open()
+
+    def windows(self) -> list[Window]:
+        """Those of the connections that take messages."""
+        return [connection.publishing.window for connection in tuple(self._current)]
 
     def replace(self, deadline: float) -> None:
         """New ones for all, and wait until ``deadline`` for the old ones to end; they end anyway."""

@@ -20,13 +20,14 @@ _MOST_PASSED = 1000  # messages that may pass one that is too large for the room
 class Place:
     """One place in the line: ``size`` bytes, and how to call who waits. The window's own; give it back to the window."""
 
-    __slots__ = ("let_in", "passed", "size", "wake")
+    __slots__ = ("let_in", "passed", "since", "size", "wake")
 
     def __init__(self, size: int, wake: Callable[[], bool]) -> None:
         self.size = size
         self.wake = wake
         self.let_in = False
         self.passed = 0  # by how many that came later
+        self.since = time.monotonic()
 
 
 class Window:
@@ -57,6 +58,16 @@ class Window:
     def waiting(self) -> int:
         """Messages that wait for room."""
         return len(self._line)
+
+    @property
+    def fullness(self) -> float:
+        """The share of its bounds that is taken, by messages or by bytes, whichever is more; above 1 for one large message."""
+        return max(self._messages / self._max_messages, self._bytes / self._max_bytes)
+
+    def oldest_wait(self, now: float) -> float:
+        """Seconds until ``now`` (monotonic) that the first in the line has waited; 0 if nobody waits."""
+        with self._lock:
+            return max(0.0, now - next(iter(self._line)).since) if self._line else 0.0
 
     def try_enter(self, size: int) -> bool:
         """Take ``size`` bytes in if there is room now."""

@@ -35,6 +35,20 @@ def test_a_message_larger_than_the_window_goes_alone() -> None:
     assert not window.try_enter(1000)
 
 
+def test_it_tells_how_full_it_is_and_how_long_the_first_in_line_waits() -> None:
+    """By messages or by bytes, whichever is more."""
+    window = Window(4, 100)
+    assert (window.fullness, window.oldest_wait(time.monotonic())) == (0, 0)
+    assert window.try_enter(10)
+    assert window.fullness == 0.25
+    assert window.try_enter(80)
+    assert window.fullness == 0.9
+    place = window.line_up(50, lambda: True)
+    assert window.oldest_wait(place.since + 3) == 3
+    window.give_up(place)
+    assert window.oldest_wait(place.since + 3) == 0
+
+
 def test_waiting_for_room_ends_at_its_deadline() -> None:
     """False, not a hang."""
     window = Window(1, 100)
