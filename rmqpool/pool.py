@@ -132,8 +132,9 @@ class ConnectionPool(PoolTelling):
             self.wait(timeout)
 
     def wait(self, timeout: float = 10.0) -> None:
-        """Wait until every publish connection is ready; errors as for :meth:`open`."""
+        """Wait until every publish connection is ready; opens them first if need be. Errors as for :meth:`open`."""
         deadline = time.monotonic() + timeout
+        self._publish.open()
         for link in self._publish.links:
             link.wait_ready(deadline)
 
