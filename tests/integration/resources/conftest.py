@@ -1,13 +1,24 @@
-"""A pool of each kind, for tests that say the same to all of them."""
+"""A pool of each kind, for tests that say the same to all of them.
+
+The names of the tests are those of psycopg_pool's suite; docs/explanation/pool-promises.md lists them.
+"""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
-from tests.integration.resources.world import Channels, Loop, Threads, World
+from rmqpool.testing.proxy import FaultProxy
+from rmqpool.testing.rabbitmq import RabbitMQNode
+from tests.integration.resources.pools import Channels, Loop, Threads
+from tests.integration.resources.world import World
 
 Make = Callable[..., Any]
+"""``make(max_size=2, reset=True)``: a pool with these options. All are closed at the end of the test."""
+
+THINGS = ["threads", "asyncio"]
+NULL = ["null-threads", "null-asyncio"]
 
 
 @pytest.fixture
@@ -15,32 +26,30 @@ def world() -> World:
     return World()
 
 
-@pytest.fixture(params=["threads", "asyncio"])
-def make(request: pytest.FixtureRequest, world: World) -> Iterator[Make]:
-    """Makes resource pools of one kind: ``make(max_size=2, reset=True)``. All are closed at the end."""
+def _pools(request: pytest.FixtureRequest, world: World) -> Iterator[Make]:
     pools: list[Any] = []
+    with ExitStack() as proxies:
 
-    def one(**options: Any) -> Any:
-        pools.append((Threads if request.param == "threads" else Loop)(world, **options))
-        return pools[-1]
+        def one(**options: Any) -> Any:
+            if request.param == "channels":
+                broker: RabbitMQNode = request.getfixturevalue("broker")
+                vhost: str = request.getfixturevalue("vhost")
+                proxy = proxies.enter_context(FaultProxy((broker.host, broker.port)))
+                url = broker.amqp_url(vhost=vhost, host="127.0.0.1", port=proxy.port)
+                pools.append(Channels(proxy, url, **options))
+            else:
+                null = {"keep_idle": False} if request.param in NULL else {}
+                kind = Threads if request.param.endswith("threads") else Loop
+                pools.append(kind(world, **null, **options))
+            return pools[-1]
 
-    yield one
-    for pool in pools:
-        pool.end()
+        yield one
+        for pool in pools:
+            pool.end()
 
 
-@pytest.fixture(params=["threads", "asyncio", "channels"])
-def make_any(request: pytest.FixtureRequest, world: World) -> Iterator[Make]:
-    """As ``make``, and the channels of a ConnectionPool too, which know fewer options."""
-    pools: list[Any] = []
-
-    def one(**options: Any) -> Any:
-        if request.param == "channels":
-            pools.append(Channels(request.getfixturevalue("vhost_url"), **options))
-        else:
-            pools.append((Threads if request.param == "threads" else Loop)(world, **options))
-        return pools[-1]
-
-    yield one
-    for pool in pools:
-        pool.end()
+make = pytest.fixture(params=THINGS, name="make")(_pools)
+make_null = pytest.fixture(params=NULL, name="make_null")(_pools)
+make_of_things = pytest.fixture(params=[*THINGS, *NULL], name="make_of_things")(_pools)
+make_with_idle = pytest.fixture(params=[*THINGS, "channels"], name="make_with_idle")(_pools)
+make_any = pytest.fixture(params=[*THINGS, *NULL, "channels"], name="make_any")(_pools)
