@@ -11,7 +11,8 @@ import pytest
 
 from rmqpool.testing.proxy import FaultProxy
 from rmqpool.testing.rabbitmq import RabbitMQNode
-from tests.integration.resources.pools import Channels, Loop, Threads
+from tests.integration.resources.channels import Channels
+from tests.integration.resources.pools import Loop, Threads
 from tests.integration.resources.world import World
 
 Make = Callable[..., Any]
