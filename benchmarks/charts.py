@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import median_rate
-from benchmarks.report import Report, ScenarioResult
+from benchmarks.pool_figures import median_of
+from benchmarks.pool_tables import judged_by
+from benchmarks.report import PoolTable, Report, ScenarioResult
 
-__all__ = ["bars_of", "draw_charts", "points_of"]
+__all__ = ["bars_of", "draw_charts", "points_of", "pool_bars_of"]
 
 OURS, THEIRS, INK, GRID = "#c2410c", "#94a3b8", "#1f2937", "#e5e7eb"
 _BARS = {
@@ -47,6 +49,8 @@ def draw_charts(report: Report, folder: Path) -> list[Path]:
         growing = [(by_key[key], label) for key, label in lines if key in by_key and points_of(by_key[key])]
         if growing:
             written.append(_draw_lines(growing, _subtitle(report), folder / f"benchmark-{name}.png"))
+    drawable = (table for table in report.pools if pool_bars_of(table))
+    written += (_draw_pools(table, report, folder / f"benchmark-{table.key}.png") for table in drawable)
     return written
 
 
@@ -54,6 +58,13 @@ def bars_of(scenario: ScenarioResult) -> list[tuple[str, float]]:
     """Label and median rate of each entry that has one, the slowest first: the fastest comes out on top."""
     rates = [(_label(entry.name, entry.note), median_rate(entry)) for entry in scenario.entries]
     return sorted(((label, rate) for label, rate in rates if rate is not None), key=lambda bar: bar[1])
+
+
+def pool_bars_of(table: PoolTable) -> list[tuple[str, float]]:
+    """Label and what the table is about, in milliseconds or nanoseconds, the longest first: the shortest is on top."""
+    scale = 1.0 if table.key == "pool-pairs" else 1000.0
+    found = ((pool.name, median_of(pool, judged_by(table))) for pool in table.pools)
+    return sorted(((name, one * scale) for name, one in found if one is not None), key=lambda bar: -bar[1])
 
 
 def points_of(scenario: ScenarioResult) -> list[tuple[int, float]]:
@@ -85,17 +96,33 @@ def _without_bar(scenario: ScenarioResult) -> str:
 
 
 def _draw_bars(scenario: ScenarioResult, subtitle: str, path: Path) -> Path:
+    subtitle = f"messages a second; {subtitle}{_without_bar(scenario)}"
+    return _draw(bars_of(scenario), "{:,.0f}", scenario.title, subtitle, path)
+
+
+def _draw_pools(table: PoolTable, report: Report, path: Path) -> Path:
+    about = "ns for acquire and release" if table.key == "pool-pairs" else "99th percentile of waiting, ms"
+    names = ", ".join(pool.name for pool in table.pools if not pool.runs)
+    missing = f"\nno figure of {names}" if names else ""
+    subtitle = (
+        f"{about}, median of {table.rounds} rounds; {report.machine.processors} processors; shorter is better{missing}"
+    )
+    return _draw(
+        pool_bars_of(table), "{:,.0f}" if table.key == "pool-pairs" else "{:,.1f}", table.title, subtitle, path
+    )
+
+
+def _draw(bars: list[tuple[str, float]], form: str, title: str, subtitle: str, path: Path) -> Path:
     from matplotlib import pyplot
 
-    bars = bars_of(scenario)
     figure, axes = pyplot.subplots(figsize=(9, 1.3 + 0.36 * len(bars)), layout="constrained")
     labels, rates = zip(*bars, strict=True)
     colours = [OURS if label.startswith("rmqpool") else THEIRS for label in labels]
     drawn = axes.barh(labels, rates, color=colours, height=0.72)
-    axes.bar_label(drawn, labels=[f"{rate:,.0f}" for rate in rates], padding=4, color=INK, fontsize=9)
+    axes.bar_label(drawn, labels=[form.format(rate) for rate in rates], padding=4, color=INK, fontsize=9)
     axes.set_xlim(0, max(rates) * 1.12)
     axes.xaxis.set_visible(False)
-    _dress(figure, axes, textwrap.fill(scenario.title, 72), f"messages a second; {subtitle}{_without_bar(scenario)}")
+    _dress(figure, axes, textwrap.fill(title, 72), subtitle)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
     return _save(figure, path)

@@ -28,7 +28,7 @@ app = typer.Typer(add_completion=False, context_settings={"help_option_names": [
 @app.command()
 def main(
     quick: Annotated[
-        bool, typer.Option("--quick", help="what the goals compare, the outbox in short; three minutes")
+        bool, typer.Option("--quick", help="what the goals compare, the outbox in short; five minutes")
     ] = False,
     full: Annotated[bool, typer.Option("--full", help="5 rounds of 4 times as many messages; half an hour")] = False,
     rounds: Annotated[int | None, typer.Option(min=1, help="rounds of each table, instead of 3 (full: 5)")] = None,
@@ -38,7 +38,9 @@ def main(
     images: Annotated[Path | None, typer.Option(file_okay=False, help="draw the charts into this folder")] = None,
     page: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="write the outbox' tables into this page, between its marks"),
+        typer.Option(
+            exists=True, dir_okay=False, help="write the tables of outbox and pools into this page, between its marks"
+        ),
     ] = None,
     replay: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="measure nothing: show the figures of a file")
@@ -46,7 +48,7 @@ def main(
 ) -> None:
     """rmqpool beside other clients, alternating on a private broker, and whether the goals are reached.
 
-    Without a mode: every client and every table, eight minutes. A run of everything writes benchmarks/results/latest.json,
+    Without a mode: every client and every table, twelve minutes. A run of everything writes benchmarks/results/latest.json,
     docs/images and the tables of docs/explanation/performance.md; a run of some parts only what --json, --images and
     --page ask for. Exit code 1: a run failed (a goal that
     is not reached is told, and is no failure).
@@ -83,7 +85,7 @@ def main(
         for path in draw_charts(report, images):
             console.print(f"drawn: {path.name}", highlight=False)
     if page is not None:
-        written = "written" if write_figures(report, page) else "nothing about the outbox to write"
+        written = "written" if write_figures(report, page) else "nothing about outbox or pools to write"
         console.print(f"{written}: {page.name}", highlight=False)
     raise typer.Exit(1 if report.problems else 0)
 

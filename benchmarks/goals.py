@@ -12,6 +12,18 @@ from typing import Literal
 
 from benchmarks.figures import find_result, median_connections, median_rate, ratio
 from benchmarks.growth import threads_name
+from benchmarks.pool_figures import PoolRatio, nanoseconds, p99
+from benchmarks.pool_plan import (
+    COLD,
+    OURS,
+    OURS_ASYNC,
+    OURS_UNBOUNDED,
+    PAIRS,
+    PSYCOPG,
+    PSYCOPG_ASYNC,
+    SPIKE,
+    SQLALCHEMY,
+)
 from benchmarks.report import Report
 
 __all__ = [
@@ -25,6 +37,7 @@ __all__ = [
     "Verdict",
     "entries_asked_for",
     "judge",
+    "pools_asked_for",
 ]
 
 Figure = Callable[[Report], float | None]
@@ -96,8 +109,14 @@ def entries_asked_for(scenario: str) -> frozenset[str]:
     return frozenset(name for one in ratios for name in (one.ours, one.theirs))
 
 
+def pools_asked_for(table: str) -> frozenset[str]:
+    """The names of the pools that the goals compare in a table."""
+    ratios = [goal.figure for goal in GOALS if isinstance(goal.figure, PoolRatio) and goal.figure.table == table]
+    return frozenset(name for one in ratios for name in (one.ours, one.theirs))
+
+
 def _verdict(goal: Goal, report: Report) -> Verdict:
-    lacking = goal.figure.without_figure(report) if isinstance(goal.figure, RatioOf) else ()
+    lacking = goal.figure.without_figure(report) if isinstance(goal.figure, RatioOf | PoolRatio) else ()
     return Verdict(goal, goal.figure(report), tuple(lacking))
 
 
@@ -196,6 +215,16 @@ def _at_most(key: str, part: str, what: str, asked: float, figure: Figure, unit:
     return Goal(key, part, what, asked, figure, unit, at_least=False)
 
 
+def _pairs(what: str, ours: str, theirs: str) -> Goal:
+    return _at_most(
+        "P12", "pool", f"acquire and release, {what}", 1.0, PoolRatio(PAIRS.key, ours, theirs, nanoseconds), "×"
+    )
+
+
+def _waits(what: str, table: str, ours: str, theirs: str) -> Goal:
+    return _at_most("P12", "pool", f"99th percentile of waiting, {what}", 1.0, PoolRatio(table, ours, theirs, p99), "×")
+
+
 GOALS: tuple[Goal, ...] = (
     _beside("P1", "publish_many beside the C client", 1.0, "many", _PUBLISH_MANY, _C),
     _beside("P1", "submit beside the C client", 1.0, "many", _SUBMIT, _C),
@@ -226,4 +255,13 @@ GOALS: tuple[Goal, ...] = (
     _at_most("P11", "footprint", f"{IMPORT_RMQPOOL}, beside {IMPORT_PIKA}", 1.5, _import_ratio, "×"),
     _at_most("P11", "footprint", HELP, 300, _help_milliseconds, "ms"),
     _at_most("P11", "footprint", "idle worker", 60, _idle_megabytes, "MB"),
+    _pairs("beside psycopg_pool", OURS, PSYCOPG),
+    _pairs("beside SQLAlchemy", OURS, SQLALCHEMY),
+    _pairs("asyncio, beside psycopg_pool", OURS_ASYNC, PSYCOPG_ASYNC),
+    _waits("a spike, beside psycopg_pool", SPIKE.key, OURS, PSYCOPG),
+    _waits("a spike, beside SQLAlchemy", SPIKE.key, OURS, SQLALCHEMY),
+    _waits("a spike, asyncio, beside psycopg_pool", SPIKE.key, OURS_ASYNC, PSYCOPG_ASYNC),
+    _waits("a cold start, one opened at a time, beside psycopg_pool", COLD.key, OURS, PSYCOPG),
+    _waits("a cold start, one opened at a time, asyncio, beside psycopg_pool", COLD.key, OURS_ASYNC, PSYCOPG_ASYNC),
+    _waits("a cold start, all opened at once, beside SQLAlchemy", COLD.key, OURS_UNBOUNDED, SQLALCHEMY),
 )

@@ -13,7 +13,20 @@ from benchmarks.report import Machine
 
 __all__ = ["describe_machine"]
 
-PEERS = ("rmqpool", "pika", "kombu", "amqp", "aio-pika", "aiormq", "uvloop", "celery", "dramatiq", "faststream")
+PEERS = (
+    "rmqpool",
+    "pika",
+    "kombu",
+    "amqp",
+    "aio-pika",
+    "aiormq",
+    "uvloop",
+    "celery",
+    "dramatiq",
+    "faststream",
+    "psycopg-pool",
+    "sqlalchemy",
+)
 
 
 def describe_machine(rabbitmq: Iterable[int]) -> Machine:

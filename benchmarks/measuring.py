@@ -16,8 +16,9 @@ from benchmarks.goals import GOALS, entries_asked_for
 from benchmarks.growth import CONNECTIONS, GROWTH_THREADS, SIZES, WINDOW
 from benchmarks.machine import describe_machine
 from benchmarks.outbox_part import OutboxPlan, measure_outbox
+from benchmarks.pool_spike import measure_pools
 from benchmarks.recovery import measure_recovery
-from benchmarks.report import Footprint, OutboxCost, Recovery, Report, ScenarioResult
+from benchmarks.report import Footprint, OutboxCost, PoolTable, Recovery, Report, ScenarioResult
 from benchmarks.rounds import Rounds
 from benchmarks.scenarios import CONSUME, MANY, ONE, THREADS
 from rmqpool.testing.errors import ServicesError
@@ -27,7 +28,7 @@ from rmqpool.testing.services import private_rabbitmq
 __all__ = ["PARTS", "SCENARIOS", "Mode", "Plan", "measure"]
 
 SCENARIOS: tuple[Scenario, ...] = (ONE, THREADS, MANY, CONSUME, GROWTH_THREADS, CONNECTIONS, WINDOW, SIZES)
-PARTS = (*(scenario.key for scenario in SCENARIOS), "recovery", "footprint", "outbox")
+PARTS = (*(scenario.key for scenario in SCENARIOS), "recovery", "footprint", "outbox", "pool")
 _FULL_FACTOR = 4
 Mode = Literal["quick", "usual", "full"]
 Tell = Callable[[str], None]
@@ -97,9 +98,10 @@ def measure(plan: Plan, tell: Tell) -> Report:
         relays, outbox = _outbox(node, plan, c_client, problems, tell)
         results += relays
         problems += (problem for result in relays for problem in _failures(result))
+    pools = _pools(plan, problems, tell)
     measured = sum(sample.seconds for result in results for entry in result.entries for sample in entry.samples)
     tell(f"all of it took {time.monotonic() - started:,.0f} s; clients were measured for {measured:,.0f} s")
-    return Report(plan.mode, plan.parts, machine, results, recovery, footprint, outbox, tuple(problems))
+    return Report(plan.mode, plan.parts, machine, results, recovery, footprint, outbox, pools, tuple(problems))
 
 
 def _only_compared(scenario: Scenario) -> Scenario:
@@ -141,3 +143,9 @@ def _outbox(
     except ServicesError as error:
         problems.append(f"outbox FAILED: {error}")
         return (), None
+
+
+def _pools(plan: Plan, problems: list[str], tell: Tell) -> tuple[PoolTable, ...]:
+    if "pool" not in plan.parts:
+        return ()
+    return measure_pools(plan.rounds, plan.factor, plan.mode == "quick", problems, tell)

@@ -1,4 +1,4 @@
-"""The outbox' figures as the tables of a page. What stands between two marks in the page is replaced, nothing else."""
+"""The figures of outbox and pools as tables of a page. What stands between two marks is replaced, nothing else."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from pathlib import Path
 
 from benchmarks.figures import compared, median_rate, ratio
 from benchmarks.goals import judge
+from benchmarks.pool_tables import headings, pool_rows
 from benchmarks.report import OutboxCost, Report, ScenarioResult
 
-__all__ = ["BEGIN", "END", "check_page", "outbox_figures", "write_figures"]
+__all__ = ["BEGIN", "END", "POOL_BEGIN", "POOL_END", "check_page", "outbox_figures", "pool_figures", "write_figures"]
 
 BEGIN = "<!-- outbox figures: written by benchmarks/pages.py -->"
 END = "<!-- end of outbox figures -->"
+POOL_BEGIN = "<!-- pool figures: written by benchmarks/pages.py -->"
+POOL_END = "<!-- end of pool figures -->"
 _TABLES = ("outbox", "outbox-relays", "outbox-writers", "outbox-wake-up")
 _PARTS = frozenset(("outbox",))
+_POOL_PEERS = ("psycopg-pool", "sqlalchemy", "kombu", "aio-pika", "uvloop")
 
 
 def outbox_figures(report: Report) -> str:
@@ -34,26 +38,52 @@ def outbox_figures(report: Report) -> str:
     return "\n\n".join(parts)
 
 
+def pool_figures(report: Report) -> str:
+    """The tables of the resource pools in Markdown; "" if they were not measured. Pure."""
+    if not report.pools:
+        return ""
+    machine = report.machine
+    peers = ", ".join(f"{name} {machine.versions.get(name, 'missing')}" for name in _POOL_PEERS)
+    parts = [
+        f"One run, in {report.mode} mode, {machine.taken[:10]}: {machine.processors} processors, Python {machine.python}, "
+        f"{peers}. Medians of {report.pools[0].rounds} rounds."
+    ]
+    goals = [verdict for verdict in judge(report) if verdict.goal.part == "pool"]
+    parts.append(_table(("goal", "asked", "seen", " "), (_goal_row(str(verdict)) for verdict in goals)))
+    parts += [f"{table.title}:\n\n{_table(headings(table), pool_rows(table))}" for table in report.pools]
+    return "\n\n".join(parts)
+
+
 def check_page(page: Path) -> None:
-    """ValueError if the page has not both marks, once each."""
-    _around(page)
+    """ValueError if the page has not all marks, once each."""
+    text = page.read_text(encoding="utf-8")
+    for begin, end, _ in _SECTIONS:
+        _around(text, begin, end, page.name)
 
 
 def write_figures(report: Report, page: Path) -> bool:
     """Put the tables between the page's marks; False if there is nothing to write. ValueError without the marks."""
-    before, after = _around(page)
-    figures = outbox_figures(report)
-    if figures:
-        page.write_text(f"{before}{BEGIN}\n\n{figures}\n\n{END}{after}", encoding="utf-8")
-    return bool(figures)
-
-
-def _around(page: Path) -> tuple[str, str]:
     text = page.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end or text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"{page.name} has no place for the figures: it needs {BEGIN} and {END}, once each")
+    written = False
+    for begin, end, figures_of in _SECTIONS:
+        figures = figures_of(report)
+        if figures:
+            before, after = _around(text, begin, end, page.name)
+            text = f"{before}{begin}\n\n{figures}\n\n{end}{after}"
+            written = True
+    if written:
+        page.write_text(text, encoding="utf-8")
+    return written
+
+
+_SECTIONS = ((BEGIN, END, outbox_figures), (POOL_BEGIN, POOL_END, pool_figures))
+
+
+def _around(text: str, begin: str, end: str, name: str) -> tuple[str, str]:
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found or text.count(begin) != 1 or text.count(end) != 1:
+        raise ValueError(f"{name} has no place for the figures: it needs {begin} and {end}, once each")
     return before, after
 
 

@@ -14,11 +14,15 @@ __all__ = [
     "Latency",
     "Machine",
     "OutboxCost",
+    "PoolResult",
+    "PoolRun",
+    "PoolTable",
     "Recovery",
     "Report",
     "Sample",
     "ScenarioResult",
     "Startup",
+    "Waits",
 ]
 
 
@@ -133,6 +137,52 @@ class OutboxCost:
 
 
 @dataclass(frozen=True)
+class Waits:
+    """How long callers waited for a resource, in seconds."""
+
+    p50: float
+    p90: float
+    p99: float
+    longest: float
+
+
+@dataclass(frozen=True)
+class PoolRun:
+    """One run of one resource pool: so many leases in so many seconds.
+
+    ``opened`` counts resources, the minimum among them. ``largest_share``: the part of all leases that one thread had.
+    """
+
+    leases: int
+    seconds: float
+    opened: float
+    waits: Waits | None = None
+    largest_share: float | None = None
+
+
+@dataclass(frozen=True)
+class PoolResult:
+    """One pool in one table, as :class:`EntryResult`."""
+
+    name: str
+    note: str = ""
+    missing: str = ""
+    runs: tuple[PoolRun, ...] = ()
+    failed: tuple[str, ...] = ()
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class PoolTable:
+    """One table of pools; within a group they are comparable."""
+
+    key: str
+    title: str
+    rounds: int
+    pools: tuple[PoolResult, ...]
+
+
+@dataclass(frozen=True)
 class Machine:
     """Where and with what the figures were taken."""
 
@@ -155,6 +205,7 @@ class Report:
     recovery: Recovery | None = None
     footprint: Footprint | None = None
     outbox: OutboxCost | None = None
+    pools: tuple[PoolTable, ...] = ()
     problems: tuple[str, ...] = ()
 
     def write(self, path: Path) -> None:

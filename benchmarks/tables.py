@@ -9,7 +9,8 @@ from rich.table import Table
 
 from benchmarks.figures import compared, median_connections, median_cpu, median_peak, median_rate, spread
 from benchmarks.goals import judge
-from benchmarks.report import EntryResult, Report, ScenarioResult
+from benchmarks.pool_tables import headings, pool_rows
+from benchmarks.report import EntryResult, PoolTable, Report, ScenarioResult
 
 __all__ = ["COLUMNS", "print_report", "rows"]
 
@@ -33,6 +34,8 @@ def print_report(report: Report, console: Console) -> None:
     )
     for scenario in report.scenarios:
         console.print(_table(scenario))
+    for pools in report.pools:
+        console.print(_pool_table(pools))
     _print_rest(report, console)
     for verdict in judge(report):
         style = {None: "yellow", True: "green", False: "red"}[verdict.reached]
@@ -49,6 +52,16 @@ def _table(scenario: ScenarioResult) -> Table:
         heading = "× first" if scenario.growth and column == RATIO else column
         table.add_column(heading, justify="left" if text else "right", no_wrap=column != "remarks")
     for row in rows(scenario):
+        table.add_row(*row)
+    return table
+
+
+def _pool_table(pools: PoolTable) -> Table:
+    table = Table(title=f"{pools.title} (median of {pools.rounds})", title_justify="left", title_style="bold")
+    for column in headings(pools):
+        text = column in ("pool", "for", "remarks")
+        table.add_column(column, justify="left" if text else "right", no_wrap=column not in ("pool", "remarks"))
+    for row in pool_rows(pools):
         table.add_row(*row)
     return table
 

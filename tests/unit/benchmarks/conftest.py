@@ -4,7 +4,17 @@ from collections.abc import Callable
 
 import pytest
 
-from benchmarks.report import EntryResult, Machine, Report, Sample, ScenarioResult
+from benchmarks.report import (
+    EntryResult,
+    Machine,
+    PoolResult,
+    PoolRun,
+    PoolTable,
+    Report,
+    Sample,
+    ScenarioResult,
+    Waits,
+)
 
 Rates = dict[str, float | None]
 MakeReport = Callable[..., Report]
@@ -23,6 +33,28 @@ def scenario(key: str, rates: Rates) -> ScenarioResult:
         for name, rate in rates.items()
     )
     return ScenarioResult(key, f"Table {key}", 1, entries)
+
+
+def pool_table(key: str, milliseconds: Rates) -> PoolTable:
+    """A table of pools, each with one run: 100 leases that took, or waited for, so long. None is a pool that is missing."""
+    pools = []
+    for name, one in milliseconds.items():
+        if one is None:
+            pools.append(PoolResult(name, missing="not installed", group="threads"))
+        else:
+            waits = Waits(*(one / 1000 * share for share in (0.5, 0.9, 1.0, 2.0)))
+            run = PoolRun(100, one / 10, 6, waits, 0.001)
+            pools.append(PoolResult(name, "opens somehow", runs=(run,), group="threads"))
+    return PoolTable(key, f"Table {key}", 1, tuple(pools))
+
+
+@pytest.fixture
+def make_pool_table() -> Callable[[str, Rates], PoolTable]:
+    """make_pool_table("pool-spike", {"rmqpool ResourcePool": 20.0, "kombu Resource": None}) -> these 99th percentiles, in ms.
+
+    In "pool-pairs" it is milliseconds for one acquire with its release.
+    """
+    return pool_table
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ import pytest
 from benchmarks.entries import find_entry
 from benchmarks.goals import GOALS, Goal, RatioOf, Verdict, judge
 from benchmarks.measuring import PARTS, SCENARIOS
+from benchmarks.pool_figures import PoolRatio
+from benchmarks.pool_plan import POOL_SCENARIOS
 from benchmarks.report import ClaimTime, Footprint, Latency, OutboxCost, Recovery, Startup
 
 
@@ -17,11 +19,14 @@ def test_every_goal_is_about_something_that_is_measured(goal: Goal) -> None:
     if isinstance(goal.figure, RatioOf):
         for name in (goal.figure.ours, goal.figure.theirs):
             assert find_entry(SCENARIOS, goal.figure.scenario, name).name == name
+    if isinstance(goal.figure, PoolRatio):
+        (table,) = (one for one in POOL_SCENARIOS if one.key == goal.figure.table)
+        assert {goal.figure.ours, goal.figure.theirs} <= {entry.name for entry in table.entries}
 
 
 def test_all_goals_are_there() -> None:
-    """P1 to P11, every one."""
-    assert {goal.key for goal in GOALS} == {f"P{number}" for number in range(1, 12)}
+    """P1 to P12, every one."""
+    assert {goal.key for goal in GOALS} == {f"P{number}" for number in range(1, 13)}
 
 
 @pytest.mark.parametrize(
@@ -99,3 +104,17 @@ def test_the_outbox_is_judged_by_its_own_figures(make_report) -> None:  # type: 
 def test_an_outbox_that_was_not_measured_gives_no_verdict(make_report) -> None:  # type: ignore[no-untyped-def]
     """A part that failed has no figures, and nothing is said to be reached."""
     assert {verdict.reached for verdict in judge(make_report(outbox={}))} == {None}
+
+
+def test_pools_are_judged_by_times_where_less_is_better(make_report, make_pool_table) -> None:  # type: ignore[no-untyped-def]
+    """The same 99th percentile reaches the goal, a longer one does not; a peer that is missing is named."""
+    names = ("rmqpool ResourcePool", "psycopg_pool ConnectionPool", "SQLAlchemy QueuePool")
+    tables = (
+        make_pool_table("pool-spike", dict(zip(names, (20.0, 20.0, 10.0), strict=True))),
+        make_pool_table("pool-pairs", dict(zip(names, (20.0, 40.0, None), strict=True))),
+    )
+    verdicts = {str(one.goal.what): one for one in judge(dataclasses.replace(make_report(pool={}), pools=tables))}
+    assert verdicts["99th percentile of waiting, a spike, beside psycopg_pool"].reached is True
+    assert verdicts["99th percentile of waiting, a spike, beside SQLAlchemy"].reached is False
+    assert verdicts["acquire and release, beside psycopg_pool"].seen == pytest.approx(0.5)
+    assert verdicts["acquire and release, beside SQLAlchemy"].lacking == ("SQLAlchemy QueuePool",)
