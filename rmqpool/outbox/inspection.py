@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from rmqpool.core.lanes import LANES
+from rmqpool.outbox.adapters.lent import lent
 from rmqpool.outbox.inspection_connection import names_of, rows_of, transaction
 from rmqpool.outbox.tables import Tables, quote_literal
 
@@ -124,6 +125,7 @@ class DeadRow:
     error: str
 
 
+@lent
 def status(connection: psycopg.Connection[Any], tables: Tables, *, counted: int = COUNTED) -> Status:
     """The state of the outbox now. Raises OutboxSchemaError, OutboxError, ConnectionLostError."""
     names = names_of(tables)
@@ -149,6 +151,7 @@ def status(connection: psycopg.Connection[Any], tables: Tables, *, counted: int 
     )
 
 
+@lent
 def stalled_keys(
     connection: psycopg.Connection[Any], tables: Tables, *, limit: int = 100, counted: int = COUNTED
 ) -> list[StalledKey]:
@@ -158,6 +161,7 @@ def stalled_keys(
     return [StalledKey(*told, Count.of(held, counted), first) for *told, held, first in found]  # type: ignore[call-arg]
 
 
+@lent
 def dead_rows(connection: psycopg.Connection[Any], tables: Tables, *, limit: int = 100) -> list[DeadRow]:
     """The rows that were given up, the newest ids first. Raises as :func:`status`."""
     with transaction(connection, tables, timeout=_TIMEOUT, read_only=True) as cursor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from rmqpool.outbox.adapters.lent import lent
 from rmqpool.outbox.inspection_connection import names_of, rows_of, transaction
 from rmqpool.outbox.tables import Tables, quote_literal
 
@@ -74,6 +75,7 @@ class Health:
     role: str = ""
 
 
+@lent
 def health(connection: psycopg.Connection[Any], tables: Tables) -> Health:
     """Look now; holders come oldest first. Raises OutboxSchemaError, OutboxError, ConnectionLostError."""
     with transaction(connection, tables, timeout=_TIMEOUT, read_only=True) as cursor:

@@ -9,6 +9,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from rmqpool.errors import OutboxError, OutboxSchemaError
+from rmqpool.outbox.adapters.lent import lent
 from rmqpool.outbox.refusals import INSUFFICIENT_PRIVILEGE, command, grant_advice
 from rmqpool.outbox.rights import version_grants
 from rmqpool.outbox.tables import Tables, quote_identifier, quote_literal
@@ -96,6 +97,7 @@ def drop_sql(tables: Tables) -> str:
     return f"DROP TABLE IF EXISTS {', '.join(getattr(tables, name) for name in names)};\n"
 
 
+@lent
 def migrate(
     connection: psycopg.Connection[Any], tables: Tables, *, up_to: int = LATEST, lock_timeout: float = _LOCK_TIMEOUT
 ) -> list[Migration]:
@@ -126,6 +128,7 @@ def migrate(
         ) from error
 
 
+@lent
 def pending_migrations(connection: psycopg.Connection[Any], tables: Tables, *, up_to: int = LATEST) -> list[Migration]:
     """What :func:`migrate` would apply now. Raises OutboxSchemaError if the tables are of a newer release."""
     applied = set(applied_versions(connection, tables))
@@ -192,6 +195,7 @@ def _set_lock_timeout(seconds: float) -> bytes:
     return f"SET LOCAL lock_timeout = '{max(1, round(seconds * 1000))}ms'".encode()
 
 
+@lent
 def applied_versions(connection: psycopg.Connection[Any], tables: Tables) -> list[int]:
     """The versions that were applied, in order; none if the table of versions is not there.
 
@@ -214,6 +218,7 @@ def applied_versions(connection: psycopg.Connection[Any], tables: Tables) -> lis
         ) from error
 
 
+@lent
 def check_version(connection: psycopg.Connection[Any], tables: Tables) -> None:
     """Raise OutboxSchemaError unless the tables are of the version that this release works with, and the role may see it."""
     applied = set(applied_versions(connection, tables))

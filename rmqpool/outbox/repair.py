@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from rmqpool.errors import OutboxError
+from rmqpool.outbox.adapters.lent import lent
 from rmqpool.outbox.inspection_connection import names_of, rows_of, transaction
 from rmqpool.outbox.pruning import delete_old
 from rmqpool.outbox.refusals import command
@@ -58,6 +59,7 @@ class Pruned:
     dead: int
 
 
+@lent
 def replay(
     connection: psycopg.Connection[Any],
     tables: Tables,
@@ -86,6 +88,7 @@ def replay(
     return Replayed(len(found_stalls), len(found_dead), tuple(missing))
 
 
+@lent
 def skip(connection: psycopg.Connection[Any], tables: Tables, stall: str, *, dry_run: bool = False) -> Skipped:
     """Give up the first row of a stalled key: it goes to the dead rows, and the rest may leave at once.
 
@@ -108,6 +111,7 @@ def skip(connection: psycopg.Connection[Any], tables: Tables, stall: str, *, dry
     return Skipped(stall, row_id, message_id, left)
 
 
+@lent
 def prune(
     connection: psycopg.Connection[Any],
     tables: Tables,

@@ -1,0 +1,79 @@
+"""The application's own pools in the place of ours: SQLAlchemy's engines, psycopg_pool, asyncpg's pool, Django's aliases.
+
+A pool is found by its class, so that no library is imported which the application does not use. It stays the application's:
+it is neither opened nor closed here, and each connection goes back exactly once, as it was found.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Final
+
+from rmqpool.errors import ConfigurationError
+from rmqpool.late_imports import IMPORTING
+from rmqpool.outbox.adapters.port import AsyncLender, Lender
+
+__all__ = ["AsyncLender", "Lender", "async_lender_of", "is_async_pool", "is_pool", "lender_of"]
+
+# The first module of a class's path and its name -> our module with a `lender`.
+_SYNC: Final = {
+    ("psycopg_pool", "ConnectionPool"): "psycopg_pools",
+    ("sqlalchemy", "Engine"): "engine",
+    ("django", "BaseDatabaseWrapper"): "django_alias",
+    ("django", "ConnectionProxy"): "django_alias",
+}
+_ASYNC: Final = {
+    ("psycopg_pool", "AsyncConnectionPool"): "async_psycopg_pools",
+    ("sqlalchemy", "AsyncEngine"): "async_engine",
+    ("asyncpg", "Pool"): "asyncpg_pools",
+}
+_TAKEN: Final = "a psycopg_pool.ConnectionPool, a SQLAlchemy Engine (psycopg or psycopg2), django.db.connections[alias]"
+_TAKEN_ASYNC: Final = (
+    "a psycopg_pool.AsyncConnectionPool, a SQLAlchemy AsyncEngine (psycopg or asyncpg), an asyncpg Pool"
+)
+
+
+def is_pool(source: object) -> bool:
+    """Whether it is a pool of the application's that blocks."""
+    return _module_of(type(source), _SYNC) is not None
+
+
+def is_async_pool(source: object) -> bool:
+    """Whether it is a pool of the application's that is awaited."""
+    return _module_of(type(source), _ASYNC) is not None
+
+
+def lender_of(source: object, place: str) -> Lender:
+    """Who lends connections of this pool. ``place`` is who asks, for the error. Raises ConfigurationError."""
+    lender: Lender = _lender_of(source, place, asynchronous=False)
+    return lender
+
+
+def async_lender_of(source: object, place: str) -> AsyncLender:
+    """As :func:`lender_of`, awaited."""
+    lender: AsyncLender = _lender_of(source, place, asynchronous=True)
+    return lender
+
+
+def _lender_of(source: object, place: str, *, asynchronous: bool) -> Any:
+    kind = type(source)
+    module = _module_of(kind, _ASYNC if asynchronous else _SYNC)
+    if module is not None:
+        with IMPORTING:
+            return importlib.import_module(f"rmqpool.outbox.adapters.{module}").lender(source)
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    taken = _TAKEN_ASYNC if asynchronous else _TAKEN
+    if _module_of(kind, _SYNC if asynchronous else _ASYNC) is not None:
+        raise ConfigurationError(
+            f"{place} {'is awaited' if asynchronous else 'blocks'}, and a {name} "
+            f"{'blocks' if asynchronous else 'is awaited'}: give it a URL, or one of these: {taken}"
+        )
+    raise ConfigurationError(f"{place} was given a {name}; it takes a URL, or one of these: {taken}")
+
+
+def _module_of(kind: type, modules: dict[tuple[str, str], str]) -> str | None:
+    for base in kind.__mro__:
+        module = modules.get((base.__module__.partition(".")[0], base.__name__))
+        if module is not None:
+            return module
+    return None

@@ -1,0 +1,93 @@
+"""Taking a connection by a deadline from pools that have another idea of time. What comes too late goes back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+__all__ = ["taken_by", "taken_by_async"]
+
+_T = TypeVar("_T")
+
+
+class _Handover(Generic[_T]):
+    """From the thread that takes to the one that waits; or back, if nobody waits any more."""
+
+    def __init__(self, take: Callable[[], _T], undo: Callable[[_T], object]) -> None:
+        self._take, self._undo = take, undo
+        self._lock = threading.Lock()
+        self._abandoned = False
+        self.ended = threading.Event()
+        self.taken: list[_T] = []
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            taken = self._take()
+        except BaseException as error:  # noqa: BLE001 - raised by who waits
+            self.error = error
+            self.ended.set()
+            return
+        with self._lock:
+            wanted = not self._abandoned
+            if wanted:
+                self.taken.append(taken)
+        self.ended.set()
+        if not wanted:
+            self._undo(taken)
+
+    def abandon(self) -> None:
+        """What was not collected goes back, now or when it comes."""
+        with self._lock:
+            self._abandoned = True
+            left, self.taken = self.taken, []
+        for one in left:
+            self._undo(one)
+
+
+def taken_by(deadline: float, take: Callable[[], _T], undo: Callable[[_T], object]) -> _T:
+    """What ``take`` returns, before ``deadline`` (monotonic); else TimeoutError. Raises what ``take`` raises.
+
+    ``take`` runs in a thread of its own, with the caller's context variables; ``undo`` gets what came too late.
+    """
+    handover = _Handover(take, undo)
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(handover.run,), name="rmqpool borrow", daemon=True).start()
+    try:
+        if not handover.ended.wait(max(0.0, deadline - time.monotonic())):
+            raise TimeoutError
+        if handover.error is not None:
+            raise handover.error
+        return handover.taken.pop()
+    except BaseException:
+        handover.abandon()
+        raise
+
+
+async def taken_by_async(deadline: float, taking: Awaitable[_T], undo: Callable[[_T], Awaitable[object]]) -> _T:
+    """As :func:`taken_by`, awaited; also when the waiting task is cancelled."""
+    task: asyncio.Future[_T] = asyncio.ensure_future(taking)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=max(0.0, deadline - time.monotonic()))
+        if not done:
+            raise TimeoutError
+    except BaseException:
+        task.cancel()
+        late = asyncio.ensure_future(_undo_late(task, undo))
+        _LATE.add(late)
+        late.add_done_callback(_LATE.discard)
+        raise
+    return task.result()
+
+
+async def _undo_late(task: asyncio.Future[_T], undo: Callable[[_T], Awaitable[object]]) -> None:
+    await asyncio.wait({task})
+    if not task.cancelled() and task.exception() is None:
+        await undo(task.result())
+
+
+_LATE: set[asyncio.Future[None]] = set()  # an event loop keeps no reference to its tasks

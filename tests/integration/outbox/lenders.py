@@ -1,0 +1,184 @@
+"""The application's pools of each kind, all with the same few methods, for tests of what borrows from them."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import psycopg_pool
+import sqlalchemy
+from django.apps import apps
+from django.conf import settings
+from django.db import connections
+from django.db.utils import ConnectionHandler
+from psycopg.conninfo import conninfo_to_dict
+
+
+class Application:
+    """Somebody's pool of at most ``size`` connections. ``handed`` is what the outbox is given."""
+
+    handed: Any
+
+    def __init__(self, url: str, size: int = 1) -> None:
+        self.url = url
+        self.open(size)
+
+    def open(self, size: int) -> None:
+        raise NotImplementedError
+
+    @contextlib.contextmanager
+    def raw(self) -> Iterator[Any]:
+        """The application itself takes a connection: the driver's, in no transaction."""
+        raise NotImplementedError
+        yield
+
+    def out(self) -> int:
+        """How many connections are with somebody."""
+        raise NotImplementedError
+
+    def is_open(self) -> bool:
+        with self.raw() as raw, raw.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            found = cursor.fetchone() == (1,)
+            raw.rollback()
+        return found
+
+    def close(self) -> None:
+        self.handed.close()
+
+
+class PsycopgPool(Application):
+    kind: Any = psycopg_pool.ConnectionPool
+
+    def open(self, size: int) -> None:
+        options = {"autocommit": True} if type(self) is PsycopgPoolInAutocommit else {}
+        self.handed = self.kind(self.url, min_size=0, max_size=size, timeout=30.0, kwargs=options, open=True)
+
+    @contextlib.contextmanager
+    def raw(self) -> Iterator[Any]:
+        raw = self.handed.getconn(30.0)
+        try:
+            yield raw
+        finally:
+            self.handed.putconn(raw)
+
+    def out(self) -> int:
+        figures = self.handed.get_stats()
+        return int(figures["pool_size"] - figures["pool_available"])
+
+
+class PsycopgPoolInAutocommit(PsycopgPool):
+    pass
+
+
+class PsycopgNullPool(PsycopgPool):
+    kind = psycopg_pool.NullConnectionPool
+
+
+class Engine(Application):
+    library = "psycopg"
+    options: ClassVar[dict[str, Any]] = {}
+
+    def open(self, size: int) -> None:
+        address = self.url.replace("postgresql:", f"postgresql+{self.library}:")
+        self.handed = sqlalchemy.create_engine(address, pool_size=size, max_overflow=0, **self.options)
+
+    @contextlib.contextmanager
+    def raw(self) -> Iterator[Any]:
+        fairy = self.handed.raw_connection()
+        try:
+            yield fairy.driver_connection
+        finally:
+            fairy.close()
+
+    def out(self) -> int:
+        return int(self.handed.pool.checkedout())
+
+    def close(self) -> None:
+        self.handed.dispose()
+
+
+class EngineInAutocommit(Engine):
+    options: ClassVar[dict[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
+
+
+class Engine2(Engine):
+    library = "psycopg2"
+
+
+class DjangoPool(Application):
+    """Django with its own pool."""
+
+    def open(self, size: int) -> None:
+        if not settings.configured:
+            settings.configure(USE_TZ=True)
+        apps.populate(settings.INSTALLED_APPS)
+        parts = conninfo_to_dict(self.url)
+        names = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
+        database: dict[str, Any] = {name: parts.get(part, "") for name, part in names.items()}
+        database["ENGINE"] = "django.db.backends.postgresql"
+        database |= self.options(size)
+        self.alias = f"adapters_{uuid.uuid4().hex[:8]}"
+        connections.settings[self.alias] = ConnectionHandler({"default": database}).settings["default"]
+        self.handed = connections[self.alias]
+
+    def options(self, size: int) -> dict[str, Any]:
+        return {"OPTIONS": {"pool": {"min_size": 0, "max_size": size, "timeout": 1.0}}}
+
+    @contextlib.contextmanager
+    def raw(self) -> Iterator[Any]:
+        self.handed.pool.open()
+        raw = self.handed.pool.getconn(30.0)
+        try:
+            yield raw
+        finally:
+            self.handed.pool.putconn(raw)
+
+    def out(self) -> int:
+        if self.handed.pool is None or self.handed.pool.closed:
+            return 0
+        figures = self.handed.pool.get_stats()
+        return int(figures["pool_size"] - figures["pool_available"])
+
+    def is_open(self) -> bool:
+        self.handed.close()
+        return super().is_open()
+
+    def close(self) -> None:
+        self.handed.close()
+        if self.handed.pool is not None:
+            self.handed.close_pool()
+        del connections[self.alias], connections.settings[self.alias]
+
+
+class Django(DjangoPool):
+    """A connection for each thread, kept open."""
+
+    def options(self, size: int) -> dict[str, Any]:
+        return {"CONN_MAX_AGE": None}
+
+    @contextlib.contextmanager
+    def raw(self) -> Iterator[Any]:
+        self.handed.ensure_connection()
+        yield self.handed.connection
+
+    def out(self) -> int:
+        return 0
+
+    def is_open(self) -> bool:
+        return Application.is_open(self)
+
+
+APPLICATIONS: dict[str, type[Application]] = {
+    "psycopg-pool": PsycopgPool,
+    "psycopg-pool-in-autocommit": PsycopgPoolInAutocommit,
+    "psycopg-null-pool": PsycopgNullPool,
+    "engine-psycopg": Engine,
+    "engine-psycopg-in-autocommit": EngineInAutocommit,
+    "engine-psycopg2": Engine2,
+    "django": Django,
+    "django-pool": DjangoPool,
+}
+POOLED = [name for name in APPLICATIONS if name != "django"]
