@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import psycopg
 import psycopg_pool
 
+from rmqpool.outbox.adapters.async_transactions import AsyncBorrowedTransaction
 from rmqpool.outbox.async_pool import AsyncOutboxPool
 from rmqpool.outbox.inbox_parts import Progress, check_inbox, lock_timeout_text, prune_seconds, unavailable
 from rmqpool.outbox.inbox_statements import InboxStatements
@@ -24,7 +25,8 @@ Marked = TypeVar("Marked")
 
 
 class AsyncInbox:
-    """As :class:`rmqpool.outbox.Inbox`, with an AsyncOutboxPool, or psycopg_pool's AsyncConnectionPool.
+    """As :class:`rmqpool.outbox.Inbox`, with an AsyncOutboxPool, psycopg_pool's AsyncConnectionPool, a SQLAlchemy AsyncEngine
+    or an asyncpg Pool.
 
     A pool of the application's must belong to the worker's event loop; with a URL the inbox makes its own there.
     """
@@ -33,7 +35,7 @@ class AsyncInbox:
 
     def __init__(
         self,
-        database: str | Secret | AsyncOutboxPool | psycopg_pool.AsyncConnectionPool[Any],
+        database: object,
         *,
         consumer: str | None = None,
         tables: Tables | None = None,
@@ -87,7 +89,7 @@ class AsyncInbox:
                     yield transaction, marked
                 except Exception as error:
                     if not transaction.is_inherited:
-                        progress.raised(error, transaction.connection)
+                        progress.raised(error, transaction)
                     raise
         except Exception as error:
             later = unavailable(error, progress, self._tables)
@@ -97,6 +99,9 @@ class AsyncInbox:
 
     async def mark_many(self, transaction: AsyncTransaction, consumer: str, message_ids: Iterable[str]) -> set[str]:
         """As :meth:`rmqpool.outbox.Inbox.mark_many`."""
+        if isinstance(transaction, AsyncBorrowedTransaction):
+            rows = await transaction.rows(self._statements.mark_many.decode(), [consumer, list(message_ids)])
+            return {message_id for (message_id,) in rows}
         cursor = await transaction.connection.execute(self._statements.mark_many, [consumer, list(message_ids)])
         return {message_id async for (message_id,) in cursor}
 
@@ -109,7 +114,7 @@ class AsyncInbox:
                 if self._pool is None:
                     self._pool = self._make_pool()
                 async with self._pool.transaction(self._timeout) as transaction:
-                    gone = (await transaction.connection.execute(self._statements.prune, [seconds, chunk])).rowcount
+                    gone = await self._prune(transaction, [seconds, chunk])
                 pruned += gone
                 if gone < chunk:
                     return pruned
@@ -129,22 +134,38 @@ class AsyncInbox:
         return f"<AsyncInbox {self._tables.inbox}>"
 
     async def _mark(self, transaction: AsyncTransaction, consumer: str, message_id: str) -> bool:
+        if isinstance(transaction, AsyncBorrowedTransaction):
+            return bool(await self._mark_borrowed(transaction, self._statements.mark_one, [consumer, message_id]))
         async with psycopg.AsyncClientCursor(transaction.connection) as cursor:
             await cursor.execute(self._statements.mark, [self._lock_timeout, consumer, message_id])
             cursor.nextset()  # SET has no rows
             return await cursor.fetchone() is not None
 
     async def _mark_batch(self, transaction: AsyncTransaction, consumer: str, message_ids: Sequence[str]) -> set[str]:
+        if isinstance(transaction, AsyncBorrowedTransaction):
+            parameters = [consumer, list(message_ids)]
+            return await self._mark_borrowed(transaction, self._statements.mark_many.decode(), parameters)
         async with psycopg.AsyncClientCursor(transaction.connection) as cursor:
             await cursor.execute(self._statements.mark_batch, [self._lock_timeout, consumer, list(message_ids)])
             cursor.nextset()  # SET has no rows
             return {message_id async for (message_id,) in cursor}
 
+    async def _prune(self, transaction: AsyncTransaction, parameters: list[Any]) -> int:
+        if isinstance(transaction, AsyncBorrowedTransaction):
+            return int((await transaction.rows(self._statements.prune_counted, parameters))[0][0])
+        return (await transaction.connection.execute(self._statements.prune, parameters)).rowcount
+
+    async def _mark_borrowed(self, transaction: AsyncBorrowedTransaction, sql: str, parameters: list[Any]) -> set[str]:
+        await transaction.rows(self._statements.wait_for_others, [self._lock_timeout])
+        found = {message_id for (message_id,) in await transaction.rows(sql, parameters)}
+        await transaction.rows(self._statements.wait_as_before, [])
+        return found
+
     def _make_pool(self) -> AsyncOutboxPool:
         database = self._database
         if isinstance(database, AsyncOutboxPool):
             return database
-        if isinstance(database, psycopg_pool.AsyncConnectionPool):
+        if not isinstance(database, str | Secret):
             return AsyncOutboxPool.of(database, tables=self._tables)
         return AsyncOutboxPool(
             database, min_size=0, max_size=self._concurrency, timeout=self._timeout, tables=self._tables, name="inbox"

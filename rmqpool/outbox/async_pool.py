@@ -15,6 +15,7 @@ import psycopg_pool
 import tenacity
 
 from rmqpool.errors import PoolClosedError
+from rmqpool.outbox.adapters import async_borrowing_pool
 from rmqpool.outbox.async_writing import AsyncOutbox
 from rmqpool.outbox.pool_alive import answers_async, is_lost
 from rmqpool.outbox.pool_connections import AsyncPooledConnection, Database, new_async_pool
@@ -80,12 +81,19 @@ class AsyncOutboxPool:
     @classmethod
     def of(
         cls,
-        pool: psycopg_pool.AsyncConnectionPool[Any],
+        pool: object,
         *,
         tables: Tables | None = None,
         outbox: AsyncOutbox | None = None,
-    ) -> Self:
-        """Transactions on the application's own pool, which stays its own."""
+    ) -> AsyncOutboxPool:
+        """Transactions on the application's own pool, which stays its own.
+
+        A psycopg_pool.AsyncConnectionPool, a SQLAlchemy AsyncEngine (on psycopg or asyncpg), or an asyncpg Pool; as
+        :meth:`rmqpool.outbox.OutboxPool.of`.
+        """
+        if not isinstance(pool, psycopg_pool.AsyncConnectionPool):
+            borrowing: AsyncOutboxPool = async_borrowing_pool(pool, outbox or AsyncOutbox(tables))
+            return borrowing
         one = cls.__new__(cls)
         one._check_after = float("inf")
         one._set_up(pool, None, pool.timeout, None, outbox or AsyncOutbox(tables))

@@ -20,7 +20,7 @@ class Doorbell:
         self._statements = statements
         self._rang = False
         self.is_silent = False  # the lock is held
-        connection.raw.add_notify_handler(lambda _: self._ring())  # that came along with another answer
+        connection.on_notify(lambda _: self._ring())  # that came along with another answer
         connection.execute(statements.listen)
 
     def fileno(self) -> int:

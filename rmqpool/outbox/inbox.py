@@ -11,6 +11,8 @@ from typing import Any, Final, TypeVar
 import psycopg
 import psycopg_pool
 
+from rmqpool.outbox.adapters import is_pool
+from rmqpool.outbox.adapters.transactions import BorrowedTransaction
 from rmqpool.outbox.inbox_parts import Progress, check_inbox, lock_timeout_text, prune_seconds, unavailable
 from rmqpool.outbox.inbox_statements import InboxStatements
 from rmqpool.outbox.pool import OutboxPool
@@ -27,7 +29,8 @@ Marked = TypeVar("Marked")
 class Inbox:
     """For ``@worker.consumer("orders", inbox=Inbox(database))`` and a ``def`` handler.
 
-    ``database`` is a URL, an OutboxPool, or the application's own psycopg_pool.ConnectionPool. Each handler runs in a
+    ``database`` is a URL, an OutboxPool, or the application's own psycopg_pool.ConnectionPool, SQLAlchemy Engine or
+    ``django.db.connections[alias]``, whose connection ``transaction.connection`` is then. Each handler runs in a
     transaction; it gets it if it has a parameter named ``transaction``: statements, and messages into the outbox, are
     committed with the mark, and then the message is acknowledged. A message that was marked before is acknowledged
     without the handler. One without a message id is parked: nobody could know it again.
@@ -40,7 +43,7 @@ class Inbox:
 
     def __init__(
         self,
-        database: str | Secret | OutboxPool | psycopg_pool.ConnectionPool[Any],
+        database: object,
         *,
         consumer: str | None = None,
         tables: Tables | None = None,
@@ -59,6 +62,9 @@ class Inbox:
         self._users = 0
         if isinstance(database, str | Secret):
             OutboxPool(database, tables=self._tables)  # a URL that cannot be read is told here
+        # Made here, so that a forked child knows whose its connections are.
+        lends = is_pool(database) and not isinstance(database, psycopg_pool.ConnectionPool)
+        self._lending = OutboxPool.of(database, tables=self._tables) if lends else None
 
     def open(self, concurrency: int) -> None:
         """Get ready for so many handlers at once; connections are made when they are needed."""
@@ -101,7 +107,7 @@ class Inbox:
                     yield transaction, marked
                 except Exception as error:
                     if not transaction.is_inherited:
-                        progress.raised(error, transaction.connection)
+                        progress.raised(error, transaction)
                     raise
         except Exception as error:
             later = unavailable(error, progress, self._tables)
@@ -111,6 +117,9 @@ class Inbox:
 
     def mark_many(self, transaction: Transaction, consumer: str, message_ids: Iterable[str]) -> set[str]:
         """Mark many messages in one statement, in the caller's transaction; returns those that were not marked before."""
+        if isinstance(transaction, BorrowedTransaction):
+            rows = transaction.rows(self._statements.mark_many.decode(), [consumer, list(message_ids)])
+            return {message_id for (message_id,) in rows}
         cursor = transaction.connection.execute(self._statements.mark_many, [consumer, list(message_ids)])
         return {message_id for (message_id,) in cursor}
 
@@ -126,7 +135,7 @@ class Inbox:
                 pool = self._pool
                 assert pool is not None
                 with pool.transaction(self._timeout) as transaction:
-                    gone = transaction.connection.execute(self._statements.prune, [seconds, chunk]).rowcount
+                    gone = self._prune(transaction, [seconds, chunk])
                 pruned += gone
                 if gone < chunk:
                     return pruned
@@ -140,30 +149,46 @@ class Inbox:
             pool = self._pool if not self._users else None
             if pool is not None:
                 self._pool = None
-        if pool is not None and pool is not self._database:
+        if pool is not None and pool is not self._database and pool is not self._lending:
             pool.close()
 
     def __repr__(self) -> str:
         return f"<Inbox {self._tables.inbox}>"
 
     def _mark(self, transaction: Transaction, consumer: str, message_id: str) -> bool:
+        if isinstance(transaction, BorrowedTransaction):
+            return bool(self._mark_borrowed(transaction, self._statements.mark_one, [consumer, message_id]))
         with psycopg.ClientCursor(transaction.connection) as cursor:
             cursor.execute(self._statements.mark, [self._lock_timeout, consumer, message_id])
             cursor.nextset()  # SET has no rows
             return cursor.fetchone() is not None
 
     def _mark_batch(self, transaction: Transaction, consumer: str, message_ids: Sequence[str]) -> set[str]:
+        if isinstance(transaction, BorrowedTransaction):
+            parameters = [consumer, list(message_ids)]
+            return self._mark_borrowed(transaction, self._statements.mark_many.decode(), parameters)
         with psycopg.ClientCursor(transaction.connection) as cursor:
             cursor.execute(self._statements.mark_batch, [self._lock_timeout, consumer, list(message_ids)])
             cursor.nextset()  # SET has no rows
             return {message_id for (message_id,) in cursor}
 
+    def _prune(self, transaction: Transaction, parameters: list[Any]) -> int:
+        if isinstance(transaction, BorrowedTransaction):
+            return int(transaction.rows(self._statements.prune_counted, parameters)[0][0])
+        return transaction.connection.execute(self._statements.prune, parameters).rowcount
+
+    def _mark_borrowed(self, transaction: BorrowedTransaction, sql: str, parameters: list[Any]) -> set[str]:
+        transaction.rows(self._statements.wait_for_others, [self._lock_timeout])
+        found = {message_id for (message_id,) in transaction.rows(sql, parameters)}
+        transaction.rows(self._statements.wait_as_before, [])
+        return found
+
     def _make_pool(self, concurrency: int) -> OutboxPool:
         database = self._database
         if isinstance(database, OutboxPool):
             return database
-        if isinstance(database, psycopg_pool.ConnectionPool):
-            return OutboxPool.of(database, tables=self._tables)
+        if not isinstance(database, str | Secret):
+            return self._lending if self._lending is not None else OutboxPool.of(database, tables=self._tables)
         return OutboxPool(
             database, min_size=0, max_size=max(1, concurrency), timeout=self._timeout, tables=self._tables, name="inbox"
         )

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import psycopg
 
 from rmqpool.errors import (
     CommitUnknownError,
     ConfigurationError,
+    ConnectionFailedError,
     ConnectionLostError,
     InboxUnavailableError,
     PoolError,
 )
-from rmqpool.outbox.pool_alive import is_lost
+from rmqpool.outbox.adapters import is_async_pool, is_pool
+from rmqpool.outbox.adapters.failures import as_psycopg
 from rmqpool.outbox.pool_parts import is_worth_another_attempt
 from rmqpool.outbox.refusals import schema_reason
 from rmqpool.outbox.tables import Tables
+from rmqpool.outbox.transaction import AsyncTransaction, Transaction
 from rmqpool.secret import Secret
 
 __all__ = ["Progress", "check_inbox", "lock_timeout_text", "prune_seconds", "unavailable"]
@@ -25,11 +27,17 @@ __all__ = ["Progress", "check_inbox", "lock_timeout_text", "prune_seconds", "una
 
 def check_inbox(database: object, consumer: object, pools: tuple[type, type]) -> None:
     """Refuse what an inbox cannot work with. Raises ConfigurationError; a URL is not repeated."""
-    if not isinstance(database, (str, Secret, *pools)):
-        ours, theirs = pools
+    ours, theirs = pools
+    taken = is_async_pool if ours.__name__.startswith("Async") else is_pool
+    if not isinstance(database, (str, Secret, *pools)) and not taken(database):
+        others = (
+            "a SQLAlchemy AsyncEngine or an asyncpg Pool"
+            if taken is is_async_pool
+            else ("a SQLAlchemy Engine or django.db.connections[alias]")
+        )
         raise ConfigurationError(
-            f"the inbox' database is a {type(database).__name__}; give a URL, an {ours.__name__}, or psycopg_pool's "
-            f"{theirs.__name__}"
+            f"the inbox' database is a {type(database).__name__}; give a URL, an {ours.__name__}, psycopg_pool's "
+            f"{theirs.__name__}, {others}"
         )
     if consumer is not None and not (isinstance(consumer, str) and consumer):
         raise ConfigurationError(f"the inbox' consumer must be a text that is not empty, or None, not {consumer!r:.80}")
@@ -43,9 +51,9 @@ class Progress:
         self._error: BaseException | None = None
         self._lost = False
 
-    def raised(self, error: BaseException, connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
+    def raised(self, error: BaseException, transaction: Transaction | AsyncTransaction) -> None:
         """The handler raised; called before the rollback, while the connection still tells whether it is lost."""
-        self._error, self._lost = error, is_lost(connection)
+        self._error, self._lost = error, transaction.looks_lost()
 
     def is_handlers(self, error: BaseException) -> bool:
         """The handler raised it, and not the COMMIT."""
@@ -59,18 +67,19 @@ class Progress:
 
 def unavailable(error: BaseException, progress: Progress, tables: Tables) -> InboxUnavailableError | None:
     """What is to be tried again later, without the message being to blame; None: the handler's own failure."""
+    known = as_psycopg(error) or error
     if not progress.is_handed_out:
-        what = _before_the_handler(error, tables)
+        what = _before_the_handler(known, tables)
     elif progress.is_handlers(error):
-        what = _in_the_handler(error, progress.is_lost)
+        what = _in_the_handler(known, progress.is_lost)
     else:
-        what = _at_the_commit(error)
+        what = _at_the_commit(known)
     return None if what is None else InboxUnavailableError(what)
 
 
 def _before_the_handler(error: BaseException, tables: Tables) -> str | None:
     """Nothing but its id can make the message guilty here: a text that Postgres does not take."""
-    if isinstance(error, PoolError | ConnectionLostError):
+    if isinstance(error, PoolError | ConnectionLostError | ConnectionFailedError):
         return f"nothing was done: {error}"
     if isinstance(error, psycopg.errors.LockNotAvailable):
         return "nothing was done: somebody else has been handling the same message for too long"

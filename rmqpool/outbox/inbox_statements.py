@@ -7,6 +7,8 @@ from rmqpool.outbox.tables import Tables
 
 __all__ = ["InboxStatements"]
 
+_RETENTION = "clock_timestamp() - %s * interval '1 second'"
+
 
 class InboxStatements:
     """All statements for a table of this name. Immutable."""
@@ -38,4 +40,16 @@ class InboxStatements:
             " ON CONFLICT DO NOTHING RETURNING message_id;"
             " SELECT set_config('lock_timeout', current_setting('rmqpool.lock_timeout'), true)"
         )
-        self.prune = delete_old(inbox, "done_at", "clock_timestamp() - %s * interval '1 second'").encode()
+        # As above, one by one, for libraries that take one statement at a time; ``%s`` stays.
+        self.wait_for_others = (
+            "SELECT set_config('rmqpool.lock_timeout', current_setting('lock_timeout'), true),"
+            " set_config('lock_timeout', %s, true)"
+        )
+        self.wait_as_before = "SELECT set_config('lock_timeout', current_setting('rmqpool.lock_timeout'), true)"
+        self.mark_one = (
+            f"INSERT INTO {inbox} (consumer, message_id) VALUES (%s, %s) ON CONFLICT DO NOTHING RETURNING message_id"
+        )
+        self.prune_counted = (
+            f"WITH gone AS ({delete_old(inbox, 'done_at', _RETENTION)} RETURNING 1) SELECT count(*) FROM gone"
+        )
+        self.prune = delete_old(inbox, "done_at", _RETENTION).encode()

@@ -15,6 +15,7 @@ import psycopg_pool
 import tenacity
 
 from rmqpool.errors import PoolClosedError
+from rmqpool.outbox.adapters import borrowing_pool
 from rmqpool.outbox.pool_alive import answers, is_lost
 from rmqpool.outbox.pool_connections import Database, PooledConnection, new_pool
 from rmqpool.outbox.pool_manners import adopt, restore
@@ -92,10 +93,15 @@ class OutboxPool:
         self._set_up(make(), make, owned, timeout, isolation_level, outbox or Outbox(tables))
 
     @classmethod
-    def of(
-        cls, pool: psycopg_pool.ConnectionPool[Any], *, tables: Tables | None = None, outbox: Outbox | None = None
-    ) -> Self:
-        """Transactions on the application's own pool, which stays its own: it is neither opened nor closed here."""
+    def of(cls, pool: object, *, tables: Tables | None = None, outbox: Outbox | None = None) -> OutboxPool:
+        """Transactions on the application's own pool, which stays its own: it is neither opened nor closed here.
+
+        A psycopg_pool.ConnectionPool, a SQLAlchemy Engine (on psycopg or psycopg2), or ``django.db.connections[alias]``.
+        ``transaction.connection`` is a connection of that library. Raises ConfigurationError for anything else.
+        """
+        if not isinstance(pool, psycopg_pool.ConnectionPool):
+            borrowing: OutboxPool = borrowing_pool(pool, outbox or Outbox(tables))
+            return borrowing
         one = cls.__new__(cls)
         one._check_after = float("inf")
         one._set_up(pool, None, None, pool.timeout, None, outbox or Outbox(tables))

@@ -23,6 +23,7 @@ from rmqpool.errors import (
     PoolTimeoutError,
     TooManyWaitingError,
 )
+from rmqpool.outbox.adapters.failures import as_psycopg
 from rmqpool.outbox.pool_alive import is_lost
 from rmqpool.pool_options import seconds, whole_number
 
@@ -32,6 +33,7 @@ __all__ = [
     "check_before_commit",
     "check_sizes",
     "commit_failed",
+    "commit_is_impossible",
     "is_worth_another_attempt",
     "not_given",
     "retrying",
@@ -149,11 +151,15 @@ def check_before_commit(connection: psycopg.Connection[Any] | psycopg.AsyncConne
 
     Postgres answers the COMMIT of a failed transaction with a rollback, and with no error.
     """
-    if is_lost(connection):
+    commit_is_impossible(is_lost(connection), connection.pgconn.transaction_status)
+
+
+def commit_is_impossible(lost: bool, status: int) -> None:
+    """As :func:`check_before_commit`; ``status`` is libpq's of the transaction."""
+    if lost:
         raise ConnectionLostError(
             "the connection to Postgres was lost before the COMMIT: the server has rolled the transaction back; run it again"
         )
-    status = connection.pgconn.transaction_status
     if status == TransactionStatus.INERROR:
         raise NotInTransactionError(
             "nothing was committed: a statement of the transaction failed and the block hid its error. Let it out of the "
@@ -177,10 +183,14 @@ def commit_failed(error: psycopg.Error) -> CommitUnknownError | None:
 
 
 def is_worth_another_attempt(error: BaseException) -> bool:
-    """A serialization failure, a deadlock, or a connection lost before the COMMIT: nothing was done."""
-    if isinstance(error, (*_RETRIED, ConnectionLostError)):
+    """A serialization failure, a deadlock, or a connection lost before the COMMIT: nothing was done.
+
+    Of any library that the application's pool may be of.
+    """
+    known = as_psycopg(error) or error
+    if isinstance(known, (*_RETRIED, ConnectionLostError)):
         return True
-    return isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08").startswith(("08", "57P"))
+    return isinstance(known, psycopg.OperationalError) and (known.sqlstate or "08").startswith(("08", "57P"))
 
 
 def retrying(attempts: int, deadline: float) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from rmqpool.core.lanes import LANES
 from rmqpool.errors import ConfigurationError, PoolClosedError
-from rmqpool.outbox.conninfo import read_conninfo
+from rmqpool.outbox.adapters.for_relays import database_of_relay
 from rmqpool.outbox.relay_loop import RelayLoop
 from rmqpool.outbox.relay_values import Order, RelayOptions, RelayStats
 from rmqpool.outbox.tables import Tables, tables_or_default
@@ -26,8 +26,10 @@ _LOGGER = logging.getLogger("rmqpool.outbox.relay")
 class Relay:
     """Moves rows from the outbox to the broker: a row is deleted after the broker confirmed it, and did not return it.
 
-    ``amqp`` is a URL, or a pool to share; ``database`` a URL of Postgres. Any number of relays share the rows by lanes;
-    one that dies leaves its lanes to the others within seconds. A relay may publish a message twice, with the same
+    ``amqp`` is a URL, or a pool to share; ``database`` a URL of Postgres, or the application's own pool with psycopg 3
+    (psycopg_pool.ConnectionPool, a SQLAlchemy Engine, ``django.db.connections[alias]``), three connections of which it
+    keeps for as long as it runs (two without a doorbell), and gives back as they were. Any number of relays share the rows
+    by lanes; one that dies leaves its lanes to the others within seconds. A relay may publish a message twice, with the same
     message id, when it or the broker dies at a bad moment; it never loses one.
 
     ``order`` is ``key`` (rows of one key leave in the order of their ids) or ``strict`` (all rows in one order; one relay
@@ -43,7 +45,7 @@ class Relay:
     def __init__(
         self,
         amqp: str | ConnectionPool,
-        database: str,
+        database: object,
         *,
         tables: Tables | None = None,
         order: Order = "key",
@@ -71,10 +73,10 @@ class Relay:
         ):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigurationError(f"{field} is {value!r}; it must be a whole number of at least 1")
-        read_conninfo(database)  # a mistake shows here, not in the log of a thread
+        own = database_of_relay(database, doorbell=doorbell, pgbouncer=pgbouncer)
         self.name = name or f"rmqpool-relay-{os.getpid()}"
         self._options = RelayOptions(
-            database=database,
+            database=own,
             name=self.name,
             tables=tables_or_default(tables),
             order=order,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from rmqpool.core.backoff import Backoff
+from rmqpool.outbox.adapters.long_loan import LongLender
 from rmqpool.outbox.tables import Tables
 
 __all__ = ["Counters", "Order", "RelayOptions", "RelayStats"]
@@ -17,7 +18,7 @@ Order = Literal["key", "strict"]
 class RelayOptions:
     """The relay's settings; times are seconds. See :class:`rmqpool.outbox.Relay`."""
 
-    database: str
+    database: str | LongLender
     name: str
     tables: Tables = field(default_factory=Tables)
     order: Order = "key"

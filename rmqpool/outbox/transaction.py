@@ -11,6 +11,7 @@ import psycopg
 
 from rmqpool.errors import NotInTransactionError
 from rmqpool.outbox.async_writing import AsyncOutbox
+from rmqpool.outbox.pool_alive import is_lost
 from rmqpool.outbox.rows import OutboxOptions
 from rmqpool.outbox.writing import Outbox
 
@@ -62,6 +63,10 @@ class Transaction(_Held):
     def is_broken(self) -> bool:
         """The connection is lost; nothing of the transaction is left. Also when it is over."""
         return self._connection.closed
+
+    def looks_lost(self) -> bool:
+        """Whether its connection is lost, as far as is known without asking the server."""
+        return is_lost(self._connection)
 
     def execute(self, sql: str, parameters: Parameters = None) -> psycopg.Cursor[Any]:
         """Run a statement with psycopg's placeholders; returns the cursor. Raises psycopg.Error."""
@@ -134,6 +139,10 @@ class AsyncTransaction(_Held):
     def is_broken(self) -> bool:
         """The connection is lost; nothing of the transaction is left. Also when it is over."""
         return self._connection.closed
+
+    def looks_lost(self) -> bool:
+        """As :meth:`Transaction.looks_lost`."""
+        return is_lost(self._connection)
 
     async def execute(self, sql: str, parameters: Parameters = None) -> psycopg.AsyncCursor[Any]:
         """Run a statement with psycopg's placeholders; returns the cursor. Raises psycopg.Error."""

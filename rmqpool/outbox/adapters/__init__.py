@@ -13,7 +13,16 @@ from rmqpool.errors import ConfigurationError
 from rmqpool.late_imports import IMPORTING
 from rmqpool.outbox.adapters.port import AsyncLender, Lender
 
-__all__ = ["AsyncLender", "Lender", "async_lender_of", "is_async_pool", "is_pool", "lender_of"]
+__all__ = [
+    "AsyncLender",
+    "Lender",
+    "async_borrowing_pool",
+    "async_lender_of",
+    "borrowing_pool",
+    "is_async_pool",
+    "is_pool",
+    "lender_of",
+]
 
 # The first module of a class's path and its name -> our module with a `lender`.
 _SYNC: Final = {
@@ -23,7 +32,7 @@ _SYNC: Final = {
     ("django", "ConnectionProxy"): "django_alias",
 }
 _ASYNC: Final = {
-    ("psycopg_pool", "AsyncConnectionPool"): "async_psycopg_pools",
+    ("psycopg_pool", "AsyncConnectionPool"): "",  # AsyncOutboxPool itself works with it
     ("sqlalchemy", "AsyncEngine"): "async_engine",
     ("asyncpg", "Pool"): "asyncpg_pools",
 }
@@ -53,6 +62,22 @@ def async_lender_of(source: object, place: str) -> AsyncLender:
     """As :func:`lender_of`, awaited."""
     lender: AsyncLender = _lender_of(source, place, asynchronous=True)
     return lender
+
+
+def borrowing_pool(source: object, outbox: object) -> Any:
+    """An OutboxPool on another pool than psycopg_pool's. Raises ConfigurationError."""
+    lender = lender_of(source, "OutboxPool")
+    with IMPORTING:
+        module = importlib.import_module("rmqpool.outbox.adapters.transactions")
+    return module.borrowing(lender, outbox)
+
+
+def async_borrowing_pool(source: object, outbox: object) -> Any:
+    """As :func:`borrowing_pool`, awaited."""
+    lender = async_lender_of(source, "AsyncOutboxPool")
+    with IMPORTING:
+        module = importlib.import_module("rmqpool.outbox.adapters.async_transactions")
+    return module.borrowing(lender, outbox)
 
 
 def _lender_of(source: object, place: str, *, asynchronous: bool) -> Any:

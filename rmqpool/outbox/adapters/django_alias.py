@@ -102,6 +102,11 @@ class _Lender:
     def what(self) -> str:
         return f"the Django connection {self.alias!r}"
 
+    @property
+    def largest(self) -> int | None:
+        pool = getattr(connections[self.alias], "pool", None)
+        return None if pool is None else pool.max_size or None
+
     def take(self, deadline: float, *, own: bool = False) -> Borrowed:
         began = time.monotonic()
         connection = connections.create_connection(self.alias) if own else self._of_this_thread()
@@ -129,6 +134,13 @@ class _Lender:
             return "a connection for each thread"
         figures = pool.get_stats()
         return f"{figures['pool_size']} of {figures['pool_max']} connections, {figures['pool_available']} idle"
+
+    def sizes(self) -> tuple[int, int, int]:
+        pool = getattr(connections[self.alias], "pool", None)
+        if pool is None:
+            return 0, 0, 0
+        figures = pool.get_stats()
+        return figures["pool_size"], figures["pool_max"], figures["pool_available"]
 
     def forget(self) -> None:
         self._inherited = connections[self.alias].connection  # the one thread that goes on in the child

@@ -19,7 +19,7 @@ from rmqpool.outbox.adapters.waiting import taken_by
 from rmqpool.outbox.connect_failures import stage_of
 from rmqpool.secret import MASK
 
-__all__ = ["connect_failed", "described", "lender", "not_in_time", "state_of"]
+__all__ = ["connect_failed", "described", "largest_of", "lender", "not_in_time", "sizes_of", "state_of"]
 
 _DRIVERS = ("psycopg", "psycopg2")
 
@@ -31,11 +31,15 @@ class _Borrowed:
 
     @property
     def raw(self) -> Any:
+        if self.native.closed or self.native.invalidated:
+            return None
         return self.native.connection.driver_connection
 
     def begin(self) -> None:
-        if not self.native.in_transaction():
-            self.native.begin()
+        if getattr(self.native.connection.dbapi_connection, "autocommit", False):
+            # SQLAlchemy puts it back when the connection goes back.
+            self.native.execution_options(isolation_level=self.native.default_isolation_level)
+        self.native.begin()
 
     def commit(self) -> None:
         self.native.commit()
@@ -79,6 +83,10 @@ class _Lender:
     def what(self) -> str:
         return described(self._engine)
 
+    @property
+    def largest(self) -> int | None:
+        return largest_of(self._engine.pool)
+
     def take(self, deadline: float, *, own: bool = False) -> Borrowed:
         began = time.monotonic()
         if self._forked:
@@ -91,7 +99,7 @@ class _Lender:
             except DBAPIError as error:
                 raise connect_failed(error, self._engine) from None
             try:
-                if not is_dead(borrowed.raw):
+                if borrowed.raw is not None and not is_dead(borrowed.raw):
                     return borrowed
             except BaseException:
                 borrowed.discard()
@@ -100,6 +108,9 @@ class _Lender:
 
     def state(self) -> str:
         return state_of(self._engine.pool)
+
+    def sizes(self) -> tuple[int, int, int]:
+        return sizes_of(self._engine.pool, self.largest)
 
     def forget(self) -> None:
         self._forked = True
@@ -121,6 +132,20 @@ def state_of(pool: Pool) -> str:
         return type(pool).__name__
     largest = "any number" if pool._max_overflow < 0 else str(pool.size() + pool._max_overflow)
     return f"{pool.checkedout()} of {largest} connections in use, {pool.checkedin()} idle"
+
+
+def sizes_of(pool: Pool, largest: int | None) -> tuple[int, int, int]:
+    """Connections now, at most, and idle."""
+    if not isinstance(pool, QueuePool):
+        return 0, 0, 0
+    return pool.checkedin() + pool.checkedout(), largest or 0, pool.checkedin()
+
+
+def largest_of(pool: Pool) -> int | None:
+    """How many connections there are at most; None: any number."""
+    if not isinstance(pool, QueuePool) or pool._max_overflow < 0 or pool.size() == 0:
+        return None
+    return pool.size() + pool._max_overflow
 
 
 def not_in_time(what: str, state: str, waited: float) -> PoolTimeoutError:

@@ -9,7 +9,7 @@ import psycopg
 
 from rmqpool.outbox.pool_alive import is_lost
 
-__all__ = ["has_failed", "is_dead", "is_idle"]
+__all__ = ["is_dead", "is_idle"]
 
 _IDLE, _INERROR = 0, 3  # PQTRANS_: the same numbers in psycopg and psycopg 2
 
@@ -22,21 +22,17 @@ def is_dead(raw: Any) -> bool:
         return True
     poll = select.poll()
     poll.register(raw.fileno(), select.POLLIN)
-    if not poll.poll(0):
+    was = raw.info.transaction_status
+    if was == _INERROR or not poll.poll(0):
         return False
     try:  # a notification, or the end: an answer tells
         with raw.cursor() as cursor:
             cursor.execute("SELECT 1")
     except Exception:  # noqa: BLE001 - whatever it says, it is not of use
         return True
-    if raw.info.transaction_status != _IDLE:
+    if was == _IDLE and raw.info.transaction_status != _IDLE:
         raw.rollback()
     return False
-
-
-def has_failed(raw: Any) -> bool:
-    """Whether a statement of its transaction failed."""
-    return bool(raw.info.transaction_status == _INERROR)
 
 
 def is_idle(raw: Any) -> bool:

@@ -23,7 +23,7 @@ class Borrowed(Protocol):
 
     @property
     def raw(self) -> Any:
-        """The driver's connection beneath: psycopg 3's or psycopg 2's."""
+        """The driver's connection beneath: psycopg 3's or psycopg 2's; None if there is none any more."""
         ...
 
     def begin(self) -> None:
@@ -64,6 +64,11 @@ class Lender(Protocol):
         """``psycopg`` or ``psycopg2``."""
         ...
 
+    @property
+    def largest(self) -> int | None:
+        """How many connections there are at most; None: any number, or not known."""
+        ...
+
     def take(self, deadline: float, *, own: bool = False) -> Borrowed:
         """A connection that is not known to be dead, before ``deadline`` (monotonic).
 
@@ -74,6 +79,10 @@ class Lender(Protocol):
 
     def state(self) -> str:
         """Its sizes now, in a few words."""
+        ...
+
+    def sizes(self) -> tuple[int, int, int]:
+        """Connections now, at most, and idle; 0 for what is not known."""
         ...
 
     def forget(self) -> None:
@@ -101,8 +110,12 @@ class AsyncBorrowed(Protocol):
     def is_lost(self) -> bool: ...
 
     @property
-    def has_failed(self) -> bool:
-        """A statement of the transaction failed, and it can only be rolled back; False if the library does not tell."""
+    def is_idle(self) -> bool:
+        """It is open, and in no transaction."""
+        ...
+
+    async def status(self) -> int:
+        """libpq's status of the transaction; asks the server where the library does not know that it has failed."""
         ...
 
     async def give_back(self) -> None: ...
@@ -119,3 +132,5 @@ class AsyncLender(Protocol):
     async def take(self, deadline: float) -> AsyncBorrowed: ...
 
     def state(self) -> str: ...
+
+    def sizes(self) -> tuple[int, int, int]: ...

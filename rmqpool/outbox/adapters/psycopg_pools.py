@@ -64,6 +64,10 @@ class _Lender:
     def what(self) -> str:
         return f"the psycopg_pool {self._pool.name!r}"
 
+    @property
+    def largest(self) -> int | None:
+        return self._pool.max_size or None
+
     def take(self, deadline: float, *, own: bool = False) -> Borrowed:
         began = time.monotonic()
         if self._forked:
@@ -80,6 +84,10 @@ class _Lender:
 
     def state(self) -> str:
         return state_of(self._pool)
+
+    def sizes(self) -> tuple[int, int, int]:
+        figures = self._pool.get_stats()
+        return figures["pool_size"], figures["pool_max"], figures["pool_available"]
 
     def forget(self) -> None:
         self._forked = True

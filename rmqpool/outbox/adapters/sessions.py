@@ -55,7 +55,7 @@ def _lent(lender: Lender, deadline: float) -> Iterator[psycopg.Connection[Any]]:
             yield cast("psycopg.Connection[Any]", plain[0])
         finally:
             _end_transaction(borrowed)
-            if is_idle(borrowed.raw):
+            if borrowed.raw is not None and is_idle(borrowed.raw):
                 plain[1].restore()
                 is_well = is_idle(borrowed.raw)
     finally:
@@ -78,7 +78,7 @@ def _plain(raw: Any) -> tuple[Any, Any]:
 def _end_transaction(borrowed: Borrowed) -> None:
     """Whoever had it before may have left one open, and so may the block."""
     raw = borrowed.raw
-    if not raw.closed and not is_idle(raw):
+    if raw is not None and not raw.closed and not is_idle(raw):
         with contextlib.suppress(Exception):  # it is discarded then
             raw.rollback()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar
 
+import asyncpg
 import psycopg_pool
 import sqlalchemy
 from django.apps import apps
@@ -14,6 +16,7 @@ from django.conf import settings
 from django.db import connections
 from django.db.utils import ConnectionHandler
 from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy.ext.asyncio import create_async_engine
 
 
 class Application:
@@ -182,3 +185,94 @@ APPLICATIONS: dict[str, type[Application]] = {
     "django-pool": DjangoPool,
 }
 POOLED = [name for name in APPLICATIONS if name != "django"]
+
+
+class AsyncApplication(Application):
+    """A pool that is awaited, in an event loop of its own; the test calls it as if it blocked."""
+
+    def __init__(self, url: str, size: int = 1) -> None:
+        self.runner = asyncio.Runner()
+        super().__init__(url, size)
+
+    def open(self, size: int) -> None:
+        self.runner.run(self.aopen(size))
+
+    async def aopen(self, size: int) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        try:
+            self.runner.run(self.aclose())
+        finally:
+            self.runner.close()
+
+    async def aclose(self) -> None:
+        await self.handed.close()
+
+    @contextlib.contextmanager
+    def raw(self) -> Iterator[Any]:
+        entered = self.araw()
+        yield self.runner.run(entered.__aenter__())
+        self.runner.run(entered.__aexit__(None, None, None))
+
+    def araw(self) -> Any:
+        raise NotImplementedError
+
+    def is_open(self) -> bool:
+        with self.raw() as raw:
+            return bool(self.runner.run(raw.fetchval("SELECT 1")) == 1)
+
+
+class AsyncpgPool(AsyncApplication):
+    async def aopen(self, size: int) -> None:
+        self.handed = await asyncpg.create_pool(self.url, min_size=0, max_size=size)
+
+    def araw(self) -> Any:
+        return self.handed.acquire()
+
+    def out(self) -> int:
+        return int(self.handed.get_size() - self.handed.get_idle_size())
+
+
+class AsyncEngine(AsyncApplication):
+    library = "asyncpg"
+
+    async def aopen(self, size: int) -> None:
+        address = self.url.replace("postgresql:", f"postgresql+{self.library}:")
+        self.handed = create_async_engine(address, pool_size=size, max_overflow=0)
+
+    @contextlib.asynccontextmanager
+    async def araw(self) -> AsyncIterator[Any]:
+        async with self.handed.connect() as connection:
+            yield _Fetching((await connection.get_raw_connection()).driver_connection)
+
+    def out(self) -> int:
+        return int(self.handed.pool.checkedout())
+
+    async def aclose(self) -> None:
+        await self.handed.dispose()
+
+
+class AsyncEngine3(AsyncEngine):
+    library = "psycopg"
+
+
+class _Fetching:
+    """A driver's connection with asyncpg's ``fetchval``."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    async def fetchval(self, sql: str) -> Any:
+        if hasattr(self._raw, "fetchval"):
+            return await self._raw.fetchval(sql)
+        async with self._raw.cursor() as cursor:
+            await cursor.execute(sql)
+            return (await cursor.fetchone())[0]
+
+
+ASYNC_APPLICATIONS: dict[str, type[AsyncApplication]] = {
+    "asyncpg-pool": AsyncpgPool,
+    "async-engine-asyncpg": AsyncEngine,
+    "async-engine-psycopg": AsyncEngine3,
+}
