@@ -1,6 +1,6 @@
 """Leases that do not come back: reported once they are held for too long, and again when they come back after all.
 
-The report has the borrower's stack at acquire, what its thread does now, and the thread's name, as HikariCP's has.
+The report has the borrower's stack at acquire, what that thread or task does now, and its name, as HikariCP's has.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import logging
 import traceback
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from rmqpool.borrowers import Borrower
 from rmqpool.core.ledger import Lease
 from rmqpool.pool_events import PoolEvent
-from rmqpool.tickets import Ticket
 
 __all__ = [
     "DROPPED",
@@ -30,6 +30,8 @@ __all__ = [
 ]
 
 _LOGGER = logging.getLogger("rmqpool")
+B = TypeVar("B", bound=Borrower)
+
 _SHORTEST = 0.02  # seconds between two looks
 Tell = Callable[[PoolEvent, str], None]
 
@@ -42,7 +44,7 @@ class LeakWatch:
         self.leaked = 0  # leases that were reported, ever
         self.dropped = 0  # leases that were thrown away without release, ever
 
-    def overdue(self, leases: Iterable[Lease[Any, Ticket]]) -> list[Ticket]:
+    def overdue(self, leases: Iterable[Lease[Any, B]]) -> list[B]:
         """Those to be reported now; they are marked."""
         if self.leak_after is None:
             return []
@@ -52,29 +54,29 @@ class LeakWatch:
         self.leaked += len(found)
         return found
 
-    def next_look(self, leases: Iterable[Lease[Any, Ticket]]) -> float:
+    def next_look(self, leases: Iterable[Lease[Any, B]]) -> float:
         """Seconds until one of these, or one that begins now, may be overdue."""
         leak_after = self.leak_after or 1.0
         left = (leak_after - lease.seconds for lease in leases if not lease.waiter.overdue)
         return max(_SHORTEST, min(left, default=leak_after))
 
 
-def report_overdue(tickets: Iterable[Ticket], leak_after: float, tell: Tell) -> None:
+def report_overdue(tickets: Iterable[Borrower], leak_after: float, tell: Tell, what: str = "channel") -> None:
     """Say it, in the log and to the listener. Outside of any lock."""
     for ticket in tickets:
-        now = ticket.now_at()
-        doing = f"That thread is now at:\n{now}" if now else "That thread has ended."
+        now, kind = ticket.now_at(), ticket.name.partition(" ")[0]
+        doing = f"That {kind} is now at:\n{now}" if now else f"That {kind} has ended."
         sentence = (
-            f"a channel is held for more than {leak_after:g} s (leak_after) by thread {ticket.thread}: is it ever "
+            f"a {what} is held for more than {leak_after:g} s (leak_after) by {ticket.name}: is it ever "
             f"released? Lease it in a with block. It was borrowed at:\n{ticket.borrowed_at()}{doing}"
         )
         _LOGGER.warning("%s", sentence.rstrip())
         tell(PoolEvent.LEASE_OVERDUE, sentence.rstrip())
 
 
-def report_returned(ticket: Ticket, seconds: float, tell: Tell) -> None:
+def report_returned(ticket: Borrower, seconds: float, tell: Tell, what: str = "channel") -> None:
     """The overdue lease came back."""
-    sentence = f"the channel that thread {ticket.thread} held for too long came back after {seconds:.1f} s"
+    sentence = f"the {what} that {ticket.name} held for too long came back after {seconds:.1f} s"
     _LOGGER.warning("%s", sentence)
     tell(PoolEvent.LEASE_RETURNED, sentence)
 
@@ -84,10 +86,10 @@ def report_returned(ticket: Ticket, seconds: float, tell: Tell) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A ticket, without what it held."""
+    """A borrower, without what it held."""
 
     number: int
-    thread: str
+    name: str
     borrower: list[traceback.FrameSummary]
 
     def borrowed_at(self) -> str:
@@ -96,9 +98,9 @@ class Dropped:
 
 
 class Leases(Protocol):
-    """The leases of one connection."""
+    """The leases of one connection, or of one pool."""
 
-    def tickets(self) -> tuple[Ticket, ...]: ...
+    def tickets(self) -> Sequence[Borrower]: ...
 
 
 _IN_VIEW: weakref.WeakSet[Leases] = weakref.WeakSet()
@@ -112,15 +114,15 @@ def keep_in_view(leases: Leases) -> None:
     _IN_VIEW.add(leases)
 
 
-def keep_in_mind(ticket: Ticket) -> None:
+def keep_in_mind(ticket: Borrower) -> None:
     """It is dropped. On whichever thread collects the garbage, so no lock is taken here."""
-    DROPPED.append(Dropped(ticket.number, ticket.thread, ticket.borrower))
+    DROPPED.append(Dropped(ticket.number, ticket.name, ticket.borrower))
 
 
-def tickets_out() -> list[Ticket]:
-    """Every channel of this process that is leased now, from a pool that is not closed."""
+def tickets_out() -> list[Borrower]:
+    """Who holds something of a pool that is not closed, in this process, now."""
     while True:
         try:
             return [ticket for leases in tuple(_IN_VIEW) for ticket in leases.tickets()]
-        except RuntimeError:  # a pool leased its first channel in this moment
+        except RuntimeError:  # a pool was made, or leased its first channel, in this moment
             continue

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
-from rmqpool.amqp.link_values import LinkEvent
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rmqpool.amqp.link_values import LinkEvent
 
 __all__ = ["EventListener", "PoolEvent"]
 
@@ -26,5 +29,5 @@ class PoolEvent(enum.StrEnum):
     POOL_CLOSED = "pool_closed"
 
 
-EventListener = Callable[[LinkEvent | PoolEvent, str, str], None]
+EventListener: TypeAlias = "Callable[[LinkEvent | PoolEvent, str, str], None]"
 """Gets the event, the connection's name, and a sentence."""

@@ -160,6 +160,11 @@ class Book(Generic[R, W]):
         entry = self._entries.get(resource)
         return None if entry is None else entry.holder
 
+    def held_for(self, waiter: W, now: float) -> float:
+        """For how many seconds the waiter holds its resource; 0.0 when it holds none."""
+        entry = self._leases.get(waiter)
+        return 0.0 if entry is None else now - entry.since
+
     def leases(self, now: float) -> tuple[Lease[R, W], ...]:
         """Who holds what for how long, the oldest lease first."""
         return tuple(Lease(waiter, entry.resource, now - entry.since) for waiter, entry in self._leases.items())

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from rmqpool.borrowers import Borrower
 from rmqpool.core.ledger import Decision, Refusal
 from rmqpool.resources.base import PoolBase, Slot, check_says_no, weakly
 from rmqpool.resources.values import ResourceOptions
@@ -45,6 +46,7 @@ class ThreadedBase(PoolBase[T]):
         reset: Callable[[T], object] | None,
     ) -> None:
         self._open_one, self._close_one, self._check_one, self._reset_one = open, close, check, reset
+        self._quick = reset is None and options.leak_after is None  # what comes back may go the shortest way
         super().__init__(options, checks=check is not None)
 
     def _new_book(self) -> None:
@@ -61,6 +63,8 @@ class ThreadedBase(PoolBase[T]):
             self._act(fill)
             self._pump()
             self._sweep_later()
+            if self._borrowing.leak_after is not None:
+                self._workers.call_at(_monotonic() + self._borrowing.leak_after, weakly(self._look_for_leaks))
 
     def _act(self, decision: Decision[Slot[T], Any]) -> None:
         for grant in decision.grants:
@@ -146,6 +150,20 @@ class ThreadedBase(PoolBase[T]):
         self._act(decision)
         if again:
             self._sweep_later()
+
+    def _look_for_leaks(self) -> None:
+        with self._lock:
+            now = _monotonic()
+            overdue, pause = self._borrowing.look(now)
+            again = not self._ledger.closed
+        self._borrowing.tell_overdue(overdue, self._tell_lease)
+        if again:
+            self._workers.call_at(now + pause, weakly(self._look_for_leaks))
+
+    def tickets(self) -> list[Borrower]:
+        """Who holds something now, longest first, if the pool remembers that; nobody once it is closed."""
+        with self._lock:
+            return super().tickets()
 
     def _closing_tasks(self) -> list[Task]:
         """What closes everything that is open, without this pool: for the case that it is garbage."""

@@ -24,6 +24,8 @@ _monotonic = time.monotonic
 class AsyncBase(PoolBase[T]):
     """A pool's book, and the tasks that do what the book decides."""
 
+    _in_tasks = True
+
     def __init__(
         self,
         options: ResourceOptions,
@@ -33,6 +35,7 @@ class AsyncBase(PoolBase[T]):
         reset: Callable[[T], object] | None,
     ) -> None:
         self._open_one, self._close_one, self._check_one, self._reset_one = open, close, check, reset
+        self._quick = reset is None and options.leak_after is None  # what comes back may go the shortest way
         super().__init__(options, checks=check is not None)
 
     def _new_book(self) -> None:
@@ -42,6 +45,7 @@ class AsyncBase(PoolBase[T]):
         self._opening: set[asyncio.Task[Any]] = set()
         self._watchers: list[asyncio.Future[None]] = []
         self._sweeper: asyncio.TimerHandle | None = None
+        self._looker: asyncio.TimerHandle | None = None
 
     def _enter_loop(self) -> asyncio.AbstractEventLoop:
         """The running loop; the first one that comes is the pool's. Raises ConfigurationError on another one."""
@@ -60,6 +64,7 @@ class AsyncBase(PoolBase[T]):
             self._act(fill)
             self._pump()
             self._sweep_later()
+            self._look_for_leaks()
 
     def _act(self, decision: Decision[Slot[T], Any]) -> None:
         for grant in decision.grants:
@@ -164,13 +169,22 @@ class AsyncBase(PoolBase[T]):
             self._sweeper = self._loop.call_later(self._sweep_pause(), weakly(self._sweep))
 
     def _stop_sweeping(self) -> None:
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        for timer in (self._sweeper, self._looker):
+            if timer is not None:
+                timer.cancel()
 
     def _sweep(self) -> None:
         self._act(self._ledger.expire(_monotonic(), self._options.max_idle))
         if not self._ledger.closed:
             self._sweep_later()
+
+    def _look_for_leaks(self) -> None:
+        if self._borrowing.leak_after is None or self._ledger.closed:
+            return
+        overdue, pause = self._borrowing.look(_monotonic())
+        self._borrowing.tell_overdue(overdue, self._tell_lease)
+        if self._loop is not None and not self._loop.is_closed():
+            self._looker = self._loop.call_later(pause, weakly(self._look_for_leaks))
 
     async def _next_change(self) -> None:
         watcher = self._enter_loop().create_future()

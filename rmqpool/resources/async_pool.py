@@ -60,6 +60,7 @@ class AsyncResourcePool(AsyncBase[T]):
         keep_idle: bool = True,
         backoff: Backoff = Backoff(0.1, 10.0),  # noqa: B008 - frozen
         reconnect_timeout: float = 300.0,
+        leak_after: float | None = None,
         on_event: Callable[[ResourceEvent], object] | None = None,
         name: str = "",
     ) -> None:
@@ -68,7 +69,7 @@ class AsyncResourcePool(AsyncBase[T]):
             min_size=min_size, max_size=max_size, timeout=timeout, max_waiting=max_waiting, max_lifetime=max_lifetime,
             max_idle=max_idle, check_after_idle=check_after_idle, check_timeout=check_timeout, open_timeout=open_timeout,
             order=order, growth=growth, keep_idle=keep_idle, backoff=backoff, reconnect_timeout=reconnect_timeout,
-            workers=1, on_event=on_event, name=name,
+            workers=1, leak_after=leak_after, on_event=on_event, name=name,
         )  # fmt: skip
         super().__init__(options, open, close, check, reset)
         self._closing = False
@@ -85,7 +86,7 @@ class AsyncResourcePool(AsyncBase[T]):
         token = next(self._tokens)
         slot = self._ledger.take(token, _monotonic())
         if slot is None:
-            return (await self._wait(self._check_timeout(timeout))).resource
+            return (await self._wait(self._check_timeout(timeout), token)).resource
         slot.token = token
         return slot.resource
 
@@ -109,7 +110,7 @@ class AsyncResourcePool(AsyncBase[T]):
         token = next(self._tokens)
         slot = self._ledger.take(token, _monotonic())
         if slot is None:
-            return await self._wait(self._check_timeout(timeout))
+            return await self._wait(self._check_timeout(timeout), token)
         slot.token = token
         return slot
 
@@ -122,15 +123,16 @@ class AsyncResourcePool(AsyncBase[T]):
             raise self._not_leased(slot.resource)
         slot.token = None
         now = _monotonic()
-        if reusable and not suspect and self._reset_one is None and self._ledger.give(held, now):
+        if reusable and not suspect and self._quick and self._ledger.give(held, now):
             return
         suspect = suspect and self._check_one is not None
         tend, decision = self._decide_return(slot, held, reusable, suspect or self._reset_one is not None, now)
         if tend:
             self._tend(slot, reset=self._reset_one is not None, check=suspect)
         self._act(decision)
+        self._borrowing.tell_returned(self._tell_lease)
 
-    async def _wait(self, timeout: float) -> Slot[T]:
+    async def _wait(self, timeout: float, asked: Any) -> Slot[T]:
         loop = self._enter_loop()
         began = _monotonic()
         waiter: asyncio.Future[Refusal | None] = loop.create_future()
@@ -147,7 +149,7 @@ class AsyncResourcePool(AsyncBase[T]):
             self._waits.add(_monotonic() - began)
         slot = self._ledger.held_by(waiter)
         if slot is not None:
-            slot.token = waiter
+            slot.token, slot.asked = waiter, asked
             return slot
         stats, error = self._stats(_monotonic()), self._ledger.last_open_error
         if refusal is not None:

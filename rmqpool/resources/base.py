@@ -7,10 +7,12 @@ import logging
 import math
 import random
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from rmqpool.borrowers import Borrower
 from rmqpool.core.histogram import Histogram, Times
 from rmqpool.core.ledger import Decision, Ledger, Refusal
 from rmqpool.core.opening import OpenPlan
@@ -21,6 +23,9 @@ from rmqpool.errors import (
     PoolTimeoutError,
     TooManyWaitingError,
 )
+from rmqpool.leaks import keep_in_view
+from rmqpool.pool_events import PoolEvent
+from rmqpool.resources.borrowing import Borrowing, Slot, new_tokens
 from rmqpool.resources.values import (
     Counters,
     ResourceEvent,
@@ -39,20 +44,11 @@ _SERIALS = itertools.count(1)
 _JITTER = 0.1  # lifetimes end up to this part earlier, so that not all resources end together
 
 
-class Slot(Generic[T]):
-    """One resource in its pool's book, and the token of its lease, which is None while it is not leased."""
-
-    __slots__ = ("resource", "token")
-
-    def __init__(self, resource: T) -> None:
-        self.resource = resource
-        self.token: Any = None
-
-
 class PoolBase(Generic[T]):
     """The state of one pool. Its methods are called under the pool's lock, or on its event loop."""
 
     _kind = "ResourcePool"
+    _in_tasks = False
 
     def __init__(self, options: ResourceOptions, checks: bool) -> None:
         self._options = options
@@ -61,6 +57,8 @@ class PoolBase(Generic[T]):
         """Names the pool in errors, events and thread names."""
         self._sizes = (options.min_size, options.max_size)
         self._new_book()
+        if self._borrowing.remembers:
+            keep_in_view(self)
 
     def _new_book(self) -> None:
         options, (min_size, max_size) = self._options, self._sizes
@@ -76,7 +74,8 @@ class PoolBase(Generic[T]):
         self._plan = OpenPlan(options.backoff, options.reconnect_timeout)
         self._slots: dict[int, Slot[T]] = {}  # by the identity of the resource
         self._inherited: dict[int, Slot[T]] = {}
-        self._tokens = itertools.count(1)
+        self._borrowing = Borrowing(self._ledger, options.leak_after)
+        self._tokens = new_tokens(self._borrowing.remembers, self._in_tasks)
         self._waits = Histogram()
         self._opens = Histogram()
         self._reconnects_failed = 0
@@ -133,6 +132,10 @@ class PoolBase(Generic[T]):
         """The figures of this moment, and the counts since :meth:`pop_stats`."""
         raise NotImplementedError
 
+    def tickets(self) -> list[Borrower]:
+        """Who holds something now, longest first, if the pool remembers that; nobody once it is closed."""
+        return [] if self._ledger.closed else self._borrowing.borrowers(time.monotonic())
+
     # Slots
 
     def _adopt(self, resource: T) -> Slot[T]:
@@ -162,6 +165,7 @@ class PoolBase(Generic[T]):
         self, slot: Slot[T], held: Any, reusable: bool, tend: bool, now: float
     ) -> tuple[bool, Decision[Slot[T], Any]]:
         """True: the resource is to be tended now. Else the decision says what becomes of it."""
+        self._borrowing.comes_back(slot, held, now)
         if reusable and tend and not self._ledger.closed:
             return self._ledger.release_to_tend(held, now) is not None, Decision()
         return False, self._ledger.release(held, now, reusable)
@@ -234,9 +238,11 @@ class PoolBase(Generic[T]):
                 f"pool {self.name!r}: nothing could be opened within {timeout:g} s: the last open failed with {cause} "
                 f"({stats.summary()}); see the cause below"
             )
+        oldest = next(iter(self.tickets()), None)
+        held = f", by {oldest.name} at:\n{oldest.borrowed_at()}" if oldest is not None else ""
         return PoolTimeoutError(
-            f"pool {self.name!r}: no resource became free within {timeout:g} s: {stats.summary()}; longest lease "
-            f"{stats.oldest_lease:.1f} s; raise max_size, or hold resources for less time"
+            f"pool {self.name!r}: no resource became free within {timeout:g} s: {stats.summary()}; raise max_size, or hold "
+            f"resources for less time; longest lease {stats.oldest_lease:.1f} s{held}"
         )
 
     def _not_filled(self, timeout: float, stats: ResourceStats) -> PoolTimeoutError:
@@ -274,6 +280,10 @@ class PoolBase(Generic[T]):
             kind = ResourceEventKind.RESET_FAILED if reset else ResourceEventKind.CHECK_FAILED
             why = "it returned False" if error is None else type(error).__name__
             self._tell(kind, f"{kind.value}: {why}; the resource is closed", error)
+
+    def _tell_lease(self, event: PoolEvent, sentence: str) -> None:
+        overdue = event is PoolEvent.LEASE_OVERDUE
+        self._tell(ResourceEventKind.LEASE_OVERDUE if overdue else ResourceEventKind.LEASE_RETURNED, sentence)
 
     def _tell_closed(self, error: BaseException | None) -> None:
         if error is None:

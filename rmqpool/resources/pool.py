@@ -45,8 +45,9 @@ class ResourcePool(ThreadedBase[T]):
     ``check_after_idle``. A check, reset or close longer than ``check_timeout``, or an open longer than ``open_timeout``, has
     failed. ``order``: "lifo" hands out what was used last, "fifo" what was unused for longest. ``keep_idle=False`` pools
     nothing, and bounds only: what nobody waits for is closed. Failed opens are tried again after ``backoff``; when they
-    failed for ``reconnect_timeout``, whoever waits is told. ``on_event`` is called with each :class:`ResourceEvent` on any
-    thread, and must not block.
+    failed for ``reconnect_timeout``, whoever waits is told. A lease that lasts longer than ``leak_after`` is reported, once,
+    with who holds it and where, and again when it comes back (None: never; to remember who borrows costs each lease some
+    microseconds). ``on_event`` is called with each :class:`ResourceEvent` on any thread, and must not block.
 
     Raises ConfigurationError for values that make no sense.
     """
@@ -72,6 +73,7 @@ class ResourcePool(ThreadedBase[T]):
         keep_idle: bool = True,
         backoff: Backoff = Backoff(0.1, 10.0),  # noqa: B008 - frozen
         reconnect_timeout: float = 300.0,
+        leak_after: float | None = None,
         workers: int = 3,
         on_event: Callable[[ResourceEvent], object] | None = None,
         name: str = "",
@@ -81,7 +83,7 @@ class ResourcePool(ThreadedBase[T]):
             min_size=min_size, max_size=max_size, timeout=timeout, max_waiting=max_waiting, max_lifetime=max_lifetime,
             max_idle=max_idle, check_after_idle=check_after_idle, check_timeout=check_timeout, open_timeout=open_timeout,
             order=order, growth=growth, keep_idle=keep_idle, backoff=backoff, reconnect_timeout=reconnect_timeout,
-            workers=workers, on_event=on_event, name=name,
+            workers=workers, leak_after=leak_after, on_event=on_event, name=name,
         )  # fmt: skip
         super().__init__(options, open, close, check, reset)
         self._closing = False
@@ -120,7 +122,7 @@ class ResourcePool(ThreadedBase[T]):
             if slot is not None:
                 slot.token = token
                 return slot
-        return self._wait(self._check_timeout(timeout))
+        return self._wait(self._check_timeout(timeout), token)
 
     def _take_back(self, slot: Slot[T], token: Any, reusable: bool, suspect: bool) -> None:
         """``token``: whose lease it was; None for whoever has it. ``suspect``: it has to be checked first."""
@@ -132,15 +134,16 @@ class ResourcePool(ThreadedBase[T]):
                 raise self._not_leased(slot.resource)
             slot.token = None
             now = _monotonic()
-            if reusable and not suspect and self._reset_one is None and self._ledger.give(held, now):
+            if reusable and not suspect and self._quick and self._ledger.give(held, now):
                 return
             suspect = suspect and self._check_one is not None
             tend, decision = self._decide_return(slot, held, reusable, suspect or self._reset_one is not None, now)
         if tend:
             self._tend(slot, reset=self._reset_one is not None, check=suspect)
         self._act(decision)
+        self._borrowing.tell_returned(self._tell_lease)
 
-    def _wait(self, timeout: float) -> Slot[T]:
+    def _wait(self, timeout: float, asked: Any) -> Slot[T]:
         began = _monotonic()
         waiter: Waiter[T] = Waiter()
         try:
@@ -158,7 +161,7 @@ class ResourcePool(ThreadedBase[T]):
                 self._waits.add(now - began)
                 slot = self._ledger.held_by(waiter)
                 if slot is not None:  # also one that was granted in the very last moment
-                    slot.token = waiter
+                    slot.token, slot.asked = waiter, asked
                     return slot
                 stats = self._stats(now)
                 self._ledger.abandon(waiter, now)  # it waited, or was refused: nothing follows from that

@@ -32,6 +32,10 @@ class ResourceEventKind(Enum):
     REFUSED = "refused"
     RESIZED = "resized"
     DRAINED = "drained"
+    LEASE_OVERDUE = "lease overdue"
+    """A lease lasts longer than ``leak_after``."""
+    LEASE_RETURNED = "lease returned"
+    """One that was overdue came back after all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class ResourceOptions:
     backoff: Backoff
     reconnect_timeout: float
     workers: int
+    leak_after: float | None
     name: str
     on_event: Callable[[ResourceEvent], object] | None
 
@@ -77,6 +82,8 @@ class ResourceOptions:
             object.__setattr__(self, name, seconds(name, getattr(self, name)))
         if self.check_after_idle:  # 0: before each use
             object.__setattr__(self, "check_after_idle", seconds("check_after_idle", self.check_after_idle))
+        if self.leak_after is not None:
+            object.__setattr__(self, "leak_after", seconds("leak_after", self.leak_after))
         if not isinstance(self.backoff, Backoff):
             raise ConfigurationError(f"backoff is {self.backoff!r}; give a Backoff, as Backoff(0.1, 10.0)")
 

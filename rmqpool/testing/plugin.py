@@ -1,8 +1,8 @@
 """The pytest plugin: private brokers, virtual hosts, faults and workers as fixtures. pytest loads it by its entry point.
 
 Every fixture is named ``rmqpool_…``, so that none hides one of yours, and starts nothing until a test asks for it. This
-module imports next to nothing: what a fixture needs is imported when it runs. A test that does not release a channel that
-it leased fails. ``-p no:rmqpool`` leaves the plugin out.
+module imports next to nothing: what a fixture needs is imported when it runs. A test that does not give back what it leased
+from a pool fails. ``-p no:rmqpool`` leaves the plugin out.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rmqpool.borrowers import remember_all
 from rmqpool.testing.left_leases import LeftLeases
 
 if TYPE_CHECKING:
@@ -129,10 +130,9 @@ def _private_node(config: Mapping[str, str] | None = None, plugins: tuple[str, .
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One marker."""
-    config.addinivalue_line(
-        "markers", f"{_MAY_LEAVE}: the test may end with channels that it leased and did not release"
-    )
+    """One marker; and pools of resources remember who borrows, as those of channels always do."""
+    remember_all()
+    config.addinivalue_line("markers", f"{_MAY_LEAVE}: the test may end with leases that it did not give back")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("breaker",),
     ("write_lease", "future", "window", "wakeups"),
     ("amqp",),
-    ("pool_events", "pool_figures", "tickets", "lease_figures", "leaks"),
+    ("borrowers", "pool_events", "pool_figures", "tickets", "lease_figures", "leaks"),
     ("leasing", "lease", "lease_topology", "publish_connections", "consume_connections"),
     ("pool_declare", "pool_options", "pool_process", "pool_stats", "pool_check"),
     ("retries", "lease_scaling", "connection_scaling"),

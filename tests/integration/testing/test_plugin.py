@@ -183,7 +183,22 @@ def test_what_fails_in_a_worker_fails_its_test(users_pytester: pytest.Pytester) 
 
 LEAVING = """
 import pytest
-from rmqpool import ConnectionPool
+from rmqpool import ConnectionPool, ResourcePool
+
+
+@pytest.fixture(scope="module")
+def resources():
+    with ResourcePool(object) as pool:
+        yield pool
+
+
+def test_keeps_a_resource(resources):
+    kept_resources.append(resources.acquire())
+
+
+def test_gives_back_a_resource(resources):
+    with resources.lease():
+        pass
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +251,7 @@ def test_fails_by_itself(pool):
     raise RuntimeError("its own trouble")
 
 
-kept, ended = [], []
+kept, ended, kept_resources = [], [], []
 
 
 def test_zz_tidy_up():
@@ -250,9 +265,10 @@ def test_a_test_that_leaves_a_lease_fails(users_pytester: pytest.Pytester) -> No
     when the test failed by itself, or is marked."""
     users_pytester.makepyfile(LEAVING)
     result = users_pytester.runpytest_subprocess("-p", "no:randomly", timeout=100)
-    result.assert_outcomes(passed=6, failed=1, errors=2)
+    result.assert_outcomes(passed=8, failed=1, errors=3)
     told = result.stdout.str()
-    assert told.count("\na leased channel was not released, borrowed") == 2  # the summary may repeat it
+    assert told.count("\na lease was not released, borrowed") == 3  # the summary may repeat it
+    assert "kept_resources.append(resources.acquire())" in told
     assert "kept.append(pool.channel())  # still there" in told
     assert 'pool.channel().queue_declare("orders")' in told
     assert "its own trouble" in told
