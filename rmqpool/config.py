@@ -151,5 +151,7 @@ def explain(settings: Settings) -> list[Explained]:
 def _shown(settings: Settings, name: str) -> str:
     value = getattr(settings, name)
     if name == "url":
-        return parse_url(settings.url.reveal(), password=MASK).redacted_url()
+        url = settings.url.reveal()
+        masked = {} if url.lower().startswith("agent:") else {"password": MASK}  # an agent's takes none
+        return parse_url(url, **masked).redacted_url()
     return "" if value is None else str(value)

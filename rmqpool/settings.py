@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import os
 import re
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from rmqpool.tls import InsecureTLSWarning, TLSSettings
 
 __all__ = ["ConnectionSettings", "InsecureTLSWarning", "Secret", "TLSSettings", "is_host"]
 
+_LONGEST_PATH = 107  # bytes: sun_path of unix(7) has 108, with a NUL at its end
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?")
 
 # name: (lowest, highest, only whole numbers, None allowed)
@@ -40,7 +42,8 @@ class ConnectionSettings:
     ``hosts`` are tried in turn. ``blocked_timeout`` None leaves a blocked connection to each message's own deadline.
     ``reconnect_delay`` is the first pause between attempts, ``reconnect_max_delay`` the longest; ``refused_delay`` is
     the pause after a wrong password or a missing virtual host while running. ``max_message_size`` None means what the
-    broker's generation takes by default (128 MiB before RabbitMQ 4, 16 MiB since).
+    broker's generation takes by default (128 MiB before RabbitMQ 4, 16 MiB since). ``socket_path`` is the Unix socket of a
+    ``rmqpool agent``, which knows hosts, user and TLS itself; None: there is no agent in between.
 
     Raises ConfigurationError, which names the field and what it may be. Immutable and thread-safe.
     """
@@ -63,6 +66,7 @@ class ConnectionSettings:
     channel_max: int = 2047
     max_message_size: int | None = None
     connection_name: str = ""
+    socket_path: str | None = None
 
     def __post_init__(self) -> None:
         _check_hosts(self.hosts)
@@ -71,6 +75,10 @@ class ConnectionSettings:
         _check_connection_name(self.connection_name)
         if self.tls is not None and not isinstance(self.tls, TLSSettings):
             raise ConfigurationError(f"tls must be TLSSettings or None, not {type(self.tls).__name__}")
+        if self.socket_path is not None:
+            _check_socket_path(self.socket_path)
+            if self.tls is not None:
+                raise ConfigurationError("tls is of no use with an agent: the agent speaks TLS to the broker")
         for name in _RANGES:
             _check_number(name, getattr(self, name))
         if self.reconnect_delay > self.reconnect_max_delay:
@@ -81,7 +89,14 @@ class ConnectionSettings:
 
     def redacted_url(self) -> str:
         """The URL without options, with a mask in the place of the password: for logs and errors."""
+        if self.socket_path is not None:
+            return f"agent://{quote(self.socket_path)}"
         return f"{self._scheme}://{quote(self.user, safe='')}:{MASK}@{self._authority}/{quote(self.vhost, safe='')}"
+
+    @property
+    def address(self) -> str:
+        """Where connections go, for a sentence: the agent's socket, or all hosts with their ports."""
+        return self.socket_path if self.socket_path is not None else self._authority
 
     @property
     def _scheme(self) -> str:
@@ -148,6 +163,18 @@ def _check_vhost(vhost: object) -> None:
 def _check_connection_name(name: object) -> None:
     if not isinstance(name, str) or len(name) > 255 or not _encodable(name) or (name and not name.isprintable()):
         raise ConfigurationError("connection_name must be a text of at most 255 printable characters")
+
+
+def _check_socket_path(path: object) -> None:
+    if not isinstance(path, str) or not path.startswith("/") or path.endswith("/") or not path.isprintable():
+        raise ConfigurationError("socket_path must be the absolute path of a Unix socket, such as /run/rmqpool.sock")
+    if not _encodable(path):
+        raise ConfigurationError("socket_path must be a text that can be encoded as UTF-8")
+    if (size := len(os.fsencode(path))) > _LONGEST_PATH:
+        raise ConfigurationError(
+            f"socket_path has {size} bytes; a Unix socket's path takes at most {_LONGEST_PATH}: use a shorter folder, "
+            "such as /run"
+        )
 
 
 def _check_number(name: str, value: object) -> None:

@@ -8,6 +8,8 @@ rabbitmq.com/docs/uri-query-parameters beside ours::
 One deviation: ``amqp://host/`` means the virtual host ``/``, as ``amqp://host`` does, not the empty name that the
 specification reads there. No broker is set up with an empty name, and most people who write it mean the default (pika
 and kombu read it so too). ``amqp://host//``, kombu's way to write ``/``, is understood.
+
+``agent:///run/rmqpool.sock`` is the Unix socket of a ``rmqpool agent``; agent_urls.py reads it.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from rmqpool.agent_urls import AGENT_SCHEME, agent_values
 from rmqpool.errors import ConfigurationError
 from rmqpool.secret import Secret
 from rmqpool.settings import ConnectionSettings, is_host
@@ -43,6 +46,8 @@ def parse_url(url: str, **overrides: Any) -> ConnectionSettings:
         overrides["password"] = Secret(overrides["password"])
     scheme, user, hosts, path, query = _split(url)
     options = read_options(query)
+    if scheme == AGENT_SCHEME:
+        return ConnectionSettings(**{**agent_values(user, hosts, path, query, options, overrides), **overrides})
     values: dict[str, Any] = {
         "hosts": _hosts(hosts, _PORTS[scheme]),
         "vhost": _vhost(path),
@@ -67,8 +72,8 @@ def _split(url: object) -> tuple[str, str | None, str, str, str]:
         )
     scheme, separator, rest = url.partition("://")
     scheme = scheme.lower()
-    if not separator or scheme not in _PORTS:
-        raise ConfigurationError("the URL must start with amqp:// or amqps://")
+    if not separator or scheme not in (*_PORTS, AGENT_SCHEME):
+        raise ConfigurationError("the URL must start with amqp:// or amqps:// (or agent:///, for a `rmqpool agent`)")
     if "#" in rest:
         raise ConfigurationError("the URL holds a '#': write it as %23")
     before_query, _, query = rest.partition("?")
@@ -175,5 +180,7 @@ def build_url(settings: ConnectionSettings) -> str:
     Raises ConfigurationError if the settings hold a key's password, which no URL can carry.
     """
     query = write_options(settings)
+    if settings.socket_path is not None:
+        return settings.redacted_url() + (f"?{query}" if query else "")
     password = quote(settings.password.reveal(), safe="")
     return settings.redacted_url().replace(":**********@", f":{password}@", 1) + (f"?{query}" if query else "")

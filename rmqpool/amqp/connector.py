@@ -1,4 +1,7 @@
-"""Opens one connection in four stages (DNS, TCP, TLS, AMQP), each with a deadline of its own. I/O thread only."""
+"""Opens one connection in four stages (DNS, TCP, TLS, AMQP), each with a deadline of its own. I/O thread only.
+
+To an agent there are two: its Unix socket in the place of TCP, and AMQP.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from rmqpool.amqp.agent_failures import agent_failed, agent_timed_out
 from rmqpool.amqp.connection import Connection, pika_parameters
 from rmqpool.amqp.failures import connection_failed, dns_failed, speaks_tls, stage_timed_out
 from rmqpool.amqp.io_thread import IOThread, Timer
@@ -15,6 +19,8 @@ from rmqpool.errors import ConnectionFailedError
 from rmqpool.settings import ConnectionSettings
 
 __all__ = ["Connector"]
+
+_FULL = 0.02  # seconds until a full queue of connections is tried again
 
 
 class Connector:
@@ -41,12 +47,17 @@ class Connector:
         self._stage = "dns"
         self._task: Any = None
         self._timer: Timer | None = None
+        self._again: Timer | None = None
         self._socket: socket.socket | None = None
         self._connection: Connection | None = None
         self._finished = False
 
     def start(self) -> None:
         """Look the name up anew, then go through the stages."""
+        if self._settings.socket_path is not None:
+            self._enter("tcp", self._settings.tcp_timeout)
+            self._guarded(self._connect_to_agent)(self._settings.socket_path)
+            return
         self._enter("dns", self._settings.dns_timeout)
         self._task = self._services.getaddrinfo(
             self._host, self._port, socktype=socket.SOCK_STREAM, on_done=self._guarded(self._on_resolved)
@@ -66,6 +77,20 @@ class Connector:
             return
         self._addresses = list(result)
         self._connect_next(None)
+
+    def _connect_to_agent(self, path: str) -> None:
+        """At once, or not at all: a Unix socket has no handshake of its own, only a queue that may be full (EAGAIN)."""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.setblocking(False)
+        try:
+            self._socket.connect(path)
+        except BlockingIOError:
+            self._close_socket()
+            self._again = self._thread.call_later(_FULL, lambda: self._guarded(self._connect_to_agent)(path))
+        except OSError as error:
+            self._finish(self._failed(error))
+        else:
+            self._on_connected(None)
 
     def _connect_next(self, failure: ConnectionFailedError | None) -> None:
         if not self._addresses:
@@ -136,6 +161,9 @@ class Connector:
             "tls": self._settings.tls_timeout,
             "amqp": self._settings.amqp_timeout,
         }[self._stage]
+        if self._settings.socket_path is not None:
+            self._finish(agent_timed_out(self._stage, seconds, self._settings.socket_path))
+            return
         failure = stage_timed_out(self._stage, seconds, self._host, self._port)
         if self._stage == "tcp" and self._addresses:
             self._cancel_task()
@@ -147,6 +175,8 @@ class Connector:
     def _failed(
         self, error: BaseException | None, broker_close: tuple[int, str] | None = None
     ) -> ConnectionFailedError:
+        if self._settings.socket_path is not None:
+            return agent_failed(error, self._stage, self._settings.socket_path, broker_close)
         return connection_failed(error, self._stage, self._host, self._port, self._settings, broker_close)
 
     def _finish(self, result: Connection | ConnectionFailedError) -> None:
@@ -176,9 +206,10 @@ class Connector:
         return guarded
 
     def _clean_up(self, error: Exception | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._again):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._again = None
         self._cancel_task()
         self._close_socket()
         connection, self._connection = self._connection, None

@@ -22,12 +22,7 @@ from rmqpool.amqp.io_thread import IOThread, Timer
 from rmqpool.amqp.link_values import DOING, Actor, Blocked, LinkEvent, LinkState, LinkStatus
 from rmqpool.amqp.watchdog import Watchdog
 from rmqpool.core.reconnect import NUDGED_DELAY, Reconnect
-from rmqpool.errors import (
-    ConnectionFailedError,
-    PoolClosedError,
-    PoolTimeoutError,
-    RmqpoolError,
-)
+from rmqpool.errors import ConnectionFailedError, PoolClosedError, PoolTimeoutError, RmqpoolError
 from rmqpool.settings import ConnectionSettings
 
 __all__ = ["Actor", "Link", "LinkEvent", "LinkState", "LinkStatus"]
@@ -105,6 +100,11 @@ class Link:
     def contained(self, function: Callable[..., None]) -> Callable[..., None]:
         """A callback for pika: what ``function`` raises replaces the connection instead of killing the I/O loop."""
         return lambda *arguments: self._thread.run_contained(lambda: function(*arguments))
+
+    @property
+    def loop(self) -> Any:
+        """The I/O loop, for actors on the I/O thread with sockets of their own; after a fault it is another one."""
+        return self._thread.loop
 
     @property
     def on_io_thread(self) -> bool:
@@ -218,7 +218,7 @@ class Link:
         self.attempt_began = time.monotonic()
         self._set_state(LinkState.CONNECTING)
         host, port = self._plan.next_host()
-        self._address = f"{host}:{port}"
+        self._address = self.settings.socket_path or f"{host}:{port}"
         self._connector = Connector(self._thread, self.settings, (host, port), self.name, self._on_attempt_done)
         self._connector.start()
 

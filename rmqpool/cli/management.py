@@ -42,6 +42,8 @@ class Endpoint:
 
 def endpoint_of(settings: ConnectionSettings, url: str | None) -> Endpoint:
     """From ``--management-url``, or the broker's first host: port 15672, with TLS 15671. Pure. ConfigurationError."""
+    if url is None and settings.socket_path is not None:
+        raise ConfigurationError("behind an agent the management API is not known: name it with --management-url")
     if url is None:
         host = settings.hosts[0][0]
         shown = f"[{host}]" if ":" in host else host

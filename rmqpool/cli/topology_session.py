@@ -98,6 +98,9 @@ def find_view(
 
     if not wanted:
         return None
+    if url is None and settings.socket_path is not None:
+        _tell_unseen("behind an agent its address is not known: name the management API with --management-url")
+        return None
     if url is None and settings.hosts[0][1] not in _USUAL_PORTS:
         _tell_unseen("the broker's port is not the usual one: name the management API with --management-url")
         return None

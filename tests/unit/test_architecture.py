@@ -15,7 +15,17 @@ LONGEST_FILE = 400
 # Each module may import those of its own line and of the lines above it; a package's name stands for all in it.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "version", "late_imports", "secret", "tls", "identifiers", "headers"),
-    ("message", "topology", "topology_checks", "mismatch", "header_checks", "settings", "urls", "url_options"),
+    (
+        "message",
+        "topology",
+        "topology_checks",
+        "mismatch",
+        "header_checks",
+        "settings",
+        "urls",
+        "url_options",
+        "agent_urls",
+    ),
     ("copies",),
     ("core",),
     ("breaker",),
@@ -30,7 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sealing", "middleware", "calls"),
     ("publisher", "async_publisher", "consumer"),
     ("pool_manager",),
-    ("worker", "outbox", "observe", "dlq", "planning", "middlewares", "health", "supervisor"),
+    ("worker", "outbox", "observe", "dlq", "planning", "middlewares", "health", "supervisor", "agent"),
     ("config", "config_sources"),
     ("cli", "integrations", "testing", "__main__"),
 )

@@ -76,6 +76,8 @@ def attempt(settings: ConnectionSettings, host: tuple[str, int]) -> Attempt:
 def findings_of(result: Attempt) -> list[Finding]:
     """One finding a stage: those before the error's stage are well, those after it were not reached. Pure."""
     stages = ["dns", "tcp", *(["tls"] if result.settings.tls else []), "amqp", "password", "vhost"]
+    if result.settings.socket_path is not None:  # the others are the agent's business
+        stages = ["tcp", "amqp", "password"]
     error = result.error
     failed_at = None if error is None else _failed_stage(error)
     findings = []
@@ -102,6 +104,13 @@ def _failed_stage(error: RmqpoolError) -> str:
 def _good(stage: str, result: Attempt) -> str:
     settings = result.settings
     host, port = settings.hosts[0]
+    if settings.socket_path is not None:
+        return {
+            "tcp": f"an agent listens at {settings.socket_path}: host, TLS, user and virtual host are its own (run doctor "
+            "with its URL to look at them)",
+            "amqp": f"{result.broker or 'the broker'} answers through the agent",
+            "password": "the agent lets this process in",
+        }[stage]
     return {
         "dns": f"{host} {'is an address: no look-up' if _is_address(host) else 'resolves'}",
         "tcp": f"{host}:{port} accepts connections",
