@@ -39,7 +39,7 @@ def test_a_lease_that_lasts_is_reported_and_again_when_it_comes_back(
         pool.release(held)
         wait_for(lambda: told(world, RETURNED), "its end")
     assert "a resource is held for more than 0.05 s (leak_after) by t" in told(world, OVERDUE)[0]
-    assert "world.py" in told(world, OVERDUE)[0]
+    assert "tests/integration/resources/" in told(world, OVERDUE)[0]
     assert "came back after" in told(world, RETURNED)[0]
     assert told(world, OVERDUE)[0] in caplog.text
     assert len(told(world, OVERDUE)) == len(told(world, RETURNED)) == 1
