@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from rmqpool.errors import ConfigurationError
 
-__all__ = ["BOUNDS", "Histogram", "Times"]
+__all__ = ["BOUNDS", "Gathering", "Histogram", "Times", "at_once"]
 
 BOUNDS = (
     0.0001,
@@ -111,6 +111,11 @@ class Times:
             raise ValueError("these histograms have other bounds")
 
 
+def at_once(count: int) -> Times:
+    """So many that took no time."""
+    return Times(BOUNDS, (count, *(0,) * len(BOUNDS)))
+
+
 class Histogram:
     """Takes values one by one. ``bounds`` in seconds, growing. Raises ConfigurationError when they do not."""
 
@@ -137,3 +142,36 @@ class Histogram:
     def times(self) -> Times:
         """The values so far."""
         return Times(self._bounds, tuple(self._counts), self._total, self._longest)
+
+
+class Gathering(Histogram):
+    """A histogram for values that come by the million: whoever appends to ``fresh`` calls :meth:`sort_in` now and then.
+
+    To append costs a tenth of :meth:`add`. Values must not be below 0.
+    """
+
+    __slots__ = ("fresh",)
+
+    def __init__(self, bounds: tuple[float, ...] = BOUNDS) -> None:
+        super().__init__(bounds)
+        self.fresh: list[float] = []
+
+    def sort_in(self) -> None:
+        """Takes what is fresh into the buckets. The list stays the same object."""
+        fresh, bounds, counts = self.fresh, self._bounds, self._counts
+        if not fresh:
+            return
+        longest = max(fresh)
+        bucket = bisect_left(bounds, min(fresh))
+        if bucket == bisect_left(bounds, longest):  # as most are
+            counts[bucket] += len(fresh)
+        else:
+            for seconds in fresh:
+                counts[bisect_left(bounds, seconds)] += 1
+        self._total += sum(fresh)
+        self._longest = max(self._longest, longest)
+        fresh.clear()
+
+    def times(self) -> Times:
+        self.sort_in()
+        return super().times()

@@ -24,7 +24,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any, TypeVar
 
-from rmqpool.core.ledger_book import Book, Entry, check_sizes
+from rmqpool.core.ledger_book import GATHERED, Book, Entry, check_sizes
 from rmqpool.core.ledger_values import Abandoned, AbandonOutcome, Decision, Grant, Lease, Refusal, Snapshot, Totals
 from rmqpool.errors import LeaseReleasedError
 
@@ -88,7 +88,7 @@ class Ledger(Book[R, W]):
         entry.holder = waiter
         entry.since = now
         self._leases[waiter] = entry
-        self._totals.granted += 1
+        self._taken += 1
         return resource
 
     def give(self, waiter: W, now: float) -> bool:
@@ -100,7 +100,10 @@ class Ledger(Book[R, W]):
         if entry is None or self._waiting or not self._keep_idle or not self._fit(entry, now):
             return False
         del self._leases[waiter]
-        self._totals.used_seconds += now - entry.since
+        used = self._fresh_uses
+        used.append(now - entry.since)
+        if len(used) >= GATHERED:
+            self._uses.sort_in()
         entry.holder = None
         entry.since = entry.proved = now
         self._idle[entry.resource] = entry
@@ -118,7 +121,7 @@ class Ledger(Book[R, W]):
         entry = self._leases.pop(waiter, None)
         if entry is None:
             raise LeaseReleasedError(f"{waiter!r} holds nothing: released already? Release each lease exactly once.")
-        self._totals.used_seconds += now - entry.since
+        self._uses.add(now - entry.since)
         entry.since = now
         return self._place(entry, now, reusable)
 
@@ -134,7 +137,7 @@ class Ledger(Book[R, W]):
         entry = self._leases.pop(waiter, None)
         if entry is None:
             raise LeaseReleasedError(f"{waiter!r} holds nothing: released already? Release each lease exactly once.")
-        self._totals.used_seconds += now - entry.since
+        self._uses.add(now - entry.since)
         entry.holder = None
         entry.since = now
         self._tended[entry.resource] = entry

@@ -11,13 +11,16 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
+from rmqpool.core.histogram import Gathering, Times
 from rmqpool.core.ledger_values import Lease, Snapshot, Totals
 from rmqpool.errors import ConfigurationError
 
-__all__ = ["Book", "Entry", "check_sizes"]
+__all__ = ["GATHERED", "Book", "Entry", "check_sizes"]
 
 R = TypeVar("R", bound=Hashable)
 W = TypeVar("W", bound=Hashable)
+
+GATHERED = 256  # use times that are taken into the histogram at once
 
 
 @dataclass(slots=True)
@@ -72,6 +75,9 @@ class Book(Generic[R, W]):
         self._failures_in_a_row = 0
         self._last_open_error: BaseException | None = None
         self._totals = Totals()
+        self._taken = 0  # granted by ``take``
+        self._uses = Gathering()
+        self._fresh_uses = self._uses.fresh
 
     def __repr__(self) -> str:
         return (
@@ -177,6 +183,10 @@ class Book(Generic[R, W]):
         """For how many seconds the first in the queue waits; 0.0 when nobody waits."""
         return now - next(iter(self._waiting.values())) if self._waiting else 0.0
 
+    def use_time(self) -> Times:
+        """How long resources were held, lost ones not counted."""
+        return self._uses.times()
+
     def snapshot(self, now: float) -> Snapshot:
         """All figures of this moment."""
         return Snapshot(
@@ -194,7 +204,12 @@ class Book(Generic[R, W]):
             oldest_waiter=self.oldest_waiter(now),
             failures_in_a_row=self._failures_in_a_row,
             last_open_error=self._last_open_error,
-            totals=replace(self._totals),
+            totals=replace(
+                self._totals,
+                granted=self._totals.granted + self._taken,
+                taken=self._taken,
+                used_seconds=self.use_time().total,
+            ),
         )
 
     @property

@@ -82,10 +82,12 @@ class Lease(Generic[R, W]):
 class Totals:
     """Counts since the ledger was made. ``lost`` resources died by themselves and are not in ``discarded``.
 
-    ``failed_checks``: a check or a reset ended badly. ``used_seconds``: held until release, all leases together.
+    ``taken``: those of ``granted`` that were lent at once, by ``take``. ``failed_checks``: a check or a reset ended badly.
+    ``used_seconds``: held until release, all leases together.
     """
 
     granted: int = 0
+    taken: int = 0
     given_back: int = 0
     timed_out: int = 0
     cancelled: int = 0

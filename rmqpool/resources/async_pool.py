@@ -146,18 +146,19 @@ class AsyncResourcePool(AsyncBase[T]):
             raise
         finally:
             timer.cancel()
-            self._waits.add(_monotonic() - began)
+            self._queued += 1
         slot = self._ledger.held_by(waiter)
         if slot is not None:
+            self._waits.add(_monotonic() - began)
             slot.token, slot.asked = waiter, asked
             return slot
         stats, error = self._stats(_monotonic()), self._ledger.last_open_error
         if refusal is not None:
             refused = self._refusal(refusal, stats)
-            self._tell(ResourceEventKind.REFUSED, str(refused))
+            self._tell(ResourceEventKind.REFUSED, str(refused), refused)
             raise refused from (error if refusal is Refusal.OPEN_FAILED else None)
         exhausted = self._exhausted(timeout, stats)
-        self._tell(ResourceEventKind.TIMED_OUT, str(exhausted))
+        self._tell(ResourceEventKind.TIMED_OUT, str(exhausted), exhausted)
         raise exhausted from (error if stats.failures_in_a_row else None)
 
     def _time_out(self, waiter: asyncio.Future[Refusal | None]) -> None:
@@ -249,11 +250,11 @@ class AsyncResourcePool(AsyncBase[T]):
         return not late
 
     def stats(self) -> ResourceStats:
-        """The figures of this moment, and the counts since :meth:`pop_stats`."""
+        """The figures of this moment, and the counts since the pool was made."""
         return self._stats(_monotonic())
 
     def pop_stats(self) -> ResourceStats:
-        """As :meth:`stats`; then the counts begin at 0 again."""
+        """As :meth:`stats`, with counts and times since the last call of this; :meth:`stats` goes on counting."""
         return self._pop_stats(_monotonic())
 
     async def __aenter__(self) -> AsyncResourcePool[T]:

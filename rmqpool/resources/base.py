@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import math
 import random
 import threading
@@ -13,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from rmqpool.borrowers import Borrower
-from rmqpool.core.histogram import Histogram, Times
+from rmqpool.core.histogram import Histogram, at_once
 from rmqpool.core.ledger import Decision, Ledger, Refusal
 from rmqpool.core.opening import OpenPlan
 from rmqpool.errors import (
@@ -24,27 +23,19 @@ from rmqpool.errors import (
     TooManyWaitingError,
 )
 from rmqpool.leaks import keep_in_view
-from rmqpool.pool_events import PoolEvent
 from rmqpool.resources.borrowing import Borrowing, Slot, new_tokens
-from rmqpool.resources.values import (
-    Counters,
-    ResourceEvent,
-    ResourceEventKind,
-    ResourceOptions,
-    ResourceStats,
-    stats_of,
-)
+from rmqpool.resources.telling import Errors, Telling
+from rmqpool.resources.values import Counters, ResourceOptions, ResourceStats, stats_of
 
 __all__ = ["PoolBase", "Slot", "check_says_no", "weakly"]
 
 T = TypeVar("T")
 
-_LOGGER = logging.getLogger("rmqpool")
 _SERIALS = itertools.count(1)
 _JITTER = 0.1  # lifetimes end up to this part earlier, so that not all resources end together
 
 
-class PoolBase(Generic[T]):
+class PoolBase(Telling, Generic[T]):
     """The state of one pool. Its methods are called under the pool's lock, or on its event loop."""
 
     _kind = "ResourcePool"
@@ -79,45 +70,49 @@ class PoolBase(Generic[T]):
         self._waits = Histogram()
         self._opens = Histogram()
         self._reconnects_failed = 0
-        self._popped = (Counters(), Times(), Times())
+        self._queued = self._given_up = 0
+        self._errors = Errors()
+        self._popped: ResourceStats | None = None
         self._begun = False
         self._wake_at = math.inf
 
     # Figures
 
-    def _counters(self) -> Counters:
-        totals = self._ledger.snapshot(0.0).totals
+    def _stats(self, now: float) -> ResourceStats:
+        snapshot = self._ledger.snapshot(now)
+        totals = snapshot.totals
         ended = totals.granted + totals.refused + totals.timed_out + totals.cancelled
-        return Counters(
-            requests=ended + self._ledger.waiting,
+        counters = Counters(
+            requests=ended + snapshot.waiting,
             granted=totals.granted,
-            queued=self._waits.times().count,
+            queued=self._queued,
             timed_out=totals.timed_out,
             cancelled=totals.cancelled,
             refused=totals.refused,
             given_back=totals.given_back,
-            used_seconds=totals.used_seconds,
             opened=totals.opened,
             open_failures=totals.open_failures,
             reconnects_failed=self._reconnects_failed,
             checks_failed=totals.failed_checks,
-            discarded=totals.discarded + totals.lost,
+            lost=totals.failed_checks + self._given_up,
+            thrown_away=totals.discarded + totals.lost,
+            leaked=self._borrowing.leaked,
         )
-
-    def _stats(self, now: float) -> ResourceStats:
-        counters, waits, opens = self._popped
         return stats_of(
             self.name,
-            self._ledger.snapshot(now),
-            self._counters().minus(counters),
-            self._waits.times().since(waits),
-            self._opens.times().since(opens),
+            snapshot,
+            counters,
+            overdue=self._borrowing.overdue(now),
+            errors=self._errors.counts(),
+            wait_time=self._waits.times().plus(at_once(totals.taken)),
+            use_time=self._ledger.use_time(),
+            create_time=self._opens.times(),
         )
 
     def _pop_stats(self, now: float) -> ResourceStats:
         stats = self._stats(now)
-        self._popped = (self._counters(), self._waits.times(), self._opens.times())
-        return stats
+        before, self._popped = self._popped, stats
+        return stats.since(before)
 
     @property
     def closed(self) -> bool:
@@ -129,7 +124,7 @@ class PoolBase(Generic[T]):
         return f"<{self._kind} {self.name!r} {state}: {self.stats().summary()}>"
 
     def stats(self) -> ResourceStats:
-        """The figures of this moment, and the counts since :meth:`pop_stats`."""
+        """The figures of this moment, and the counts since the pool was made."""
         raise NotImplementedError
 
     def tickets(self) -> list[Borrower]:
@@ -166,6 +161,7 @@ class PoolBase(Generic[T]):
     ) -> tuple[bool, Decision[Slot[T], Any]]:
         """True: the resource is to be tended now. Else the decision says what becomes of it."""
         self._borrowing.comes_back(slot, held, now)
+        self._given_up += not reusable
         if reusable and tend and not self._ledger.closed:
             return self._ledger.release_to_tend(held, now) is not None, Decision()
         return False, self._ledger.release(held, now, reusable)
@@ -242,7 +238,7 @@ class PoolBase(Generic[T]):
         held = f", by {oldest.name} at:\n{oldest.borrowed_at()}" if oldest is not None else ""
         return PoolTimeoutError(
             f"pool {self.name!r}: no resource became free within {timeout:g} s: {stats.summary()}; raise max_size, or hold "
-            f"resources for less time; longest lease {stats.oldest_lease:.1f} s{held}"
+            f"resources for less time; longest lease {stats.longest_lease:.1f} s{held}"
         )
 
     def _not_filled(self, timeout: float, stats: ResourceStats) -> PoolTimeoutError:
@@ -263,42 +259,6 @@ class PoolBase(Generic[T]):
             f"pool {self.name!r}: {stats.waiting} callers wait already (max_waiting={stats.max_waiting}; "
             f"{stats.summary()}): raise max_size or max_waiting, or hold resources for less time"
         )
-
-    # Events
-
-    def _tell_opened(self, seconds: float, error: BaseException | None, gave_up: bool) -> None:
-        if error is None:
-            self._tell(ResourceEventKind.OPENED, f"opened in {seconds:.3f} s")
-            return
-        self._tell(ResourceEventKind.OPEN_FAILED, f"an open failed with {type(error).__name__}", error)
-        if gave_up:
-            sentence = f"nothing could be opened for {self._options.reconnect_timeout:g} s; the pool goes on trying"
-            self._tell(ResourceEventKind.RECONNECT_FAILED, sentence, error)
-
-    def _tell_tended(self, reset: bool, good: bool, error: BaseException | None) -> None:
-        if not good:
-            kind = ResourceEventKind.RESET_FAILED if reset else ResourceEventKind.CHECK_FAILED
-            why = "it returned False" if error is None else type(error).__name__
-            self._tell(kind, f"{kind.value}: {why}; the resource is closed", error)
-
-    def _tell_lease(self, event: PoolEvent, sentence: str) -> None:
-        overdue = event is PoolEvent.LEASE_OVERDUE
-        self._tell(ResourceEventKind.LEASE_OVERDUE if overdue else ResourceEventKind.LEASE_RETURNED, sentence)
-
-    def _tell_closed(self, error: BaseException | None) -> None:
-        if error is None:
-            self._tell(ResourceEventKind.CLOSED, "closed a resource")
-        else:
-            self._tell(ResourceEventKind.CLOSE_FAILED, f"closing failed with {type(error).__name__}", error)
-
-    def _tell(self, kind: ResourceEventKind, sentence: str, error: BaseException | None = None) -> None:
-        """To be called outside of the lock."""
-        if self._options.on_event is None:
-            return
-        try:
-            self._options.on_event(ResourceEvent(kind, self.name, sentence, error))
-        except Exception:
-            _LOGGER.exception("on_event of pool %r failed", self.name)
 
 
 def check_says_no(answer: object) -> bool:

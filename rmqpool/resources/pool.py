@@ -158,9 +158,10 @@ class ResourcePool(ThreadedBase[T]):
             in_time = waiter.decided.acquire(timeout=max(0.0, began + timeout - _monotonic()))
             with self._lock:
                 now = _monotonic()
-                self._waits.add(now - began)
+                self._queued += 1
                 slot = self._ledger.held_by(waiter)
                 if slot is not None:  # also one that was granted in the very last moment
+                    self._waits.add(now - began)
                     slot.token, slot.asked = waiter, asked
                     return slot
                 stats = self._stats(now)
@@ -173,10 +174,10 @@ class ResourcePool(ThreadedBase[T]):
             raise
         if in_time and waiter.refusal is not None:
             refused = self._refusal(waiter.refusal, stats)
-            self._tell(ResourceEventKind.REFUSED, str(refused))
+            self._tell(ResourceEventKind.REFUSED, str(refused), refused)
             raise refused from (error if waiter.refusal is Refusal.OPEN_FAILED else None)
         exhausted = self._exhausted(timeout, stats)
-        self._tell(ResourceEventKind.TIMED_OUT, str(exhausted))
+        self._tell(ResourceEventKind.TIMED_OUT, str(exhausted), exhausted)
         raise exhausted from (error if stats.failures_in_a_row else None)
 
     # The owner
@@ -267,12 +268,12 @@ class ResourcePool(ThreadedBase[T]):
         return ended
 
     def stats(self) -> ResourceStats:
-        """The figures of this moment, and the counts since :meth:`pop_stats`."""
+        """The figures of this moment, and the counts since the pool was made."""
         with self._lock:
             return self._stats(_monotonic())
 
     def pop_stats(self) -> ResourceStats:
-        """As :meth:`stats`; then the counts begin at 0 again."""
+        """As :meth:`stats`, with counts and times since the last call of this; :meth:`stats` goes on counting."""
         with self._lock:
             return self._pop_stats(_monotonic())
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
+from types import MappingProxyType
+from typing import Any
 
 from rmqpool.core.backoff import Backoff
 from rmqpool.core.histogram import Times
@@ -90,11 +92,11 @@ class ResourceOptions:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """Counts since the pool was made, or since :meth:`pop_stats` was called last. Times are seconds, summed up.
+    """Counts since the pool was made; in what :meth:`pop_stats` gives, since its last call.
 
     ``requests`` is all calls for a resource; ``queued`` those that had to wait; ``given_back`` were
-    granted when their caller had just left. ``used_seconds`` is what returned leases held. ``lost`` are those whose check or
-    reset failed, ``discarded`` all that were closed.
+    granted when their caller had just left. ``lost`` resources were found dead: their check or reset failed, or they came back
+    as not reusable; ``thrown_away`` counts all that left the pool. ``leaked`` leases were overdue at some time.
     """
 
     requests: int = 0
@@ -104,26 +106,29 @@ class Counters:
     cancelled: int = 0
     refused: int = 0
     given_back: int = 0
-    used_seconds: float = 0.0
     opened: int = 0
     open_failures: int = 0
     reconnects_failed: int = 0
     checks_failed: int = 0
-    discarded: int = 0
+    lost: int = 0
+    thrown_away: int = 0
+    leaked: int = 0
 
     def minus(self, other: Counters) -> Counters:
         """What was counted since ``other``."""
-        names = [field.name for field in fields(self)]
+        names = [one.name for one in fields(self)]
         return replace(self, **{name: getattr(self, name) - getattr(other, name) for name in names})
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceStats:
-    """The figures of one moment; ages are seconds, 0.0 where there is none.
+    """The figures of one moment; times are seconds, 0.0 where there is none.
 
-    ``size`` is all that are open: leased, idle and tended (being checked or reset by the pool). ``failures_in_a_row`` counts
-    opens that failed since the last that succeeded; above 0 the pool cannot open. ``counters``, ``waits`` (how long those waited
-    that had to, whatever came of it) and ``opens`` (how long successful opens took) begin anew with :meth:`pop_stats`.
+    ``size`` is all that are open: leased, idle and tended (being checked or reset by the pool). ``longest_lease`` and
+    ``longest_wait`` last still; ``overdue`` leases last longer than ``leak_after``. ``failures_in_a_row`` counts opens that
+    failed since the last that succeeded; above 0 the pool cannot open. Since the pool was made: ``counters``; ``errors`` of
+    opening, checking, resetting, closing and of callers, by the name of their class; ``wait_time`` of those that got a resource
+    (of most, none), ``use_time`` of leases that are over, and ``create_time`` of opens that succeeded.
     """
 
     name: str
@@ -136,13 +141,30 @@ class ResourceStats:
     opening: int
     waiting: int
     max_waiting: int
-    oldest_lease: float
-    oldest_waiter: float
+    longest_lease: float
+    longest_wait: float
     failures_in_a_row: int
     closed: bool
     counters: Counters
-    waits: Times
-    opens: Times
+    overdue: int = 0
+    errors: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    wait_time: Times = field(default_factory=Times)
+    use_time: Times = field(default_factory=Times)
+    create_time: Times = field(default_factory=Times)
+
+    def since(self, earlier: ResourceStats | None) -> ResourceStats:
+        """What grows, counted from ``earlier``; the rest as it is."""
+        if earlier is None:
+            return self
+        errors = {kind: count - earlier.errors.get(kind, 0) for kind, count in self.errors.items()}
+        return replace(
+            self,
+            counters=self.counters.minus(earlier.counters),
+            errors=MappingProxyType({kind: count for kind, count in errors.items() if count > 0}),
+            wait_time=self.wait_time.since(earlier.wait_time),
+            use_time=self.use_time.since(earlier.use_time),
+            create_time=self.create_time.since(earlier.create_time),
+        )
 
     def summary(self) -> str:
         """The numbers in one line, for errors and repr."""
@@ -152,11 +174,13 @@ class ResourceStats:
         parts += [f"{self.opening} opening", f"{self.waiting} waiting"]
         if self.failures_in_a_row:
             parts.append(f"{self.failures_in_a_row} opens failed in a row")
+        if self.overdue:
+            parts.append(f"{self.overdue} held for too long")
         return ", ".join(parts)
 
 
-def stats_of(name: str, snapshot: Snapshot, counters: Counters, waits: Times, opens: Times) -> ResourceStats:
-    """From the ledger's snapshot to what users see."""
+def stats_of(name: str, snapshot: Snapshot, counters: Counters, **more: Any) -> ResourceStats:
+    """From the ledger's snapshot to what users see; ``more`` are the other fields of :class:`ResourceStats`."""
     return ResourceStats(
         name=name,
         min_size=snapshot.minimum,
@@ -168,11 +192,10 @@ def stats_of(name: str, snapshot: Snapshot, counters: Counters, waits: Times, op
         opening=snapshot.opening,
         waiting=snapshot.waiting,
         max_waiting=snapshot.max_waiting,
-        oldest_lease=snapshot.oldest_lease,
-        oldest_waiter=snapshot.oldest_waiter,
+        longest_lease=snapshot.oldest_lease,
+        longest_wait=snapshot.oldest_waiter,
         failures_in_a_row=snapshot.failures_in_a_row,
         closed=snapshot.closed,
         counters=counters,
-        waits=waits,
-        opens=opens,
+        **more,
     )

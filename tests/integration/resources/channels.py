@@ -60,7 +60,7 @@ class Channels:
         stats = self.stats()
         counts = {name: getattr(stats, name) for name in ("granted", "timed_out", "refused", "opened")}
         used = stats.use_time.total
-        return counts | {"discarded": stats.thrown_away, "used_seconds": used, "waits": stats.wait_time.count}
+        return counts | {"thrown_away": stats.thrown_away, "used_seconds": used, "waits": stats.wait_time.count}
 
     def lifetimes(self) -> list[float]:
         assert self.pool._leases is not None

@@ -55,9 +55,11 @@ class Things:
 
     def figures(self) -> dict[str, Any]:
         """The counts that all pools have, by the same names."""
-        counters, waits = self.pool.stats().counters, self.pool.stats().waits
-        names = ("granted", "timed_out", "refused", "opened", "discarded", "used_seconds")
-        return {name: getattr(counters, name) for name in names} | {"waits": waits.count}
+        stats = self.pool.stats()
+        counts = {
+            name: getattr(stats.counters, name) for name in ("granted", "timed_out", "refused", "opened", "thrown_away")
+        }
+        return counts | {"used_seconds": stats.use_time.total, "waits": stats.wait_time.count}
 
     def lifetimes(self) -> list[float]:
         """Seconds from when each was lent to its end."""

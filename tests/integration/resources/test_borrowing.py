@@ -85,7 +85,7 @@ def test_close_returns_no_loop(make_any: Make) -> None:
     seen = {pool.identity(pool.close_inside()) for _ in range(3)}
     assert len(seen) == 3
     wait_for(lambda: pool.size == 0, "the end of all")
-    assert (pool.figures()["opened"], pool.figures()["discarded"]) == (3, 3)
+    assert (pool.figures()["opened"], pool.figures()["thrown_away"]) == (3, 3)
 
 
 def test_discard(make: Make) -> None:

@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 
-from rmqpool import AsyncResourcePool, ConnectionPool, PoolClosedError, PoolTimeoutError, ResourcePool
+from rmqpool import (
+    AsyncResourcePool,
+    ConnectionPool,
+    PoolClosedError,
+    PoolTimeoutError,
+    ResourcePool,
+    TooManyWaitingError,
+)
 from rmqpool import ResourceEventKind as Kind
 from tests.integration.resources.conftest import Make
 from tests.integration.resources.world import PATIENCE, World, elapsed, in_thread, wait_for
@@ -209,7 +216,7 @@ class TestTelling:
         assert figures["used_seconds"] >= 0.1
         assert figures["waits"] >= 2
         assert figures["opened"] == 2
-        wait_for(lambda: pool.figures()["discarded"] == (1 if pool.keeps_idle else 2), "the end of what was broken")
+        wait_for(lambda: pool.figures()["thrown_away"] == (1 if pool.keeps_idle else 2), "the end of what was broken")
 
     def test_stats_connect(self, make_of_things: Make, world: World) -> None:
         """Opens are counted and timed, failed ones too."""
@@ -221,8 +228,8 @@ class TestTelling:
         pool.use()
         stats = pool.stats()
         assert stats.counters.open_failures >= 1
-        assert stats.counters.opened == stats.opens.count == 1
-        assert stats.opens.longest > 0
+        assert stats.counters.opened == stats.create_time.count == 1
+        assert stats.create_time.longest > 0
 
     def test_stats(self, make: Make) -> None:
         """All that is only the generic pool's, too."""
@@ -232,28 +239,51 @@ class TestTelling:
             pool.acquire(timeout=0.05)
         stats = pool.stats()
         assert (stats.size, stats.leased, stats.idle, stats.waiting) == (2, 2, 0, 0)
-        assert stats.oldest_lease > 0.05
+        assert stats.longest_lease > 0.05
         counters = stats.counters
         assert (counters.requests, counters.granted, counters.timed_out, counters.opened) == (3, 2, 1, 2)
-        assert counters.queued == stats.waits.count == 3
-        assert stats.waits.longest >= 0.05
-        assert stats.opens.count == 2
+        assert counters.queued == 3
+        assert stats.wait_time.count == stats.create_time.count == 2
+        assert stats.errors == {"PoolTimeoutError": 1}
         pool.release(a)
         pool.release(b, reusable=False)
-        counters = pool.stats().counters
-        assert (counters.discarded, counters.open_failures) == (1, 0)
-        assert counters.used_seconds >= 0.1
+        pool.release(pool.acquire())
+        stats = pool.stats()
+        assert (stats.counters.thrown_away, stats.counters.lost, stats.counters.open_failures) == (1, 1, 0)
+        assert (stats.wait_time.count, stats.use_time.count) == (3, 3)
+        assert stats.use_time.total >= 0.1
 
     def test_pop_stats(self, make: Make) -> None:
-        """Counts begin at 0 again, sizes stay; what is told is frozen."""
+        """Counts since the last call; sizes stay, stats() goes on counting; what is told is frozen."""
         pool = make(max_size=2)
         pool.release(pool.acquire())
         assert pool.pop_stats().counters.requests == 1
-        stats = pool.stats()
+        stats = pool.pop_stats()
         assert (stats.counters.requests, stats.counters.opened, stats.size) == (0, 0, 1)
-        assert (stats.waits.count, stats.opens.count) == (0, 0)
+        assert (stats.wait_time.count, stats.use_time.count, stats.create_time.count) == (0, 0, 0)
+        pool.release(pool.acquire())
+        assert pool.pop_stats().use_time.count == 1
+        assert pool.stats().use_time.count == pool.stats().counters.granted == 2
         with pytest.raises(AttributeError):
             stats.size = 3
+
+    def test_errors_by_kind(self, make: Make, world: World) -> None:
+        """Of opening and of callers; repr and the figures tell what is held for too long."""
+        pool = make(max_size=1, max_waiting=1, leak_after=0.05)
+        world.failing = True
+        waiting = pool.start()
+        wait_for(lambda: pool.stats().counters.open_failures >= 2, "failed opens")
+        with pytest.raises(TooManyWaitingError):
+            pool.acquire()
+        world.failing = False
+        held = waiting.result(PATIENCE)
+        wait_for(lambda: pool.stats().overdue == 1, "the report")
+        assert "1 held for too long" in repr(pool.pool)
+        stats = pool.stats()
+        assert stats.errors["ConnectionRefusedError"] == stats.counters.open_failures
+        assert (stats.errors["TooManyWaitingError"], stats.counters.leaked) == (1, 1)
+        pool.release(held)
+        wait_for(lambda: pool.stats().overdue == 0, "its end")
 
     def test_events(self, make: Make, world: World) -> None:
         """Each change is told, with the pool's name."""

@@ -21,7 +21,8 @@ def accounted_for(stats: ResourceStats, world: World, calls: int) -> None:
     ended = counters.granted + counters.timed_out + counters.cancelled + counters.refused
     assert (stats.leased, stats.waiting, stats.tended) == (0, 0, 0)
     assert counters.requests == ended == calls
-    assert counters.opened == counters.discarded + stats.size
+    assert counters.opened == counters.thrown_away + stats.size
+    assert stats.wait_time.count == stats.use_time.count == counters.granted - counters.given_back
     assert len(world.things) == counters.opened
     assert stats.size <= SIZE
 

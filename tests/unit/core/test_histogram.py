@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmqpool.core.histogram import BOUNDS, Histogram, Times
+from rmqpool.core.histogram import BOUNDS, Gathering, Histogram, Times, at_once
 from rmqpool.errors import ConfigurationError
 
 SECONDS = st.lists(st.floats(0, 1000), max_size=60)
@@ -58,6 +58,27 @@ def test_a_difference_is_what_came_in_between(before: list[float], after: list[f
     assert between.total == pytest.approx(sum(after), abs=1e-6)
     assert between.longest >= max(after, default=0.0)
     assert earlier.plus(of(after)).counts == later.counts
+
+
+@given(st.lists(SECONDS))
+def test_gathered_values_are_those_that_came_one_by_one(batches: list[list[float]]) -> None:
+    """Whenever they are taken into the buckets."""
+    histogram = Gathering()
+    fresh = histogram.fresh
+    for batch in batches:
+        fresh.extend(batch)
+        histogram.sort_in()
+        assert histogram.fresh is fresh
+        assert not fresh
+    fresh.append(0.5)  # and what is not taken in yet is told too
+    told, wanted = histogram.times(), of([*(value for batch in batches for value in batch), 0.5])
+    assert (told.counts, told.longest) == (wanted.counts, wanted.longest)
+    assert told.total == pytest.approx(wanted.total)
+
+
+def test_what_took_no_time_counts() -> None:
+    """Added to the others."""
+    assert at_once(3).plus(of([2.0])).counts == of([0.0, 0.0, 0.0, 2.0]).counts
 
 
 def test_without_a_value_all_is_zero() -> None:

@@ -1,0 +1,77 @@
+"""What a pool of resources says while it works: its events, and its errors by kind."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from rmqpool.pool_events import PoolEvent
+from rmqpool.resources.values import ResourceEvent, ResourceEventKind, ResourceOptions
+
+__all__ = ["Errors", "Telling"]
+
+_LOGGER = logging.getLogger("rmqpool")
+
+
+class Errors:
+    """Counts errors by the name of their class. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    def add(self, error: BaseException) -> None:
+        """One more."""
+        with self._lock:
+            self._counts[type(error).__name__] += 1
+
+    def counts(self) -> Mapping[str, int]:
+        """So far."""
+        with self._lock:
+            return MappingProxyType(dict(self._counts))
+
+
+class Telling:
+    """The base of ``PoolBase``, which sets all these. Everything here is called outside of the pool's lock."""
+
+    name: str
+    _errors: Errors
+    _options: ResourceOptions
+
+    def _tell_opened(self, seconds: float, error: BaseException | None, gave_up: bool) -> None:
+        if error is None:
+            self._tell(ResourceEventKind.OPENED, f"opened in {seconds:.3f} s")
+            return
+        self._tell(ResourceEventKind.OPEN_FAILED, f"an open failed with {type(error).__name__}", error)
+        if gave_up:
+            sentence = f"nothing could be opened for {self._options.reconnect_timeout:g} s; the pool goes on trying"
+            self._tell(ResourceEventKind.RECONNECT_FAILED, sentence, error)
+
+    def _tell_tended(self, reset: bool, good: bool, error: BaseException | None) -> None:
+        if not good:
+            kind = ResourceEventKind.RESET_FAILED if reset else ResourceEventKind.CHECK_FAILED
+            why = "it returned False" if error is None else type(error).__name__
+            self._tell(kind, f"{kind.value}: {why}; the resource is closed", error)
+
+    def _tell_lease(self, event: PoolEvent, sentence: str) -> None:
+        overdue = event is PoolEvent.LEASE_OVERDUE
+        self._tell(ResourceEventKind.LEASE_OVERDUE if overdue else ResourceEventKind.LEASE_RETURNED, sentence)
+
+    def _tell_closed(self, error: BaseException | None) -> None:
+        if error is None:
+            self._tell(ResourceEventKind.CLOSED, "closed a resource")
+        else:
+            self._tell(ResourceEventKind.CLOSE_FAILED, f"closing failed with {type(error).__name__}", error)
+
+    def _tell(self, kind: ResourceEventKind, sentence: str, error: BaseException | None = None) -> None:
+        if error is not None and kind is not ResourceEventKind.RECONNECT_FAILED:  # that one has been counted
+            self._errors.add(error)
+        if self._options.on_event is None:
+            return
+        try:
+            self._options.on_event(ResourceEvent(kind, self.name, sentence, error))
+        except Exception:
+            _LOGGER.exception("on_event of pool %r failed", self.name)
