@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import Future
@@ -12,11 +11,10 @@ from rmqpool.amqp.channel import BlockingChannel, open_channel
 from rmqpool.amqp.link import Link, LinkState, LinkStatus
 from rmqpool.core.verdict import ChannelFacts, ConnectionFacts, PoolFacts, PoolHealth, judge
 from rmqpool.errors import CallTimeoutError, PoolClosedError, RmqpoolError
+from rmqpool.looks import Looks as EarlierLooks
 from rmqpool.pool_stats import ChannelStats, PoolStats
 
 __all__ = ["Looks", "facts_of", "round_trip"]
-
-_LOOK = 30.0  # seconds: the least that a verdict looks back, once the pool is older
 
 
 def round_trip(links: Iterable[Link], deadline: float) -> float:
@@ -69,23 +67,13 @@ def _answer(link: Link, answer: Future[float], deadline: float) -> float:
         ) from None
 
 
-class Looks:
-    """What a pool was like when its health was asked for before: a verdict is about what came since. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._looks: list[tuple[float, PoolStats | None]] = [(time.monotonic(), None)]
+class Looks(EarlierLooks[PoolStats]):
+    """What a pool was like when its health was asked for before. Thread-safe."""
 
     def judge(self, stats: PoolStats, closed: bool, timeout: float) -> PoolHealth:
         """The verdict on what came since an earlier look, one that is at least 30 s ago; otherwise since the first."""
-        now = time.monotonic()
-        with self._lock:
-            old_enough = [look for look in self._looks if now - look[0] >= _LOOK]
-            began, earlier = (old_enough or self._looks)[-1 if old_enough else 0]
-            self._looks = [*old_enough[-1:], *(look for look in self._looks if now - look[0] < _LOOK)]
-            if now - self._looks[-1][0] >= _LOOK / 4:
-                self._looks.append((now, stats))
-        return judge(facts_of(stats, stats.since(earlier), closed, max(0.001, now - began), timeout))
+        earlier, seconds = self.compare(stats)
+        return judge(facts_of(stats, stats.since(earlier), closed, seconds, timeout))
 
 
 def facts_of(stats: PoolStats, recent: PoolStats, closed: bool, seconds: float, timeout: float) -> PoolFacts:

@@ -11,7 +11,18 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["ChannelFacts", "ConnectionFacts", "PoolFacts", "PoolHealth", "PoolState", "Symptom", "judge"]
+__all__ = [
+    "RESOURCES",
+    "ChannelFacts",
+    "ConnectionFacts",
+    "OpeningFacts",
+    "PoolFacts",
+    "PoolHealth",
+    "PoolState",
+    "Symptom",
+    "Words",
+    "judge",
+]
 
 
 class PoolState(enum.StrEnum):
@@ -74,8 +85,36 @@ class ConnectionFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Words:
+    """What is leased, in the plural, and the setting that bounds how many."""
+
+    leased: str = "channels"
+    setting: str = "channels_per_connection"
+
+
+RESOURCES = Words("resources", "max_size")
+
+
+@dataclass(frozen=True, slots=True)
+class OpeningFacts:
+    """How the opening of resources goes. ``wanted``: that many are to be opened now, tried again ones too.
+
+    ``failures_in_a_row`` and ``last_error`` since the last success. ``recent_…``: within the time that is looked at; of the
+    opens, 95 % took no longer than ``recent_create`` seconds. ``lost`` resources were found dead.
+    """
+
+    size: int = 0
+    wanted: int = 0
+    failures_in_a_row: int = 0
+    last_error: str = ""
+    recent_lost: int = 0
+    recent_opened: int = 0
+    recent_create: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelFacts:
-    """Leased channels. Times in seconds. From ``recent_granted`` on: within the time that is looked at."""
+    """Leased channels, or resources. Times in seconds. From ``recent_granted`` on: within the time that is looked at."""
 
     capacity: int
     leased: int = 0
@@ -90,6 +129,7 @@ class ChannelFacts:
     recent_dropped: int = 0
     recent_wait: float = 0.0  # 95 % waited no longer
     recent_use: float = 0.0  # a lease, on average
+    words: Words = Words()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +144,7 @@ class PoolFacts:
     recent_reconnects: int = 0
     seconds: float = 60.0
     timeout: float = 30.0
+    opening: OpeningFacts | None = None  # of pools that are no AMQP pools
 
 
 def judge(facts: PoolFacts) -> PoolHealth:
@@ -117,13 +158,15 @@ def judge(facts: PoolFacts) -> PoolHealth:
 
 
 _WORST_FIRST = (PoolState.DOWN, PoolState.DEGRADED, PoolState.OK)
-_FLAPPING = 3  # reconnects of all connections within the time that is looked at
+_FLAPPING = 3  # reconnects of all connections, or lost resources, within the time that is looked at
 _LONG_WAIT = 0.25  # of the timeout: who waits longer than that for a channel is near to failing
 _FULL = 0.9  # of the window of publishes
 _SPARE = 1.25  # channels recommended beyond what the rate needs
 
 
 def _well(facts: PoolFacts) -> str:
+    if facts.opening is not None:
+        return "resources can be opened, and nobody waits for long" if facts.opening.size else "nothing is open now"
     if not facts.connections:
         return "no connection was needed yet"
     return "every connection is ready, and nobody waits for long"
@@ -164,6 +207,34 @@ def _disconnected(facts: PoolFacts) -> Symptom | None:
     )
 
 
+def _unopened(facts: PoolFacts) -> Symptom | None:
+    opening = facts.opening
+    if opening is None or not opening.failures_in_a_row:
+        return None
+    # Down only while somebody needs one: a pool that is not used tries nothing, and could not tell that all is well again.
+    nobody_gets_one = opening.size == 0 and opening.wanted > 0
+    return Symptom(
+        "unopened",
+        PoolState.DOWN if nobody_gets_one else PoolState.DEGRADED,
+        f"the last {opening.failures_in_a_row} opens failed, the last one with {opening.last_error or 'an error'}; "
+        f"{opening.size} resources are open",
+        "look whether the server is up and lets you in; the pool goes on trying while somebody needs a resource",
+    )
+
+
+def _losing(facts: PoolFacts) -> Symptom | None:
+    opening = facts.opening
+    if opening is None or opening.recent_lost < _FLAPPING:
+        return None
+    return Symptom(
+        "flapping",
+        PoolState.DEGRADED,
+        f"{opening.recent_lost} resources were found dead within {facts.seconds:.0f} s",
+        "look for the reason in the server's log; if it closes what is idle, set max_idle and max_lifetime below its limits, "
+        "and check_after_idle",
+    )
+
+
 def _blocked(facts: PoolFacts) -> Symptom | None:
     reason = next((one.blocked for one in facts.connections if one.blocked is not None), None)
     if reason is None:
@@ -193,15 +264,16 @@ def _leaking(facts: PoolFacts) -> Symptom | None:
     channels = facts.channels
     if channels is None:
         return None
-    recommendation = "lease channels in a with block; leak_after=… reports who holds them, with the borrower's stack"
+    what = channels.words.leased
+    recommendation = f"lease {what} in a with block; leak_after=… reports who holds them, with the borrower's stack"
     if channels.recent_dropped:
-        told = f"{channels.recent_dropped} leased channels were dropped without release"
+        told = f"{channels.recent_dropped} leased {what} were dropped without release"
         return Symptom("leak", PoolState.DEGRADED, told, recommendation)
     if channels.overdue:
-        told = f"{channels.overdue} channels are held for longer than leak_after, the longest for {channels.longest_lease:.1f} s"
+        told = f"{channels.overdue} {what} are held for longer than leak_after, the longest for {channels.longest_lease:.1f} s"
         return Symptom("leak", PoolState.DEGRADED, told, recommendation)
     if _somebody_waits(channels) and channels.longest_lease > facts.timeout:
-        told = f"callers wait while one channel is held for {channels.longest_lease:.1f} s already"
+        told = f"callers wait while one of the {what} is held for {channels.longest_lease:.1f} s already"
         return Symptom("leak", PoolState.DEGRADED, told, recommendation)
     return None
 
@@ -213,8 +285,8 @@ def _saturated(facts: PoolFacts) -> Symptom | None:
     return Symptom(
         "saturated",
         PoolState.DEGRADED,
-        f"{channels.leased} of {channels.capacity} channels are leased and {channels.waiting} callers wait, the first for "
-        f"{channels.longest_wait:.1f} s; within {facts.seconds:.0f} s {channels.recent_timed_out} gave up, "
+        f"{channels.leased} of {channels.capacity} {channels.words.leased} are leased and {channels.waiting} callers wait, the "
+        f"first for {channels.longest_wait:.1f} s; within {facts.seconds:.0f} s {channels.recent_timed_out} gave up, "
         f"{channels.recent_refused} were refused, and 95 % waited up to {channels.recent_wait:.2g} s",
         _more_channels(channels, facts),
     )
@@ -235,14 +307,18 @@ def _more_channels(channels: ChannelFacts, facts: PoolFacts) -> str:
     asked = channels.recent_granted + channels.recent_timed_out + channels.recent_refused + channels.waiting
     rate = asked / max(1.0, facts.seconds)
     needed = math.ceil(_SPARE * rate * channels.recent_use)
+    what, setting, opening = channels.words.leased, channels.words.setting, facts.opening
+    if opening is not None and channels.leased < channels.capacity:
+        took = f" ({opening.recent_create:.2g} s each)" if opening.recent_opened else ""
+        return f"opening is what they wait for{took}: raise min_size, or growth, so that more are opened at a time"
     if needed > channels.capacity:
         return (
-            f"raise channels_per_connection from {channels.capacity} to {needed} ({rate:.3g} leases a "
-            f"second, held for {channels.recent_use:.2g} s each), or hold channels for less time"
+            f"raise {setting} from {channels.capacity} to {needed} ({rate:.3g} leases a "
+            f"second, held for {channels.recent_use:.2g} s each), or hold {what} for less time"
         )
     if channels.recent_refused and not channels.recent_timed_out:
-        return f"raise max_waiting from {channels.max_waiting}: callers come in bursts, and channels come back in time"
-    return f"raise channels_per_connection from {channels.capacity}, or hold channels for less time"
+        return f"raise max_waiting from {channels.max_waiting}: callers come in bursts, and {what} come back in time"
+    return f"raise {setting} from {channels.capacity}, or hold {what} for less time"
 
 
 def _window_full(facts: PoolFacts) -> Symptom | None:
@@ -261,8 +337,10 @@ _RULES: tuple[Callable[[PoolFacts], Symptom | None], ...] = (
     _closed,
     _refused,
     _disconnected,
+    _unopened,
     _blocked,
     _flapping,
+    _losing,
     _leaking,
     _saturated,
     _window_full,

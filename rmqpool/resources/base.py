@@ -23,6 +23,7 @@ from rmqpool.errors import (
     TooManyWaitingError,
 )
 from rmqpool.leaks import keep_in_view
+from rmqpool.looks import Looks
 from rmqpool.resources.borrowing import Borrowing, Slot, new_tokens
 from rmqpool.resources.telling import Errors, Telling
 from rmqpool.resources.values import Counters, ResourceOptions, ResourceStats, stats_of
@@ -72,6 +73,7 @@ class PoolBase(Telling, Generic[T]):
         self._reconnects_failed = 0
         self._queued = self._given_up = 0
         self._errors = Errors()
+        self._looks: Looks[ResourceStats] = Looks()
         self._popped: ResourceStats | None = None
         self._begun = False
         self._wake_at = math.inf
@@ -123,9 +125,8 @@ class PoolBase(Telling, Generic[T]):
         state = "closed" if self.closed else "open" if self._begun else "not open yet"
         return f"<{self._kind} {self.name!r} {state}: {self.stats().summary()}>"
 
-    def stats(self) -> ResourceStats:
-        """The figures of this moment, and the counts since the pool was made."""
-        raise NotImplementedError
+    def _last_open_error(self) -> BaseException | None:
+        return self._ledger.last_open_error
 
     def tickets(self) -> list[Borrower]:
         """Who holds something now, longest first, if the pool remembers that; nobody once it is closed."""

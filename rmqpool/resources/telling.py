@@ -1,4 +1,4 @@
-"""What a pool of resources says while it works: its events, and its errors by kind."""
+"""What a pool of resources says of itself: how it is doing, its events, and its errors by kind."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from rmqpool.core.verdict import PoolHealth, judge
+from rmqpool.looks import Looks
 from rmqpool.pool_events import PoolEvent
-from rmqpool.resources.values import ResourceEvent, ResourceEventKind, ResourceOptions
+from rmqpool.resources.health import facts_of
+from rmqpool.resources.values import ResourceEvent, ResourceEventKind, ResourceOptions, ResourceStats
 
 __all__ = ["Errors", "Telling"]
 
@@ -39,7 +42,26 @@ class Telling:
 
     name: str
     _errors: Errors
+    _looks: Looks[ResourceStats]
     _options: ResourceOptions
+
+    def stats(self) -> ResourceStats:
+        """The figures of this moment, and the counts since the pool was made."""
+        raise NotImplementedError
+
+    def health(self) -> PoolHealth:
+        """How the pool is doing, why, and what to do, from its figures: asks nobody, returns at once. See ``ready`` of it.
+
+        Counts are looked at since an earlier call that is 30 seconds ago or more, or since the pool was made.
+        """
+        stats = self.stats()
+        earlier, seconds = self._looks.compare(stats)
+        error = self._last_open_error()
+        name = "" if error is None else type(error).__name__  # not its text, which may hold a secret
+        return judge(facts_of(stats, stats.since(earlier), name, seconds, self._options.timeout))
+
+    def _last_open_error(self) -> BaseException | None:
+        raise NotImplementedError
 
     def _tell_opened(self, seconds: float, error: BaseException | None, gave_up: bool) -> None:
         if error is None:

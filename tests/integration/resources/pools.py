@@ -121,6 +121,9 @@ class Threads(Things):
     def stats(self) -> Any:
         return self.pool.stats()
 
+    def health(self) -> Any:
+        return self.pool.health()
+
     def pop_stats(self) -> Any:
         return self.pool.pop_stats()
 
@@ -223,6 +226,9 @@ class Loop(Things):
 
     def stats(self) -> Any:
         return self.call(self.pool.stats)
+
+    def health(self) -> Any:
+        return self.call(self.pool.health)
 
     def pop_stats(self) -> Any:
         return self.call(self.pool.pop_stats)

@@ -285,6 +285,22 @@ class TestTelling:
         pool.release(held)
         wait_for(lambda: pool.stats().overdue == 0, "its end")
 
+    def test_health(self, make: Make, world: World) -> None:
+        """The verdict follows what happens: unused, failing to open, well, a leak, closed."""
+        pool = make(max_size=1, leak_after=0.05)
+        assert (pool.health().kind, pool.health().reason) == ("ok", "nothing is open now")
+        world.failing = True
+        waiting = pool.start()
+        wait_for(lambda: not pool.health().ready, "the bad news")
+        assert "ConnectionRefusedError" in str(pool.health())
+        world.failing = False
+        held = waiting.result(PATIENCE)
+        wait_for(lambda: pool.health().kind == "leak", "the report")
+        pool.release(held)
+        wait_for(lambda: pool.health().kind == "ok", "a pool that is well")
+        pool.close()
+        assert pool.health().kind == "closed"
+
     def test_events(self, make: Make, world: World) -> None:
         """Each change is told, with the pool's name."""
         pool = make(max_size=1)

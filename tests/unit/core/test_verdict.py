@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmqpool.core.verdict import ChannelFacts, ConnectionFacts, PoolFacts, PoolState, judge
+from rmqpool.core.verdict import RESOURCES, ChannelFacts, ConnectionFacts, OpeningFacts, PoolFacts, PoolState, judge
 
 UP = ConnectionFacts("publish-1", ready=True)
 LOST = ConnectionFacts("publish-1", ready=False, last_error="connection reset by peer")
@@ -84,6 +84,36 @@ def test_a_lease_that_lasts_while_others_wait_is_suspected() -> None:
     held = dataclasses.replace(CALM, leased=32, waiting=1, longest_lease=31)
     assert judge(PoolFacts((UP,), held, timeout=30)).kind == "leak"
     assert judge(PoolFacts((UP,), dataclasses.replace(held, waiting=0), timeout=30)).kind == "ok"
+
+
+FREE = ChannelFacts(capacity=10, leased=2, recent_granted=100, recent_use=0.01, words=RESOURCES)
+OPENS = OpeningFacts(size=4, recent_opened=4)
+
+
+def test_who_cannot_open_is_down_while_somebody_needs_it() -> None:
+    """Where some are open it is degraded; so it is when nobody asks: nothing is tried then, and all may be well again."""
+    failing = OpeningFacts(size=0, wanted=1, failures_in_a_row=7, last_error="ConnectionRefusedError")
+    health = judge(PoolFacts(channels=FREE, opening=failing))
+    assert (health.kind, health.ready) == ("unopened", False)
+    assert "the last 7 opens failed, the last one with ConnectionRefusedError" in health.reason
+    assert judge(PoolFacts(channels=FREE, opening=dataclasses.replace(failing, size=1))).state is PoolState.DEGRADED
+    assert judge(PoolFacts(channels=FREE, opening=dataclasses.replace(failing, wanted=0))).state is PoolState.DEGRADED
+
+
+def test_resources_that_die_are_told() -> None:
+    """As connections that flap are."""
+    health = judge(PoolFacts(channels=FREE, opening=dataclasses.replace(OPENS, recent_lost=3), seconds=30))
+    assert (health.kind, health.reason) == ("flapping", "3 resources were found dead within 30 s")
+
+
+def test_the_setting_of_resources_is_recommended() -> None:
+    """More of them; or, where there is room, to open them earlier."""
+    full = dataclasses.replace(FREE, leased=10, waiting=4, recent_timed_out=3)
+    assert "raise max_size from 10" in judge(PoolFacts(channels=full, opening=OPENS)).recommendation
+    slow = dataclasses.replace(OPENS, recent_create=2.5)
+    told = judge(PoolFacts(channels=dataclasses.replace(full, leased=3), opening=slow)).recommendation
+    assert told.startswith("opening is what they wait for (2.5 s each): raise min_size, or growth")
+    assert judge(PoolFacts(channels=FREE, opening=OPENS)).reason == "resources can be opened, and nobody waits for long"
 
 
 COUNTS = st.integers(0, 10_000)
