@@ -246,6 +246,19 @@ class Ledger(Book[R, W]):
             self._totals.failed_checks += 1
         return self._place(entry, now, good)
 
+    def mend(self, now: float) -> list[Decision[R, W]]:
+        """An event was broken off in the middle, as by the exception of a signal handler: what it left half done is ended.
+
+        A resource in no state is placed anew. Nothing happens when the book is whole.
+        """
+        strays = []
+        for resource, entry in self._entries.items():
+            if self._leases.get(entry.holder) is entry:
+                self._waiting.pop(entry.holder, None)
+            elif resource not in self._idle and resource not in self._tended:
+                strays.append(entry)
+        return [self._place(entry, now) for entry in strays]
+
     # Events of the owner.
 
     def fill(self) -> Decision[R, W]:
@@ -343,7 +356,9 @@ class Ledger(Book[R, W]):
         if not reusable or not self._fit(entry, now):
             return self._decide(discard=(self._forget(entry),))
         if self._waiting:
-            return self._decide((self._lend(entry, self._waiting.popitem(last=False)[0], now),))
+            grant = self._lend(entry, next(iter(self._waiting)), now)
+            del self._waiting[grant.waiter]  # last: broken off before, it is in the book in any case
+            return self._decide((grant,))
         if not self._keep_idle:
             return self._decide(discard=(self._forget(entry),))
         self._idle[entry.resource] = entry

@@ -161,6 +161,14 @@ class Book(Generic[R, W]):
         entry = self._leases.get(waiter)
         return None if entry is None else entry.resource
 
+    def knows(self, resource: R) -> bool:
+        """True while the resource is idle, leased or tended."""
+        return resource in self._entries
+
+    def tends(self, resource: R) -> bool:
+        """True while the resource is checked or reset."""
+        return resource in self._tended
+
     def holder_of(self, resource: R) -> W | None:
         """The waiter that holds the resource, or None."""
         entry = self._entries.get(resource)

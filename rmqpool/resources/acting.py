@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
@@ -53,6 +54,7 @@ class ThreadedBase(PoolBase[T]):
         super()._new_book()
         self._lock = threading.Lock()
         self._grown = threading.Condition(self._lock)
+        self._opening: set[Task] = set()
         options = self._options
         threads = max(options.workers, options.growth or options.max_size)
         self._workers = Workers(self.name, threads, most_stuck=options.max_size)
@@ -67,11 +69,18 @@ class ThreadedBase(PoolBase[T]):
                 self._workers.call_at(_monotonic() + self._borrowing.leak_after, weakly(self._look_for_leaks))
 
     def _act(self, decision: Decision[Slot[T], Any]) -> None:
+        try:
+            self._act_on(decision)
+        except BaseException:  # interrupted: what has been done is not done again
+            self._act_on(decision)
+            raise
+
+    def _act_on(self, decision: Decision[Slot[T], Any]) -> None:
         for grant in decision.grants:
-            grant.waiter.decided.release()
+            _wake(grant.waiter)
         for waiter, refusal in decision.refuse:
             waiter.refusal = refusal
-            waiter.decided.release()
+            _wake(waiter)
         for slot in decision.discard:
             self._discard(slot)
         for slot in decision.check:
@@ -86,21 +95,30 @@ class ThreadedBase(PoolBase[T]):
                 return
             now = _monotonic()
             count, generation, decisions, wake_at = self._decide_opens(now)
-        for _ in range(count):
-            done = partial(self._on_opened, generation, now)
-            self._workers.submit(Task(self._open_one, done, self._options.open_timeout, self._close_late))
+            tasks = [self._opening_task(generation, now) for _ in range(count)]
+            self._opening.update(tasks)
+        for task in tasks:
+            self._workers.submit(task)
         if wake_at < math.inf:
             self._workers.call_at(wake_at, weakly(self._pump_again))
         for decision in decisions:
             self._act(decision)
+
+    def _opening_task(self, generation: int, began: float) -> Task:
+        def done(resource: Any, error: BaseException | None) -> None:
+            self._on_opened(task, generation, began, resource, error)
+
+        task = Task(self._open_one, done, self._options.open_timeout, self._close_late)
+        return task
 
     def _pump_again(self) -> None:
         with self._lock:
             self._wake_at = math.inf
         self._pump()
 
-    def _on_opened(self, generation: int, began: float, resource: T, error: BaseException | None) -> None:
+    def _on_opened(self, task: Task, generation: int, began: float, resource: T, error: BaseException | None) -> None:
         with self._lock:
+            self._opening.discard(task)
             now = _monotonic()
             decisions, error, gave_up = self._decide_opened(generation, began, now, resource, error)
             self._grown.notify_all()
@@ -120,25 +138,66 @@ class ThreadedBase(PoolBase[T]):
         def done(answer: object, error: BaseException | None) -> None:
             good = error is None and not check_says_no(answer)
             with self._lock:
+                slot.tending = None
                 decision = self._ledger.tended(slot, _monotonic(), good)
             self._act(decision)
             if then is not None:
                 then(good)
             self._tell_tended(reset, good, error)
 
-        self._workers.submit(Task(work, done, self._options.check_timeout))
+        if slot.tending is None:
+            slot.tending = Task(work, done, self._options.check_timeout)
+        self._workers.submit(slot.tending)
 
     def _discard(self, slot: Slot[T]) -> None:
-        self._slots.pop(id(slot.resource), None)
-        self._close_late(slot.resource)
+        if slot.ending is None:
+            slot.ending = self._closing_task(slot.resource)
+        self._workers.submit(slot.ending)
+        if self._slots.get(id(slot.resource)) is slot:
+            del self._slots[id(slot.resource)]
 
     def _close_late(self, resource: T) -> None:
         """Close what is in no book: on a thread of the pool, as closing may block."""
+        self._workers.submit(self._closing_task(resource))
 
+    def _closing_task(self, resource: T) -> Task:
         def done(_: object, error: BaseException | None) -> None:
             self._tell_closed(error)
 
-        self._workers.submit(Task(partial(_close, self._close_one, resource), done, self._options.check_timeout))
+        return Task(partial(_close, self._close_one, resource), done, self._options.check_timeout)
+
+    def _interrupted(self, token: Any, returned: bool) -> None:
+        """A caller was interrupted in the middle of a step, as by Ctrl-C: nothing of what it had, or did, may be lost.
+
+        ``token``: its lease. It goes on to the next; where it was being given back the resource is in doubt, and is closed.
+        """
+        with self._lock:
+            now = _monotonic()
+            held = self._ledger.held_by(token)
+            if held is not None:
+                held.token = None
+            if held is not None and returned:
+                decisions = [self._ledger.release(token, now, reusable=False)]
+            else:
+                decisions = [self._ledger.abandon(token, now, cancelled=True).decision]
+            decisions += self._ledger.mend(now)
+            untended = [slot for slot in self._slots.values() if self._ledger.tends(slot) and slot.tending is None]
+            decisions += [self._ledger.tended(slot, now, good=False) for slot in untended]
+            undone = [*self._opening, *(slot.tending for slot in self._slots.values() if slot.tending is not None)]
+            self._plan.running = len(self._opening)
+            self._wake_at = math.inf  # nobody may come then
+            unknown = [slot for slot in self._slots.values() if not self._ledger.knows(slot)]
+            woken = [lease.waiter for lease in self._ledger.leases(now)]
+        for waiter in woken:
+            if isinstance(waiter, Waiter):
+                _wake(waiter)
+        for decision in decisions:
+            self._act(decision)
+        for task in undone:
+            self._workers.submit(task)
+        for slot in unknown:
+            self._discard(slot)
+        self._pump()
 
     def _sweep_later(self) -> None:
         self._workers.call_at(_monotonic() + self._sweep_pause(), weakly(self._sweep))
@@ -170,6 +229,11 @@ class ThreadedBase(PoolBase[T]):
         if self._close_one is None:
             return []
         return [Task(partial(_close, self._close_one, slot.resource), _ignore) for slot in self._slots.values()]
+
+
+def _wake(waiter: Waiter[Any]) -> None:
+    with contextlib.suppress(RuntimeError):  # it was told already
+        waiter.decided.release()
 
 
 def _close(close: Callable[[T], object] | None, resource: T) -> None:

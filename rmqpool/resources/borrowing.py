@@ -27,15 +27,18 @@ Tell = Callable[[PoolEvent, str], None]
 class Slot(Generic[T]):
     """One resource in its pool's book, and the token of its lease, which is None while it is not leased.
 
-    ``asked``: the token that its borrower had before it waited.
+    ``asked``: the token that its borrower had before it waited. ``tending`` and ``ending``: the tasks that check or reset
+    the resource, and that close it, once there are such.
     """
 
-    __slots__ = ("asked", "resource", "token")
+    __slots__ = ("asked", "ending", "resource", "tending", "token")
 
     def __init__(self, resource: T) -> None:
         self.resource = resource
         self.token: Any = None
         self.asked: Any = None
+        self.tending: Any = None
+        self.ending: Any = None
 
 
 def new_tokens(remember: bool, in_tasks: bool) -> Iterator[Any]:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from rmqpool.core.backoff import Backoff
 from rmqpool.core.ledger import Refusal
-from rmqpool.errors import ConfigurationError, PoolClosedError
+from rmqpool.errors import ConfigurationError, LeaseReleasedError, PoolClosedError
 from rmqpool.resources.acting import ThreadedBase, Waiter
 from rmqpool.resources.base import Slot
 from rmqpool.resources.lease import Lease
@@ -113,35 +113,44 @@ class ResourcePool(ThreadedBase[T]):
             if id(resource) in self._inherited:
                 return
             raise self._not_leased(resource)
-        self._take_back(slot, None, reusable, False)
+        self._take_back(slot, slot.token, reusable, False)
 
     def _lend(self, timeout: float | None) -> Slot[T]:
         token = next(self._tokens)
-        with self._lock:
-            slot = self._ledger.take(token, _monotonic())
-            if slot is not None:
-                slot.token = token
-                return slot
+        try:
+            with self._lock:
+                slot = self._ledger.take(token, _monotonic())
+                if slot is not None:
+                    slot.token = token
+                    return slot
+        except BaseException:  # KeyboardInterrupt, or what another signal handler raised
+            self._interrupted(token, returned=False)
+            raise
         return self._wait(self._check_timeout(timeout), token)
 
     def _take_back(self, slot: Slot[T], token: Any, reusable: bool, suspect: bool) -> None:
-        """``token``: whose lease it was; None for whoever has it. ``suspect``: it has to be checked first."""
-        with self._lock:
-            held = slot.token
-            if held is None or (token is not None and token is not held):
-                if self._inherited.get(id(slot.resource)) is slot:
+        """``token``: whose lease it is. ``suspect``: the resource has to be checked first."""
+        try:
+            with self._lock:
+                if token is None or token is not slot.token:
+                    if self._inherited.get(id(slot.resource)) is slot:
+                        return
+                    raise self._not_leased(slot.resource)
+                slot.token = None
+                now = _monotonic()
+                if reusable and not suspect and self._quick and self._ledger.give(token, now):
                     return
-                raise self._not_leased(slot.resource)
-            slot.token = None
-            now = _monotonic()
-            if reusable and not suspect and self._quick and self._ledger.give(held, now):
-                return
-            suspect = suspect and self._check_one is not None
-            tend, decision = self._decide_return(slot, held, reusable, suspect or self._reset_one is not None, now)
-        if tend:
-            self._tend(slot, reset=self._reset_one is not None, check=suspect)
-        self._act(decision)
-        self._borrowing.tell_returned(self._tell_lease)
+                suspect = suspect and self._check_one is not None
+                tend, decision = self._decide_return(slot, token, reusable, suspect or self._reset_one is not None, now)
+            if tend:
+                self._tend(slot, reset=self._reset_one is not None, check=suspect)
+            self._act(decision)
+            self._borrowing.tell_returned(self._tell_lease)
+        except LeaseReleasedError:
+            raise
+        except BaseException:
+            self._interrupted(token, returned=True)
+            raise
 
     def _wait(self, timeout: float, asked: Any) -> Slot[T]:
         began = _monotonic()
@@ -168,9 +177,7 @@ class ResourcePool(ThreadedBase[T]):
                 self._ledger.abandon(waiter, now)  # it waited, or was refused: nothing follows from that
                 error = self._ledger.last_open_error
         except BaseException:  # KeyboardInterrupt: a grant of this moment goes to the next in line
-            with self._lock:
-                decision = self._ledger.abandon(waiter, _monotonic(), cancelled=True).decision
-            self._act(decision)
+            self._interrupted(waiter, returned=False)
             raise
         if in_time and waiter.refusal is not None:
             refused = self._refusal(waiter.refusal, stats)

@@ -28,7 +28,7 @@ class Task:
     ``late(value)`` is called when the call returned after it had been given up.
     """
 
-    __slots__ = ("call", "done", "ended", "late", "timeout")
+    __slots__ = ("call", "done", "ended", "late", "submitted", "timeout")
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Task:
         self.done = done
         self.timeout = timeout
         self.late = late
-        self.ended = False  # changed under the lock of the workers
+        self.submitted = self.ended = False  # changed under the lock of the workers
 
 
 class Workers:
@@ -66,9 +66,13 @@ class Workers:
         self._stopping = False
 
     def submit(self, task: Task) -> None:
-        """Run a task on one of the threads; never blocks."""
+        """Run a task on one of the threads; never blocks. Doing it twice does nothing more."""
         with self._lock:
-            self._tasks.append(task)
+            if not task.submitted:
+                task.submitted = True  # no signal comes between this and the next line
+                self._tasks.append(task)
+            if not self._tasks:
+                return
             if self._free >= len(self._tasks):
                 self._work.notify()
             else:
@@ -114,14 +118,19 @@ class Workers:
         if busy >= self._limit or len(self._given_up) > self._most_stuck:
             return
         thread = threading.Thread(target=self._run, name=f"{self._name}-{next(self._numbers)}", daemon=True)
-        self._threads.add(thread)
         try:
+            self._threads.add(thread)
             thread.start()
         except RuntimeError:  # no more threads now, as at the interpreter's end: those that are there do it
             self._threads.discard(thread)
+        except BaseException:  # interrupted: it counts itself, if it starts after all
+            self._threads.discard(thread)
+            raise
 
     def _run(self) -> None:
         me = threading.current_thread()
+        with self._lock:
+            self._threads.add(me)
         while (task := self._next_task(me)) is not None:
             self._do(task, me)
             del task  # a thread that waits holds nothing
@@ -174,11 +183,15 @@ class Workers:
     def _keep_awake(self, when: float) -> None:
         """The keeper of the time looks at that moment, at the latest."""
         if self._keeper is None:
-            self._keeper = threading.Thread(target=self._keep_time, name=f"{self._name}-time", daemon=True)
+            keeper = threading.Thread(target=self._keep_time, name=f"{self._name}-time", daemon=True)
             try:
-                self._keeper.start()
+                self._keeper = keeper
+                keeper.start()
             except RuntimeError:  # no more threads now: the next one that asks tries again
                 self._keeper = None
+            except BaseException:  # interrupted: it may start after all, and ends when there is another one then
+                self._keeper = None
+                raise
         elif when < self._wakes_at:
             self._time.notify()
 
@@ -195,6 +208,11 @@ class Workers:
         return None
 
     def _keep_time(self) -> None:
+        me = threading.current_thread()
+        with self._lock:
+            if self._keeper not in (None, me):
+                return
+            self._keeper = me
         while (call := self._next_call()) is not None:
             try:
                 call()
