@@ -135,6 +135,10 @@ class Breaker:
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """``function`` behind this breaker. Raises ConfigurationError for generators: they fail after they were called."""
+        if isinstance(function, classmethod | staticmethod):
+            return cast("Callable[P, R]", type(function)(self(function.__func__)))
+        if not callable(function):
+            raise ConfigurationError(f"breaker {self.name!r}: {function!r} is no function")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise ConfigurationError(
                 f"breaker {self.name!r}: {function.__qualname__} is a generator: use `with` and the breaker inside of it"
@@ -143,14 +147,7 @@ class Breaker:
 
             @functools.wraps(function)
             async def guarded_coroutine(*args: P.args, **kwargs: P.kwargs) -> Any:
-                call = self._ask()
-                try:
-                    result = await cast("Any", function)(*args, **kwargs)
-                except BaseException as error:
-                    self._ended(call, error)
-                    raise
-                self._ended(call, None)
-                return result
+                return await self._awaited(self._ask(), lambda: function(*args, **kwargs))
 
             return cast("Callable[P, R]", guarded_coroutine)
 
@@ -162,10 +159,21 @@ class Breaker:
             except BaseException as error:
                 self._ended(call, error)
                 raise
+            if inspect.iscoroutine(result):  # the coroutine function is behind another decorator
+                return cast("R", self._awaited(call, lambda: result))
             self._ended(call, None)
             return result
 
         return guarded
+
+    async def _awaited(self, call: Pass, start: Callable[[], Any]) -> Any:
+        try:
+            result = await start()
+        except BaseException as error:
+            self._ended(call, error)
+            raise
+        self._ended(call, None)
+        return result
 
     def __enter__(self) -> Breaker:
         call = self._ask()

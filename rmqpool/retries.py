@@ -104,16 +104,17 @@ class Retrying:
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """``function``, or a coroutine function, with these attempts. Raises ConfigurationError for a generator."""
+        if isinstance(function, classmethod | staticmethod):
+            return cast("Callable[P, R]", type(function)(self(function.__func__)))
+        if not callable(function):
+            raise ConfigurationError(f"retrying: {function!r} is no function")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise ConfigurationError(f"retrying: {function.__qualname__} is a generator: use the loop inside of it")
         if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
 
             @functools.wraps(function)
             async def repeated_coroutine(*args: P.args, **kwargs: P.kwargs) -> Any:
-                async for attempt in self:
-                    with attempt:
-                        return await cast("Any", function)(*args, **kwargs)
-                raise AssertionError("the last attempt returns or raises")
+                return await self._awaited(lambda: function(*args, **kwargs))
 
             return cast("Callable[P, R]", repeated_coroutine)
 
@@ -121,10 +122,21 @@ class Retrying:
         def repeated(*args: P.args, **kwargs: P.kwargs) -> R:
             for attempt in self:
                 with attempt:
-                    return function(*args, **kwargs)
+                    result = function(*args, **kwargs)
+                    if inspect.iscoroutine(result):  # the coroutine function is behind another decorator
+                        return cast("R", self._awaited(lambda: function(*args, **kwargs), result))
+                    return result
             raise AssertionError("the last attempt returns or raises")
 
         return repeated
+
+    async def _awaited(self, start: Callable[[], Any], begun: Any = None) -> Any:
+        """The attempts at a coroutine; ``begun`` is that of the first one, if it was called already."""
+        async for attempt in self:
+            with attempt:
+                coroutine, begun = begun if begun is not None else start(), None
+                return await coroutine
+        raise AssertionError("the last attempt returns or raises")
 
     def __iter__(self) -> Iterator[Attempt]:
         import tenacity

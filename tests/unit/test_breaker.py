@@ -98,6 +98,40 @@ def by_coroutine(breaker: Breaker, error: BaseException | None) -> None:
     asyncio.run(call())
 
 
+def by_coroutine_behind(breaker: Breaker, error: BaseException | None) -> None:
+    """A call of a coroutine function that another decorator hides."""
+
+    async def call() -> None:
+        await asyncio.sleep(0)
+        if error is not None:
+            raise error
+
+    asyncio.run(breaker(lambda: call())())
+
+
+def by_methods(breaker: Breaker, error: BaseException | None) -> None:
+    """A call of a class method and of a static one, with the breaker outermost."""
+
+    class Bank:
+        @breaker
+        @classmethod
+        def of_class(cls) -> type:
+            if error is not None:
+                raise error
+            return cls
+
+        @breaker
+        @staticmethod
+        async def static(error: BaseException | None) -> BaseException | None:
+            if error is not None:
+                raise error
+            return error
+
+    if error is not None:
+        asyncio.run(Bank.static(error))
+    assert Bank().of_class() is Bank
+
+
 def by_async_block(breaker: Breaker, error: BaseException | None) -> None:
     """A block of a coroutine."""
 
@@ -110,7 +144,9 @@ def by_async_block(breaker: Breaker, error: BaseException | None) -> None:
     asyncio.run(call())
 
 
-@pytest.mark.parametrize("call", [by_decorator, by_block, by_coroutine, by_async_block])
+@pytest.mark.parametrize(
+    "call", [by_decorator, by_block, by_coroutine, by_coroutine_behind, by_methods, by_async_block]
+)
 def test_every_way_of_calling_has_the_same_life(call: Callable[[Breaker, BaseException | None], None]) -> None:
     """Closed, open, half-open with one probe, closed; and each is counted."""
     heard: list[BreakerState] = []
@@ -261,6 +297,12 @@ def test_repr_tells_the_state() -> None:
     """With the time until the next probe."""
     assert repr(Breaker("bank")) == "<Breaker 'bank' closed, opened 0 times>"
     assert repr(opened()).startswith("<Breaker 'bank' open, tried again in 5")
+
+
+def test_what_cannot_be_called_is_refused() -> None:
+    """Where it is decorated; otherwise each call would count as a failure of the dependency."""
+    with pytest.raises(ConfigurationError, match="is no function"):
+        Breaker("bank")(property(lambda self: 1))  # type: ignore[arg-type]
 
 
 def test_generators_are_refused() -> None:

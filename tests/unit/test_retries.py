@@ -73,7 +73,28 @@ def by_async_loop(policy: Retrying, script: Script) -> int:
     return asyncio.run(run())
 
 
-WAYS = pytest.mark.parametrize("way", [by_decorator, by_loop, by_coroutine, by_async_loop])
+def by_coroutine_behind(policy: Retrying, script: Script) -> int:
+    """A coroutine function that another decorator hides."""
+    return asyncio.run(policy(lambda: script.call_later())())  # type: ignore[arg-type]
+
+
+def by_methods(policy: Retrying, script: Script) -> int:
+    """A class method."""
+
+    class Shop:
+        @policy
+        @classmethod
+        def order(cls) -> tuple[type, int]:
+            return cls, script.call()
+
+    shop, result = Shop().order()
+    assert shop is Shop
+    return result
+
+
+WAYS = pytest.mark.parametrize(
+    "way", [by_decorator, by_loop, by_coroutine, by_async_loop, by_coroutine_behind, by_methods]
+)
 Way = Callable[[Retrying, Script], int]
 
 
@@ -244,6 +265,12 @@ def test_failed_attempts_are_logged_without_their_texts(caplog: pytest.LogCaptur
         by_loop(retrying(deadline=60, backoff=QUICK), Script(NotSentError("amqp://user:hunter2@host")))
     assert "attempt 1 failed (NotSentError); the next one in" in caplog.text
     assert "hunter2" not in caplog.text
+
+
+def test_what_cannot_be_called_is_refused() -> None:
+    """Where it is decorated."""
+    with pytest.raises(ConfigurationError, match="is no function"):
+        retrying()(property(lambda self: 1))  # type: ignore[arg-type]
 
 
 def test_generators_are_refused() -> None:
