@@ -16,6 +16,7 @@ class LeaseFigures:
     """The ledger's figures, who holds a channel for longest, and times in seconds.
 
     ``overdue`` leases are held for too long now; ``leaked`` ones ever were, ``dropped`` ones were thrown away unreleased.
+    ``away``: acquires that got nothing because there was no connection that takes channels.
     """
 
     ledger: Snapshot
@@ -26,6 +27,7 @@ class LeaseFigures:
     overdue: int
     leaked: int
     dropped: int
+    away: int
 
 
 def numbers(snapshot: Snapshot) -> str:

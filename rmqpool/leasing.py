@@ -65,6 +65,7 @@ class ChannelLeases:
         self._to_open = 0  # opens asked for that wait for the connection
         self._sweeping = False
         self._watching = False
+        self._away = 0  # acquires that got nothing as there was no connection
         self._inherited = False
         link.attach(self)
         keep_in_view(self)
@@ -124,6 +125,9 @@ class ChannelLeases:
 
     def _not_granted(self, event: PoolEvent, error: RmqpoolError) -> RmqpoolError:
         self._figures.failed(error)
+        if not self.link.is_ready or self.link.blocked is not None:
+            with self._lock:
+                self._away += 1
         self._tell(event, str(error))
         return error
 
@@ -206,6 +210,7 @@ class ChannelLeases:
                 sum(lease.waiter.overdue for lease in leases),
                 self._leaks.leaked,
                 self._leaks.dropped,
+                self._away,
             )
 
     def tickets(self) -> tuple[Ticket, ...]:

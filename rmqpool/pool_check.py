@@ -73,19 +73,20 @@ class Looks(EarlierLooks[PoolStats]):
     def judge(self, stats: PoolStats, closed: bool, timeout: float) -> PoolHealth:
         """The verdict on what came since an earlier look, one that is at least 30 s ago; otherwise since the first."""
         earlier, seconds = self.compare(stats)
-        return judge(facts_of(stats, stats.since(earlier), closed, seconds, timeout))
+        return judge(facts_of(stats, earlier, closed, seconds, timeout))
 
 
-def facts_of(stats: PoolStats, recent: PoolStats, closed: bool, seconds: float, timeout: float) -> PoolFacts:
-    """From figures to what is judged: ``recent`` has what came in the last ``seconds``."""
-    channels, lately = stats.channels, recent.channels
+def facts_of(stats: PoolStats, earlier: PoolStats | None, closed: bool, seconds: float, timeout: float) -> PoolFacts:
+    """From figures to what is judged: ``earlier`` ones are ``seconds`` old (None: there was nothing yet)."""
+    channels, lately = stats.channels, stats.since(earlier).channels
+    epochs = {} if earlier is None else {status.name: status.epoch for status in earlier.connections}
     return PoolFacts(
         connections=tuple(_connection(status) for status in stats.connections),
         channels=_channels(channels, lately) if channels is not None and lately is not None else None,
         closed=closed,
         unsettled=stats.unsettled,
         window=stats.window,
-        recent_reconnects=recent.reconnects,
+        recent_reconnects=max((one.epoch - epochs.get(one.name, 1) for one in stats.connections), default=0),
         seconds=seconds,
         timeout=timeout,
     )
@@ -117,4 +118,5 @@ def _channels(stats: ChannelStats, recent: ChannelStats) -> ChannelFacts:
         recent_dropped=recent.dropped,
         recent_wait=recent.wait_time.quantile(0.95),
         recent_use=recent.use_time.mean,
+        recent_away=recent.away,
     )

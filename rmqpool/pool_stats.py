@@ -27,7 +27,8 @@ class ChannelStats:
     Of this moment: ``capacity``, ``leased``, ``idle``, ``opening``, ``waiting`` callers and the bound on them, the
     ``longest_lease`` and the ``longest_wait``, ``overdue`` leases (longer than ``leak_after``). Counted: ``granted``,
     ``timed_out`` and ``refused`` acquires, channels ``opened`` and ``thrown_away``, ``leaked`` leases (they were overdue at
-    some time), ``dropped`` ones (never released). Times: waiting for a channel, holding it, opening one.
+    some time), ``dropped`` ones (never released), acquires that got nothing with the
+    connection ``away`` or blocked. Times: waiting for a channel, holding it, opening one.
     """
 
     capacity: int
@@ -46,13 +47,14 @@ class ChannelStats:
     overdue: int = 0
     leaked: int = 0
     dropped: int = 0
+    away: int = 0
     wait_time: Times = field(default_factory=Times)
     use_time: Times = field(default_factory=Times)
     create_time: Times = field(default_factory=Times)
 
     def since(self, earlier: ChannelStats | None) -> ChannelStats:
         """What grows, counted from ``earlier``; the rest as it is."""
-        counted = ("granted", "timed_out", "opened", "thrown_away", "refused", "leaked", "dropped")
+        counted = ("granted", "timed_out", "opened", "thrown_away", "refused", "leaked", "dropped", "away")
         return self if earlier is None else _since(self, earlier, counted, ("wait_time", "use_time", "create_time"))
 
 
@@ -138,6 +140,7 @@ def channel_stats(figures: LeaseFigures) -> ChannelStats:
         overdue=figures.overdue,
         leaked=figures.leaked,
         dropped=figures.dropped,
+        away=figures.away,
         wait_time=figures.wait_time,
         use_time=figures.use_time,
         create_time=figures.create_time,

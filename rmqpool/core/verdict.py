@@ -114,7 +114,11 @@ class OpeningFacts:
 
 @dataclass(frozen=True, slots=True)
 class ChannelFacts:
-    """Leased channels, or resources. Times in seconds. From ``recent_granted`` on: within the time that is looked at."""
+    """Leased channels, or resources. Times in seconds. From ``recent_granted`` on: within the time that is looked at.
+
+    ``recent_away``: of those that timed out or were refused, how many had no connection, or a blocked one: no number of
+    channels helps them.
+    """
 
     capacity: int
     leased: int = 0
@@ -130,11 +134,20 @@ class ChannelFacts:
     recent_wait: float = 0.0  # 95 % waited no longer
     recent_use: float = 0.0  # a lease, on average
     words: Words = Words()
+    recent_away: int = 0
+
+    @property
+    def recent_lost(self) -> int:
+        """Callers that got no channel although there was a connection."""
+        return max(0, self.recent_timed_out + self.recent_refused - self.recent_away)
 
 
 @dataclass(frozen=True, slots=True)
 class PoolFacts:
-    """What a pool is judged by. ``seconds`` is the time that is looked at, ``timeout`` the pool's, in seconds."""
+    """What a pool is judged by. ``seconds`` is the time that is looked at, ``timeout`` the pool's, in seconds.
+
+    ``recent_reconnects``: of the connection that was opened again most often. All of them once is one restart of the broker.
+    """
 
     connections: tuple[ConnectionFacts, ...] = ()
     channels: ChannelFacts | None = None
@@ -158,7 +171,7 @@ def judge(facts: PoolFacts) -> PoolHealth:
 
 
 _WORST_FIRST = (PoolState.DOWN, PoolState.DEGRADED, PoolState.OK)
-_FLAPPING = 3  # reconnects of all connections, or lost resources, within the time that is looked at
+_FLAPPING = 3  # reconnects of one connection, or lost resources, within the time that is looked at
 _LONG_WAIT = 0.25  # of the timeout: who waits longer than that for a channel is near to failing
 _FULL = 0.9  # of the window of publishes
 _SPARE = 1.25  # channels recommended beyond what the rate needs
@@ -254,7 +267,7 @@ def _flapping(facts: PoolFacts) -> Symptom | None:
     return Symptom(
         "flapping",
         PoolState.DEGRADED,
-        f"connections were opened again {facts.recent_reconnects} times within {facts.seconds:.0f} s",
+        f"a connection was opened again {facts.recent_reconnects} times within {facts.seconds:.0f} s",
         "look for the reason in the broker's log: a proxy's idle timeout below the heartbeat, a broker that restarts, "
         "handlers that hold the GIL",
     )
@@ -293,18 +306,20 @@ def _saturated(facts: PoolFacts) -> Symptom | None:
 
 
 def _is_saturated(channels: ChannelFacts, timeout: float) -> bool:
-    lost = channels.recent_timed_out + channels.recent_refused > 0 and channels.leased > 0
-    long_wait = max(channels.longest_wait, channels.recent_wait) > _LONG_WAIT * timeout
-    return lost or (long_wait and _somebody_waits(channels))
+    recent_wait = (
+        0.0 if channels.recent_away else channels.recent_wait
+    )  # who was served later waited for a connection, too
+    long_wait = max(channels.longest_wait, recent_wait) > _LONG_WAIT * timeout
+    return (channels.recent_lost > 0 and channels.leased > 0) or (long_wait and _somebody_waits(channels))
 
 
 def _somebody_waits(channels: ChannelFacts) -> bool:
-    return channels.waiting > 0 or channels.recent_timed_out > 0 or channels.recent_refused > 0
+    return channels.waiting > 0 or channels.recent_lost > 0
 
 
 def _more_channels(channels: ChannelFacts, facts: PoolFacts) -> str:
     """Little's law: as many channels are in use as are asked for in a second, times the seconds that each is held."""
-    asked = channels.recent_granted + channels.recent_timed_out + channels.recent_refused + channels.waiting
+    asked = channels.recent_granted + channels.recent_lost + channels.waiting
     rate = asked / max(1.0, facts.seconds)
     needed = math.ceil(_SPARE * rate * channels.recent_use)
     what, setting, opening = channels.words.leased, channels.words.setting, facts.opening

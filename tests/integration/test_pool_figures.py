@@ -236,3 +236,25 @@ def test_the_verdict_on_a_broker_that_is_not_there(make_pool: MakePool, proxy: F
     wait_until(lambda: pool.health().ready, "the reconnect", timeout=PATIENCE)
     pool.close()
     assert pool.health().kind == "closed"
+
+
+def test_an_outage_that_is_over_is_no_reason_for_more_channels(
+    make_pool: MakePool, proxy: FaultProxy, proxy_url: str
+) -> None:
+    """Who got no channel then had no connection; and that every connection was lost once or twice is no flapping."""
+    pool = make_pool(proxy_url)
+    pool.open(timeout=PATIENCE)
+    with pool.channel(PATIENCE):
+        proxy.refuse()
+        proxy.reset()
+        wait_until(lambda: not pool.health().ready, "the loss", timeout=PATIENCE)
+    with pytest.raises(PoolTimeoutError):
+        pool.channel(0.1)
+    proxy.heal()
+    wait_until(lambda: pool.health().kind != "reconnecting", "the reconnect", timeout=PATIENCE)
+    proxy.reset()
+    wait_until(lambda: pool.stats().reconnects >= 4, "two more", timeout=PATIENCE)
+    with pool.channel(PATIENCE):
+        wait_until(lambda: pool.health().kind != "reconnecting", "the reconnect", timeout=PATIENCE)
+        assert (channels(pool).timed_out, channels(pool).away) == (1, 1)
+        assert str(pool.health()) == "ok: every connection is ready, and nobody waits for long"

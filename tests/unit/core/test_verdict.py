@@ -79,6 +79,14 @@ def test_bursts_that_are_refused_ask_for_patience_not_for_channels() -> None:
     assert "raise max_waiting from 10" in judge(PoolFacts((UP,), bursts)).recommendation
 
 
+def test_who_had_no_connection_asks_for_no_channels() -> None:
+    """Not after it is back, either: more channels would have helped nobody."""
+    outage = dataclasses.replace(CALM, recent_timed_out=9, recent_refused=3, recent_away=12, recent_wait=29)
+    assert judge(PoolFacts((UP,), outage)).kind == "ok"
+    assert judge(PoolFacts((UP,), dataclasses.replace(outage, waiting=1))).kind == "ok"
+    assert judge(PoolFacts((UP,), dataclasses.replace(outage, recent_away=11))).kind == "saturated"
+
+
 def test_a_lease_that_lasts_while_others_wait_is_suspected() -> None:
     """Without leak_after, too."""
     held = dataclasses.replace(CALM, leased=32, waiting=1, longest_lease=31)
