@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Pooled", "register"]
 
 _TIMEOUT = 10.0  # seconds to connect
+_ANY = 1e-9  # seconds: a hold time in the place of one that is measured later
 _TITLES = {
     "hold": "hold time (s)",
     "in_use": "in use on average",
@@ -115,6 +116,9 @@ def size(
     wants_hold = rate is not None and hold is None
     if offline and wants_hold:
         raise ConfigurationError("nobody is asked with --offline: give the hold time with --hold SECONDS")
+    Demand(
+        rate, _ANY if wants_hold else hold, waits, threads, each
+    )  # what makes no sense is told before anybody is asked
     seconds = _TIMEOUT if timeout is None else timeout
     measured = calls if wants_hold else 0
     if what is Pooled.CHANNELS:

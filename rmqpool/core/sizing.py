@@ -143,6 +143,7 @@ def deadlock_bound(threads: int, each: int) -> int:
 def size_of(demand: Demand) -> Sizing:
     """The size for one instance."""
     figures: list[Figure] = []
+    problems: tuple[str, ...] = ()
     needs = [1]
     if demand.busy is not None and demand.hold is not None:
         enough = size_for(demand.busy, demand.waits)
@@ -172,9 +173,14 @@ def size_of(demand: Demand) -> Sizing:
         why = "never more are in use; with the rate and the hold time it may turn out smaller"
         if demand.busy is not None:
             why = "as many as are ever in use" if size == most else "the larger one of the rate and no deadlock"
+        if demand.busy is not None and demand.busy >= most:
+            problems = (
+                f"{threads} threads x {each} each hold at most {most} at once, and the rate needs {demand.busy:.4g} on average: "
+                "no pool makes up for that; run more threads or instances, or hold for less time",
+            )
     else:
         size, why = max(needs), "for the rate"
-    return Sizing(size, (*figures, Figure("size", size, f"{why}: for each instance")))
+    return Sizing(size, (*figures, Figure("size", size, f"{why}: for each instance")), problems)
 
 
 def fit_broker(sizing: Sizing, limits: BrokerLimits, instances: int) -> Sizing:

@@ -103,8 +103,18 @@ def test_without_a_rate_nobody_has_to_wait() -> None:
     assert figure(sizing, "no_deadlock") == 9
 
 
+def test_threads_that_cannot_keep_up_with_the_rate_are_told() -> None:
+    """40 a second for 2 s are 80 at once: 50 threads hold 50, whatever the pool."""
+    sizing = size_of(Demand(40, 2, threads=50))
+    assert sizing.size == 50
+    assert "50 threads x 1 each hold at most 50 at once, and the rate needs 80 on average" in sizing.problems[0]
+    assert not size_of(Demand(40, 2, threads=81)).problems
+    fitted = fit_broker(sizing, BrokerLimits(channel_max=40), 1)
+    assert len(fitted.problems) == 2
+
+
 def test_an_example_by_hand() -> None:
-    """100 a second for 50 ms: 5 in use on average; the book's table gives 1 % at 12 (0.59 %), not at 11 (1.4 %)."""
+    """100 a second for 50 ms: 5 in use on average; the book's table gives 1 % at 12 (0.59 %), not at 11 (1.5 %)."""
     sizing = size_of(Demand(100, 0.05))
     assert sizing.size == 12
     assert figure(sizing, "in_use") == 5
