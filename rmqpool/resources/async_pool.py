@@ -12,7 +12,7 @@ import warnings
 import weakref
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from rmqpool.core.backoff import Backoff
 from rmqpool.core.ledger import Refusal
@@ -38,6 +38,32 @@ class AsyncResourcePool(AsyncBase[T]):
     """
 
     _kind = "AsyncResourcePool"
+
+    # One signature each, as no type checker finds out alone whether what ``open`` returns is lent or awaited.
+
+    @overload
+    def __init__(
+        self, open: Callable[[], Awaitable[T]],
+        close: Callable[[T], object] | None = None, check: Callable[[T], object] | None = None,
+        reset: Callable[[T], object] | None = None, *,
+        min_size: int = 0, max_size: int = 10, timeout: float = 30.0, max_waiting: int = 0, max_lifetime: float = 3600.0,
+        max_idle: float = 600.0, check_after_idle: float = 30.0, check_timeout: float = 5.0, open_timeout: float = 30.0,
+        order: str = "lifo", growth: int = 1, keep_idle: bool = True, backoff: Backoff = Backoff(0.1, 10.0),  # noqa: B008
+        reconnect_timeout: float = 300.0, leak_after: float | None = None,
+        on_event: Callable[[ResourceEvent], object] | None = None, name: str = "",
+    ) -> None: ...  # fmt: skip
+
+    @overload
+    def __init__(
+        self, open: Callable[[], T],
+        close: Callable[[T], object] | None = None, check: Callable[[T], object] | None = None,
+        reset: Callable[[T], object] | None = None, *,
+        min_size: int = 0, max_size: int = 10, timeout: float = 30.0, max_waiting: int = 0, max_lifetime: float = 3600.0,
+        max_idle: float = 600.0, check_after_idle: float = 30.0, check_timeout: float = 5.0, open_timeout: float = 30.0,
+        order: str = "lifo", growth: int = 1, keep_idle: bool = True, backoff: Backoff = Backoff(0.1, 10.0),  # noqa: B008
+        reconnect_timeout: float = 300.0, leak_after: float | None = None,
+        on_event: Callable[[ResourceEvent], object] | None = None, name: str = "",
+    ) -> None: ...  # fmt: skip
 
     def __init__(
         self,
