@@ -7,8 +7,11 @@ import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from rmqpool import AsyncResourcePool, PoolTimeoutError, ResourcePool, ResourceStats
+import pytest
+
+from rmqpool import AsyncResourcePool, ConnectionPool, PoolTimeoutError, ResourcePool, ResourceStats
 from rmqpool.core.backoff import Backoff
+from rmqpool.pool_stats import ChannelStats
 from tests.integration.resources.world import PATIENCE, World, wait_for
 
 ACQUIRES = 10_000
@@ -130,3 +133,52 @@ def test_cancel_storm_of_threads() -> None:
     assert outcomes.count("used") > 100
     assert pool.close()
     assert world.open == []
+
+
+def test_cancel_storm_of_channels(vhost_url: str) -> None:
+    """Threads that time out at random, while channels are thrown away, sizes change and everything is drained."""
+    chance = random.Random(7)
+    outcomes: list[str] = []
+
+    def call(number: int) -> None:
+        timeout = chance.choice([0.0001, 0.0005, 0.002, PATIENCE])
+        try:
+            channel = pool.channel(timeout)
+        except PoolTimeoutError:
+            outcomes.append("timed out")
+        else:
+            assert channel.is_open
+            if chance.random() < 0.02:
+                channel.basic_qos(prefetch_count=3)  # an unclean channel is never used again
+            channel.release()
+            outcomes.append("used")
+        if number % 2_000 == 1_000:
+            pool.drain()
+        if number % 1_000 == 500:
+            pool.resize(channels_per_connection=chance.randint(1, SIZE))
+
+    with ConnectionPool(vhost_url, channels_per_connection=SIZE, max_lifetime=0.5, max_idle=0.1) as pool:
+        with ThreadPoolExecutor(32) as threads:
+            for future in [threads.submit(call, number) for number in range(ACQUIRES)]:
+                future.result(PATIENCE)
+        pool.resize(channels_per_connection=SIZE)
+        held = [pool.channel(PATIENCE) for _ in range(SIZE)]
+        assert len({id(channel) for channel in held}) == SIZE
+        with pytest.raises(PoolTimeoutError):
+            pool.channel(0.01)
+        for channel in held:
+            channel.release()
+
+        def stats() -> ChannelStats:
+            channels = pool.stats().channels
+            assert channels is not None
+            return channels
+
+        wait_for(lambda: stats().opening == 0, "quiet")
+        channels = stats()
+        assert (channels.leased, channels.waiting) == (0, 0)
+        assert channels.granted + channels.timed_out + channels.refused == ACQUIRES + SIZE + 1
+        assert channels.granted == outcomes.count("used") + SIZE
+        assert channels.timed_out == outcomes.count("timed out") + 1 > 100
+        assert channels.opened == channels.thrown_away + channels.idle
+        assert outcomes.count("used") > 100

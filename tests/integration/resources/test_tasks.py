@@ -24,9 +24,10 @@ async def until(condition: object) -> None:
             await asyncio.sleep(0)
 
 
-async def test_cancellation_in_queue() -> None:
+@pytest.mark.parametrize("keep_idle", [True, False])
+async def test_cancellation_in_queue(keep_idle: bool) -> None:
     """Who is cancelled leaves the queue; the next one is served."""
-    async with make(World(), max_size=1) as pool:
+    async with make(World(), max_size=1, keep_idle=keep_idle) as pool:
         held = await pool.acquire()
         cancelled, waiting = asyncio.create_task(pool.acquire()), asyncio.create_task(pool.acquire())
         await until(lambda: pool.stats().waiting == 2)
@@ -39,9 +40,10 @@ async def test_cancellation_in_queue() -> None:
         pool.release(held)
 
 
-async def test_cancellation_in_the_moment_of_the_grant() -> None:
+@pytest.mark.parametrize("keep_idle", [True, False])
+async def test_cancellation_in_the_moment_of_the_grant(keep_idle: bool) -> None:
     """What had been granted already goes to the next in line."""
-    async with make(World(), max_size=1) as pool:
+    async with make(World(), max_size=1, keep_idle=keep_idle) as pool:
         held = await pool.acquire()
         cancelled, waiting = asyncio.create_task(pool.acquire()), asyncio.create_task(pool.acquire())
         await until(lambda: pool.stats().waiting == 2)
@@ -51,7 +53,25 @@ async def test_cancellation_in_the_moment_of_the_grant() -> None:
         assert cancelled.cancelled()
         assert pool.stats().counters.given_back == 1
         pool.release(held)
-        assert pool.stats().idle == 1
+        assert pool.stats().idle == int(keep_idle)
+
+
+async def test_all_are_cancelled() -> None:
+    """Those who hold and those who wait: nothing is lost, and the next caller is served."""
+    async with make(World(), max_size=3) as pool:
+
+        async def hold() -> None:
+            async with pool.lease():
+                await asyncio.sleep(PATIENCE)
+
+        tasks = [asyncio.create_task(hold()) for _ in range(9)]
+        await until(lambda: (pool.stats().leased, pool.stats().waiting) == (3, 6))
+        for task in reversed(tasks):
+            task.cancel()
+        await asyncio.wait(tasks)
+        await until(lambda: pool.stats().idle == 3)  # a block that was left by an error is checked first
+        assert (pool.stats().leased, pool.stats().waiting) == (0, 0)
+        pool.release(await pool.acquire())
 
 
 async def test_cancelled_caller_leaves_its_open_and_its_check() -> None:
@@ -89,6 +109,33 @@ async def test_functions_need_not_be_async() -> None:
         async with pool.lease() as one:
             assert one == []
     assert closed == [[]]
+
+
+@pytest.mark.parametrize("keep_idle", [True, False])
+def test_working_created_before_loop(keep_idle: bool) -> None:
+    """A pool may be made where no loop runs."""
+    pool = make(World(), keep_idle=keep_idle)
+
+    async def use() -> None:
+        async with pool, pool.lease() as thing:
+            assert thing.number == 1
+
+    asyncio.run(use())
+
+
+def test_reconnect_after_max_lifetime() -> None:
+    """Such a pool replaces what is too old, on the loop that it was opened on."""
+    pool = make(World(), min_size=1, max_lifetime=0.05)
+    seen = set()
+
+    async def use() -> None:
+        async with pool, asyncio.timeout(PATIENCE):
+            while len(seen) < 3:
+                async with pool.lease() as thing:
+                    seen.add(thing.number)
+                await asyncio.sleep(0.01)  # the time that passes is what is tested
+
+    asyncio.run(use())
 
 
 def test_one_loop() -> None:
