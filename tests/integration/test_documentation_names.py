@@ -140,4 +140,31 @@ def test_the_fault_matrix_forgets_no_file() -> None:
 
 def functions_of(file: Path) -> set[str]:
     """The names of all functions in a file."""
-    return {node.name for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.FunctionDef)}
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return {node.name for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, kinds)}
+
+
+# The kinds of pools that a test of resources is for, by the fixture that makes its pools.
+_KINDS = {
+    "make": "threads, asyncio", "make_null": "null", "make_of_things": "all but channels", "make_with_idle": "all but null",
+    "make_any": "all",
+}  # fmt: skip
+
+
+def test_each_promise_of_a_pool_is_for_the_kinds_that_its_test_is_for() -> None:
+    """The first test of each row has its name, and runs for the kinds that the row says."""
+    rows = [row for row in rows_of("docs/explanation/pool-promises.md") if row[0] != "psycopg_pool"]
+    assert len(rows) > 50
+    for names, _, kinds, tests in rows:
+        named = [(match["file"], match["test"].removeprefix("test_")) for match in _TEST_NAME.finditer(tests)]
+        if not named:
+            continue  # what a type checker says
+        assert {test for _, test in named} & set(names.split(", ")), f"no test of {names} has its name"
+        file, test = named[0]
+        makes = {
+            argument.arg
+            for node in ast.walk(ast.parse((ROOT / file).read_text()))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == f"test_{test}"
+            for argument in node.args.args
+        } & set(_KINDS)
+        assert {_KINDS[make] for make in makes} <= {kinds}, f"{names}: the test is for others than the page says"

@@ -7,6 +7,7 @@ Channels need no check: the connection's heartbeat, and the broker's own word, t
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
@@ -103,6 +104,20 @@ class TestBeforeUse:
                 thing.dead = True
         assert world.attempts == 3
         assert pool.stats().counters.checks_failed == 2
+
+    def test_check_returns_an_ok_connection(self, make: Make, world: World) -> None:
+        """What a failed check leaves behind, in whatever state, is lent to nobody."""
+        pool = make(max_size=1, check_after_idle=0)
+        first = pool.acquire()
+        pool.release(first)
+
+        def break_it(thing: Any) -> bool:
+            thing.log.append("in the middle of something")
+            raise RuntimeError("the check failed")
+
+        world.check = break_it  # type: ignore[method-assign]
+        assert pool.use() != first.number
+        wait_for(lambda: first.log == ["in the middle of something", "closed"], "its end")
 
     def test_one_deadline(self, make: Make, world: World) -> None:
         """The caller's timeout is over waiting and checking together; what it left behind is not lost."""
