@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rmqpool.outbox.async_pool import AsyncOutboxPool
     from rmqpool.outbox.async_writing import AsyncOutbox
     from rmqpool.outbox.inbox import Inbox
+    from rmqpool.outbox.inspector import Inspector, Looked
     from rmqpool.outbox.pool import OutboxPool
     from rmqpool.outbox.pool_parts import OutboxPoolStats
     from rmqpool.outbox.relay import Relay
@@ -30,6 +31,8 @@ __all__ = [
     "AsyncOutboxPool",
     "AsyncTransaction",
     "Inbox",
+    "Inspector",
+    "Looked",
     "Outbox",
     "OutboxPool",
     "OutboxPoolStats",
@@ -45,6 +48,8 @@ _HOME = {
     "AsyncOutboxPool": "async_pool",
     "AsyncTransaction": "transaction",
     "Inbox": "inbox",
+    "Inspector": "inspector",
+    "Looked": "inspector",
     "Outbox": "writing",
     "OutboxPool": "pool",
     "OutboxPoolStats": "pool_parts",

@@ -24,6 +24,7 @@ __all__ = [
     "StalledKey",
     "Status",
     "dead_rows",
+    "relays_of",
     "stalled_keys",
     "status",
 ]
@@ -139,7 +140,7 @@ def status(connection: psycopg.Connection[Any], tables: Tables, *, counted: int 
             for name in ("held", "stalled", "dead", "scheduled")
         }
         ((next_due,),) = rows_of(cursor, _NEXT_DUE.format_map(names))
-        relays, awake = _relays(cursor, tables)
+        relays, awake = relays_of(cursor, tables)
     return Status(
         waiting=total,
         oldest_age=max((lane.oldest_age for lane in lanes), default=None),
@@ -188,7 +189,8 @@ def _lanes(cursor: psycopg.Cursor[Any], names: dict[str, str], lanes: Iterable[i
     return [LaneStatus(lane, Count.of(rows, bound), age) for lane, rows, age in found if rows and age is not None]
 
 
-def _relays(cursor: psycopg.Cursor[Any], tables: Tables) -> tuple[tuple[RelayStatus, ...], bool]:
+def relays_of(cursor: psycopg.Cursor[Any], tables: Tables) -> tuple[tuple[RelayStatus, ...], bool]:
+    """The relays that are alive, and whether one is at work just now. A replica sees none of them."""
     table = quote_literal(tables.outbox).replace("%", "%%")
     found = rows_of(cursor, _RELAYS.format(table=table), _ALIVE, LANES - 1, _AWAKE)
     alive = tuple(
