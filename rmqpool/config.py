@@ -42,7 +42,8 @@ class Settings(BaseSettings):
     ``password`` replaces the URL's. ``heartbeat`` and ``blocked_timeout`` None leave it to the URL's options and
     ConnectionSettings' defaults. ``channels_per_connection`` is how many channels are leased at most on a connection.
     ``max_waiting`` 0 is no limit; ``leak_after`` None reports no leases. ``concurrency`` and ``prefetch`` None leave it to
-    each consumer. ``postgres_url`` is the outbox's database.
+    each consumer. ``postgres_url`` is the outbox's database, ``postgres_replica_url``
+    a read-only replica of it.
     """
 
     model_config = SettingsConfigDict(
@@ -66,6 +67,7 @@ class Settings(BaseSettings):
     grace: Seconds = 30.0
     log_format: Literal["text", "json"] = "text"
     postgres_url: SecretText | None = None
+    postgres_replica_url: SecretText | None = None
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 from managed import ManagedNode, managed_node
+from replicated import _private_pair, replicated  # noqa: F401 - fixtures
 from vhost_supply import VhostSupply, sweep
 
 from rmqpool.testing.pgbouncer import PgBouncer

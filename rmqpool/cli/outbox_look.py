@@ -11,18 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rmqpool.cli.options import JsonOption
-from rmqpool.cli.outbox_session import (
-    DatabaseOption,
-    PrefixOption,
-    SchemaOption,
-    connected,
-    seconds_text,
-    tables_of,
-)
+from rmqpool.cli.outbox_replica import MaxLagOption, ReplicaOption, looking, source_facts, tell_source
+from rmqpool.cli.outbox_session import DatabaseOption, PrefixOption, SchemaOption, seconds_text, tables_of
 from rmqpool.cli.terminal import print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from rmqpool.outbox.inspection import StalledKey, Status
+    from rmqpool.outbox.inspector import Looked
 
 __all__ = ["register", "stalled_facts", "status_facts"]
 
@@ -40,6 +35,8 @@ def status(
     url: DatabaseOption = None,
     schema: SchemaOption = None,
     prefix: PrefixOption = "rmqpool",
+    replica_url: ReplicaOption = None,
+    max_lag: MaxLagOption = 10.0,
     watch: Annotated[bool, typer.Option("--watch", help="Again and again, until Ctrl-C.")] = False,
     interval: Annotated[
         float, typer.Option("--interval", min=0.1, max=3600.0, metavar="SECONDS", help="With --watch: how often.")
@@ -55,21 +52,18 @@ def status(
       rmqpool outbox status
       rmqpool outbox status --watch
     """
-    from rmqpool.outbox.inspection import status as look
-    from rmqpool.outbox.migrations import check_version
-
     tables = tables_of(schema, prefix)
-    with connected(url, "status", tables) as connection:
-        check_version(connection, tables)
+    with looking("status", url, replica_url, max_lag, tables, "status") as look:
         try:
             while True:
-                found = look(connection, tables)
+                looked = look()
                 if as_json and watch:
-                    print_line(json.dumps({"ok": True, **status_facts(found)}))
+                    print_line(json.dumps(_facts(looked)))
                 elif as_json:
-                    print_json({"ok": True, **status_facts(found)})
+                    print_json(_facts(looked))
                 else:
-                    _show(found, clear=watch and sys.stdout.isatty())
+                    _show(looked.found, clear=watch and sys.stdout.isatty(), relays_known=looked.relays_known)
+                    tell_source(looked)
                 if not watch:
                     return
                 threading.Event().wait(interval)
@@ -82,6 +76,8 @@ def stalled(
     url: DatabaseOption = None,
     schema: SchemaOption = None,
     prefix: PrefixOption = "rmqpool",
+    replica_url: ReplicaOption = None,
+    max_lag: MaxLagOption = 10.0,
     limit: LimitOption = 100,
     as_json: JsonOption = False,
 ) -> None:
@@ -93,16 +89,14 @@ def stalled(
     Example:
       rmqpool outbox stalled
     """
-    from rmqpool.outbox.inspection import stalled_keys
-    from rmqpool.outbox.migrations import check_version
-
     tables = tables_of(schema, prefix)
-    with connected(url, "stalled", tables) as connection:
-        check_version(connection, tables)
-        found = stalled_keys(connection, tables, limit=limit)
+    with looking("stalled", url, replica_url, max_lag, tables, "stalled_keys", limit=limit) as look:
+        looked = look()
+        found = looked.found
     if as_json:
-        print_json({"ok": True, "stalled": [stalled_facts(one) for one in found]})
+        print_json({"ok": True, "stalled": [stalled_facts(one) for one in found], **source_facts(looked)})
         return
+    tell_source(looked)
     if not found:
         print_line("nothing stalls", error=True)
         return
@@ -127,6 +121,8 @@ def dead(
     url: DatabaseOption = None,
     schema: SchemaOption = None,
     prefix: PrefixOption = "rmqpool",
+    replica_url: ReplicaOption = None,
+    max_lag: MaxLagOption = 10.0,
     limit: LimitOption = 100,
     as_json: JsonOption = False,
 ) -> None:
@@ -136,20 +132,18 @@ def dead(
     Example:
       rmqpool outbox dead --limit 20
     """
-    from rmqpool.outbox.inspection import dead_rows
-    from rmqpool.outbox.migrations import check_version
-
     tables = tables_of(schema, prefix)
-    with connected(url, "dead", tables) as connection:
-        check_version(connection, tables)
-        found = dead_rows(connection, tables, limit=limit)
+    with looking("dead", url, replica_url, max_lag, tables, "dead_rows", limit=limit) as look:
+        looked = look()
+        found = looked.found
     if as_json:
         told = [
             {**dataclasses.asdict(one), "created_at": one.created_at.isoformat(), "died_at": one.died_at.isoformat()}
             for one in found
         ]
-        print_json({"ok": True, "dead": told})
+        print_json({"ok": True, "dead": told, **source_facts(looked)})
         return
+    tell_source(looked)
     if not found:
         print_line("no row is dead", error=True)
         return
@@ -187,19 +181,27 @@ def stalled_facts(found: StalledKey) -> dict[str, Any]:
     return facts
 
 
-def _show(found: Status, *, clear: bool) -> None:
+def _facts(looked: Looked[Status]) -> dict[str, Any]:
+    facts = {"ok": True, **status_facts(looked.found), **source_facts(looked)}
+    if not looked.relays_known:
+        facts["relays"] = facts["awake"] = None
+    return facts
+
+
+def _show(found: Status, *, clear: bool, relays_known: bool) -> None:
     facts = [
         ("waiting", f"{found.waiting} rows"),
         ("oldest", seconds_text(found.oldest_age)),
         ("held", f"{found.held} rows of {found.stalled} stalled keys"),
         ("dead", f"{found.dead} rows"),
         ("scheduled", f"{found.scheduled} rows, the next in {seconds_text(found.next_due)}"),
-        ("relays", f"{len(found.relays)} alive{', awake' if found.awake else ''}"),
+        ("relays", f"{len(found.relays)} alive{', awake' if found.awake else ''}" if relays_known else "not known"),
     ]
     if clear:
         sys.stdout.write("\x1b[H\x1b[2J")
     print_table(("what", "now"), facts)
     owners = {lane: relay for relay in found.relays for lane in relay.lanes}
+    nobody = "nobody" if relays_known else "not known"
     if found.lanes:
         print_line()
         lanes = [
@@ -207,7 +209,7 @@ def _show(found: Status, *, clear: bool) -> None:
                 str(one.lane),
                 str(one.waiting),
                 seconds_text(one.oldest_age),
-                f"{owners[one.lane].name or 'relay'} ({owners[one.lane].pid})" if one.lane in owners else "nobody",
+                f"{owners[one.lane].name or 'relay'} ({owners[one.lane].pid})" if one.lane in owners else nobody,
             )
             for one in found.lanes
         ]

@@ -33,7 +33,6 @@ from rmqpool.testing.postgres import PostgresServer
 from rmqpool.testing.services import named_postgres_url
 from tests.integration.outbox.inbox_bench import effects_database, make_worker, publisher  # noqa: F401 - fixtures
 from tests.integration.outbox.relay_bench import bench, start  # noqa: F401 - fixtures
-from tests.integration.outbox.replicated import _private_pair, pair  # noqa: F401 - fixtures
 
 ODD_TABLES = Tables(schema='it\'s a "schema" % {x} $1', prefix="p\"r:e'f%i{x}\\:p1")
 

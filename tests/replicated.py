@@ -91,7 +91,7 @@ def _private_pair() -> Iterator[Pair]:
 
 
 @pytest.fixture
-def pair(_private_pair: Pair) -> Pair:
+def replicated(_private_pair: Pair) -> Pair:
     """A primary and a replica, which the test may break; they are healed before each test."""
     _private_pair.heal()
     return _private_pair
