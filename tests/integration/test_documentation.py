@@ -19,11 +19,13 @@ from rmqpool import Publisher, Queue
 from rmqpool.outbox import Relay, Tables
 from rmqpool.outbox.migrations import check_version, migrate
 from rmqpool.testing.waiting import wait_until
+from tests.integration.outbox.lenders import Django
 from tests.integration.pages import NAMES, ROOT, Block, blocks_of
 
 DOCUMENTED_URL = "amqp://guest:guest@127.0.0.1/"  # stands for the test's own broker
 DOCUMENTED_DATABASE = "://shop:shop@127.0.0.1/shop"  # stands for the test's own database, whatever the scheme
 OUTBOX_FILE = "docs/how-to/outbox.md"
+OWN_POOL_FILE = "docs/how-to/own-pool.md"
 PROCESSES_FILE = "docs/how-to/processes.md"
 PYTEST_FILE = "docs/how-to/test.md"  # its blocks are a test file, and run as one
 MOST_NOT_RUN = 2
@@ -107,15 +109,36 @@ def run_the_processes_worker(namespace: dict[str, Any], url: str) -> None:
         assert worker.stop(5)
 
 
+class Shop(Django):
+    """The page's Django."""
+
+    alias = "shop"
+
+
+def set_django_up(namespace: dict[str, Any], url: str) -> None:
+    """What settings.py does."""
+    namespace["django_of_the_page"] = Shop(namespace["documented_database"])
+
+
+def close_django_and_count(namespace: dict[str, Any], url: str) -> None:
+    """What the page has committed is there, with a message for each transaction; its engine has all connections back."""
+    namespace["django_of_the_page"].close()
+    assert namespace["engine"].pool.checkedout() == 0
+    with psycopg.connect(namespace["documented_database"]) as connection:
+        assert connection.execute("SELECT array_agg(id ORDER BY id) FROM parcels").fetchone() == ([2, 3, 4, 5],)
+
+
 BEFORE: dict[tuple[str, str], Callable[[dict[str, Any], str], None]] = {
     ("README.md", "Messages that belong to a transaction"): make_the_readmes_tables,
     ("docs/tutorial.md", "What became of order 3"): run_the_tutorials_worker,
     (OUTBOX_FILE, "psycopg"): make_the_pages_tables,
     (OUTBOX_FILE, "Run the relay"): declare_the_queues,
+    (OWN_POOL_FILE, "Django"): set_django_up,
 }
 AFTER: dict[str, Callable[[dict[str, Any], str], None]] = {
     "README.md": run_the_readmes_worker,
     OUTBOX_FILE: run_the_relay,
+    OWN_POOL_FILE: close_django_and_count,
     PROCESSES_FILE: run_the_processes_worker,
 }
 

@@ -114,6 +114,8 @@ class Engine2(Engine):
 class DjangoPool(Application):
     """Django with its own pool."""
 
+    alias = ""
+
     def open(self, size: int) -> None:
         if not settings.configured:
             settings.configure(USE_TZ=True)
@@ -123,7 +125,7 @@ class DjangoPool(Application):
         database: dict[str, Any] = {name: parts.get(part, "") for name, part in names.items()}
         database["ENGINE"] = "django.db.backends.postgresql"
         database |= self.options(size)
-        self.alias = f"adapters_{uuid.uuid4().hex[:8]}"
+        self.alias = self.alias or f"adapters_{uuid.uuid4().hex[:8]}"
         connections.settings[self.alias] = ConnectionHandler({"default": database}).settings["default"]
         self.handed = connections[self.alias]
 
