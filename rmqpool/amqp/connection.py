@@ -16,7 +16,7 @@ from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapte
 
 from rmqpool.amqp.epoll_loop import EpollLoop
 from rmqpool.amqp.frame_guard import FrameGuard
-from rmqpool.amqp.frame_reader import ChannelListener, FrameReader, MalformedFrameError
+from rmqpool.amqp.frame_reader import ChannelListener, FrameReader, FrameSink, MalformedFrameError
 from rmqpool.amqp.wire import FRAME_OVERHEAD
 from rmqpool.amqp.wire_support import may_use_fast_path, usable_transport
 from rmqpool.errors import ConnectionLostError
@@ -96,6 +96,11 @@ class Connection(pika.SelectConnection):  # type: ignore[misc]  # pika is not ty
         """To be called in the channel's close callback, and not before: until then a message may be half read."""
         if self._reader is not None:
             self._reader.unlisten(channel_number)
+
+    def forward(self, sink: FrameSink) -> None:
+        """Whole frames of all channels go to ``sink`` instead of pika, which must have none open; only if ``fast``."""
+        if self._reader is not None:
+            self._reader.forward(sink)
 
     def write(self, data: bytes) -> None:
         """Write whole frames now, as much as the socket takes now; pika would first wait for a turn of its loop.

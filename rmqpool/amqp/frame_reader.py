@@ -23,11 +23,15 @@ __all__ = [
     "Answer",
     "ChannelListener",
     "FrameReader",
+    "FrameSink",
     "MalformedFrameError",
 ]
 
 Answer = tuple[int, bool, bool]
 """basic.ack or basic.nack: delivery tag, multiple, and whether it is an ack."""
+
+FrameSink = Callable[[int, int, bytes], None]
+"""Takes a frame of a channel: the channel's number, the frame's type, the whole frame with its head and end mark."""
 
 FRAME_HEAD = struct.Struct(">BHI")  # type, channel, payload size
 _HEADER_HEAD = struct.Struct(">BHIHHQ")  # the same; class, weight, body size
@@ -103,6 +107,7 @@ class FrameReader:
         self._have = 0
         self._need = 0
         self._stopped = False
+        self._sink: FrameSink | None = None
 
     @property
     def frame_max(self) -> int:
@@ -120,6 +125,13 @@ class FrameReader:
     def unlisten(self, channel_number: int) -> None:
         """Pika reads the channel again. Only once the channel is closed: a message may be half read before."""
         self._channels.pop(channel_number, None)
+
+    def forward(self, sink: FrameSink) -> None:
+        """Whole frames of all channels that nobody listens to go to ``sink``, in their order, and no longer to pika.
+
+        For a stream in which no message is half read. ``sink`` contains its own errors.
+        """
+        self._sink = sink
 
     def stop(self) -> None:
         """Read nothing more, not even the rest of what is being read."""
@@ -170,6 +182,10 @@ class FrameReader:
                 return position
             channel = channels.get(number)
             if channel is None or kind == _HEARTBEAT:
+                if number and self._sink is not None:
+                    self._sink(number, kind, data[position : end + 1])
+                    position = end + 1
+                    continue
                 self._to_pika(data[position : end + 1])
             elif kind == _METHOD:
                 method = int.from_bytes(data[position + 7 : position + 11], "big")

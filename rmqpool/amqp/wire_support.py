@@ -13,7 +13,15 @@ from typing import Any
 
 import pika
 
-__all__ = ["PRIVATE_NAMES", "TESTED_VERSIONS", "TRANSPORT_NAMES", "may_use_fast_path", "refusal", "usable_transport"]
+__all__ = [
+    "PRIVATE_NAMES",
+    "TESTED_VERSIONS",
+    "TRANSPORT_NAMES",
+    "may_use_fast_path",
+    "refusal",
+    "usable_transport",
+    "why_slow",
+]
 
 _LOGGER = logging.getLogger("rmqpool")
 _ASKED_FOR = "RMQPOOL_WIRE=pika asks for it"
@@ -33,6 +41,11 @@ def refusal(version: str, chosen: str, connection: Any) -> str:
         return f"the fast path was tested with pika {', '.join(TESTED_VERSIONS)}, and this is {version}"
     gone = [name for name in PRIVATE_NAMES if not callable(getattr(connection, name, None))]
     return f"this pika has no {', '.join(gone)} any more" if gone else ""
+
+
+def why_slow() -> str:
+    """Why connections of this process will not use the fast path; empty: they will."""
+    return refusal(pika.__version__, os.environ.get("RMQPOOL_WIRE", ""), pika.SelectConnection)
 
 
 def may_use_fast_path(connection: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from rmqpool.cli import check, config, dlq, doctor, outbox, pool, publish, queues, topology, worker
+from rmqpool.cli import agent, check, config, dlq, doctor, outbox, pool, publish, queues, topology, worker
 from rmqpool.cli.exits import EXIT_CODES_HELP, ExitCode
 from rmqpool.cli.failures import Failure, failure_of, missing_extra
 from rmqpool.cli.misplaced import right_place
@@ -47,6 +47,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 worker.register(app)
+agent.register(app)
 publish.register(app)
 queues.register(app)
 dlq.register(app)

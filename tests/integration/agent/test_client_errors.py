@@ -2,21 +2,12 @@
 
 import os
 import socket
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from rmqpool import ConnectionPool, NotSentError, Publisher
 from rmqpool.errors import PoolTimeoutError
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A short one: a socket's path has 107 bytes at most."""
-    with tempfile.TemporaryDirectory(prefix="rmqpool-", dir="/tmp") as name:
-        yield Path(name)
 
 
 def why(path: Path) -> str:

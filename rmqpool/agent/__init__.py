@@ -1,0 +1,1 @@
+"""``rmqpool agent``: a local daemon through which many processes share a few connections to the broker."""

@@ -1,0 +1,214 @@
+"""The agent: a socket that clients come to, and a few links that they share."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import select
+import socket
+import threading
+import time
+from types import TracebackType
+from typing import Any
+
+from rmqpool.agent.hub import Hub
+from rmqpool.agent.options import AgentOptions
+from rmqpool.agent.peers import peer_of, refusal_of
+from rmqpool.agent.socket_file import SocketFile
+from rmqpool.agent.stats import AgentStats
+from rmqpool.agent.violation import Violation
+from rmqpool.amqp.link import Link
+from rmqpool.amqp.wire_support import why_slow
+from rmqpool.errors import ConfigurationError
+from rmqpool.settings import ConnectionSettings
+
+__all__ = ["Agent"]
+
+_LOGGER = logging.getLogger("rmqpool")
+_AT_ONCE = 64  # connections accepted in one turn
+_REST = 0.2  # seconds without accepting, when there are no descriptors left
+_SPARE_FILES = 128
+_GOODBYE = 5.0  # seconds, beyond the stop timeout
+_OVER = 64  # clients above the limit that are still told so
+
+
+class Agent:
+    """Listens as soon as it is made. :meth:`stop` and :meth:`stats` are thread-safe. A context manager.
+
+    Raises ConfigurationError if it cannot listen, or cannot run here at all.
+    """
+
+    def __init__(self, settings: ConnectionSettings, options: AgentOptions) -> None:
+        _check_platform(settings)
+        self._options = options.with_own_user()
+        _provide_files(options.max_clients)
+        self._file = SocketFile(options)
+        name = settings.connection_name or f"rmqpool agent {socket.gethostname()}:{os.getpid()}"[:200]
+        self._hubs = [
+            Hub(Link(settings, f"{name}-{number}"), self._options) for number in range(1, options.connections + 1)
+        ]
+        self._listening: Any = None
+        self._stopping = threading.Lock()
+        self._stopped: bool | None = None
+        try:
+            for hub in self._hubs:
+                hub.link.start()
+        except BaseException:
+            self._file.remove()
+            for hub in self._hubs:
+                hub.link.close(1.0)
+            raise
+        self._hubs[0].link.post(self._listen)
+        _LOGGER.info(
+            "the agent listens at %s (mode %04o) for %s, with %d connections",
+            options.socket_path,
+            options.file_mode,
+            settings.redacted_url(),
+            options.connections,
+        )
+
+    @property
+    def is_ready(self) -> bool:
+        """Every connection to the broker is up."""
+        return all(hub.link.is_ready for hub in self._hubs)
+
+    @property
+    def was_ready(self) -> bool:
+        """Every connection has been up at least once."""
+        return all(hub.link.status().epoch > 0 for hub in self._hubs)
+
+    @property
+    def why_not_ready(self) -> str:
+        """A clause for each connection that is not up."""
+        return "; ".join(f"{hub.link.name}: {hub.link.why_not_ready()}" for hub in self._hubs if not hub.link.is_ready)
+
+    def stats(self) -> AgentStats:
+        """Of all its connections together."""
+        return sum((hub.stats() for hub in self._hubs), AgentStats())
+
+    def stop(self, timeout: float | None = None) -> bool:
+        """Take nothing more, wait at most ``timeout`` seconds (None: the option) for the broker's answers, then end.
+
+        True if every publish that was forwarded was answered. Idempotent.
+        """
+        with self._stopping:
+            if self._stopped is None:
+                self._stopped = self._stop(self._options.stop_timeout if timeout is None else timeout)
+        return self._stopped
+
+    def _stop(self, timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        told = self.stats()
+        _LOGGER.info("the agent stops: %s", told)
+        unheard = threading.Event()
+
+        def close_listener() -> None:
+            self._close_listener()
+            unheard.set()
+
+        if not self._hubs[0].link.post(close_listener) or not unheard.wait(_GOODBYE):
+            self._close_listener()
+        missing: list[int] = []
+        done = threading.Semaphore(0)
+
+        def on_done(count: int) -> None:
+            missing.append(count)
+            done.release()
+
+        for hub in self._hubs:
+            hub.drain(deadline, on_done)
+        clean = all(done.acquire(timeout=max(0.0, deadline - time.monotonic()) + _GOODBYE) for _ in self._hubs)
+        for hub in self._hubs:
+            clean = hub.link.close(_GOODBYE) and clean
+        if sum(missing):
+            _LOGGER.warning("the agent has stopped; %d publishes had no answer within %g s", sum(missing), timeout)
+        else:
+            _LOGGER.info("the agent has stopped: every publish that was forwarded is answered")
+        return clean and not sum(missing)
+
+    # The listener, on the first link's I/O thread
+
+    def _listen(self) -> None:
+        if self._file.socket.fileno() < 0:
+            return
+        loop = self._hubs[0].loop
+        if loop is not self._listening:  # a fault replaces it
+            loop.add_handler(self._file.socket.fileno(), lambda _file, _events: self._accept(), loop.READ)
+            self._listening = loop
+        self._hubs[0].link.call_later(1.0, self._listen)
+
+    def _accept(self) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                connected, _ = self._file.socket.accept()
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                continue
+            except OSError as error:
+                _LOGGER.error("no client can be accepted for now: %s", error.strerror)
+                self._pause_listening()
+                return
+            try:
+                self._welcome(connected)
+            except OSError:
+                connected.close()  # it is gone again
+
+    def _welcome(self, connected: socket.socket) -> None:
+        peer = peer_of(connected)
+        refused = refusal_of(peer, self._options)
+        count = sum(hub.clients for hub in self._hubs)
+        if count >= self._options.max_clients:
+            if count >= self._options.max_clients + _OVER:
+                connected.close()
+                return
+            refused = refused or Violation(
+                506, f"RESOURCE_ERROR - the agent serves {count} clients already: start it with more --max-clients"
+            )
+        min(self._hubs, key=lambda hub: hub.load).adopt(connected, peer, refused)
+
+    def _pause_listening(self) -> None:
+        self._listening.remove_handler(self._file.socket.fileno())
+        self._listening = None
+        self._hubs[0].link.call_later(_REST, self._listen)
+
+    def _close_listener(self) -> None:
+        if self._listening is not None and self._file.socket.fileno() >= 0:
+            self._listening.remove_handler(self._file.socket.fileno())
+        self._listening = None
+        self._file.remove()
+
+    def __enter__(self) -> Agent:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        return f"<Agent {self._options.socket_path}: {self.stats()}>"
+
+
+def _check_platform(settings: ConnectionSettings) -> None:
+    if settings.socket_path is not None:
+        raise ConfigurationError("an agent connects to a broker: give it an amqp:// or amqps:// URL")
+    if not (hasattr(select, "epoll") and hasattr(socket, "SO_PEERCRED")):
+        raise ConfigurationError("an agent runs on Linux only (epoll, SO_PEERCRED)")
+    reason = why_slow()
+    if reason:
+        raise ConfigurationError(f"the agent needs rmqpool's own reading of frames, which is off: {reason}")
+
+
+def _provide_files(clients: int) -> None:
+    """Descriptors for that many clients."""
+    wanted = clients + _SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        if hard != resource.RLIM_INFINITY and hard < wanted:
+            raise ConfigurationError(
+                f"{clients} clients need {wanted} open files, and the limit is {hard}: raise it (systemd: LimitNOFILE=), or "
+                "lower --max-clients"
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
