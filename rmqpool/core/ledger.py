@@ -155,6 +155,7 @@ class Ledger(Book[R, W]):
                 self._totals.cancelled += 1
             else:
                 self._totals.timed_out += 1
+                self._totals.away += self._failures_in_a_row > 0
             return Abandoned(AbandonOutcome.WITHDRAWN, _NOTHING)
         entry = self._leases.pop(waiter, None)
         if entry is None:
@@ -247,10 +248,7 @@ class Ledger(Book[R, W]):
         return self._place(entry, now, good)
 
     def mend(self, now: float) -> list[Decision[R, W]]:
-        """An event was broken off in the middle, as by the exception of a signal handler: what it left half done is ended.
-
-        A resource in no state is placed anew. Nothing happens when the book is whole.
-        """
+        """An event was broken off in the middle, as by a signal handler: places anew what is in no state."""
         strays = []
         for resource, entry in self._entries.items():
             if self._leases.get(entry.holder) is entry:
@@ -316,6 +314,7 @@ class Ledger(Book[R, W]):
     ) -> Decision[R, W]:
         self._totals.granted += len(grants)
         self._totals.refused += len(refuse)
+        self._totals.away += len(refuse) if self._failures_in_a_row else 0
         self._totals.discarded += len(discard)
         check = self._missing_checks() if self._idle and self._waiting else ()
         opens = self._missing_opens()

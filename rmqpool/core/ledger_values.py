@@ -83,7 +83,8 @@ class Totals:
     """Counts since the ledger was made. ``lost`` resources died by themselves and are not in ``discarded``.
 
     ``taken``: those of ``granted`` that were lent at once, by ``take``. ``failed_checks``: a check or a reset ended badly.
-    ``used_seconds``: held until release, all leases together.
+    ``used_seconds``: held until release, all leases together. ``away``: of those that timed out or were refused, how many
+    while opening failed.
     """
 
     granted: int = 0
@@ -92,6 +93,7 @@ class Totals:
     timed_out: int = 0
     cancelled: int = 0
     refused: int = 0
+    away: int = 0
     opened: int = 0
     open_failures: int = 0
     discarded: int = 0

@@ -91,6 +91,7 @@ class PoolBase(Telling, Generic[T]):
             timed_out=totals.timed_out,
             cancelled=totals.cancelled,
             refused=totals.refused,
+            away=totals.away,
             given_back=totals.given_back,
             opened=totals.opened,
             open_failures=totals.open_failures,

@@ -23,6 +23,7 @@ def facts_of(stats: ResourceStats, recent: ResourceStats, error: str, seconds: f
             recent_granted=counters.granted,
             recent_timed_out=counters.timed_out,
             recent_refused=counters.refused,
+            recent_away=counters.away,
             recent_wait=recent.wait_time.quantile(0.95),
             recent_use=recent.use_time.mean,
             words=RESOURCES,

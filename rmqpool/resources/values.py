@@ -96,7 +96,8 @@ class Counters:
 
     ``requests`` is all calls for a resource; ``queued`` those that had to wait; ``given_back`` were
     granted when their caller had just left. ``lost`` resources were found dead: their check or reset failed, or they came back
-    as not reusable; ``thrown_away`` counts all that left the pool. ``leaked`` leases were overdue at some time.
+    as not reusable; ``thrown_away`` counts all that left the pool. ``leaked`` leases were overdue at some time. ``away``: of
+    those that timed out or were refused, how many while opening failed.
     """
 
     requests: int = 0
@@ -113,6 +114,7 @@ class Counters:
     lost: int = 0
     thrown_away: int = 0
     leaked: int = 0
+    away: int = 0
 
     def minus(self, other: Counters) -> Counters:
         """What was counted since ``other``."""

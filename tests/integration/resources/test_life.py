@@ -301,6 +301,20 @@ class TestTelling:
         pool.close()
         assert pool.health().kind == "closed"
 
+    def test_health_after_an_outage(self, make: Make, world: World) -> None:
+        """Who got nothing while opening failed asks for no larger pool, nor for faster growth."""
+        pool = make(max_size=4)
+        world.failing = True
+        waiting = pool.start()
+        wait_for(lambda: pool.stats().failures_in_a_row, "failed opens")
+        with pytest.raises(PoolTimeoutError):
+            pool.acquire(timeout=0.01)
+        world.failing = False
+        held = waiting.result(PATIENCE)
+        assert pool.stats().counters.away == 1
+        assert pool.health().kind == "ok"
+        pool.release(held)
+
     def test_events(self, make: Make, world: World) -> None:
         """Each change is told, with the pool's name."""
         pool = make(max_size=1)
