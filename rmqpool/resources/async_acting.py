@@ -58,6 +58,14 @@ class AsyncBase(PoolBase[T]):
             self._loop = loop
         return loop
 
+    def _outlive_loop(self) -> None:
+        """Where the pool's loop is closed, go on with the running one, to close what is open. Errors as :meth:`_enter_loop`."""
+        if self._loop is not None and self._loop.is_closed():
+            self._loop = None
+            self._tasks.clear()
+            self._opening.clear()
+        self._enter_loop()
+
     def _act_first(self, fill: Decision[Slot[T], Any] | None) -> None:
         """After the first use: from now on what is old is looked for from time to time."""
         if fill is not None:
@@ -126,6 +134,7 @@ class AsyncBase(PoolBase[T]):
         self._pump()
         self._changed()
         self._tell_opened(now - began, error, gave_up)
+        _let_through(error)
 
     # Tending and closing
 
@@ -147,6 +156,7 @@ class AsyncBase(PoolBase[T]):
         good = error is None and not check_says_no(answer)
         self._act(self._ledger.tended(slot, _monotonic(), good))
         self._tell_tended(reset, good, error)
+        _let_through(error)
         return good
 
     def _close_late(self, resource: T) -> None:
@@ -161,6 +171,7 @@ class AsyncBase(PoolBase[T]):
         except BaseException as raised:  # noqa: BLE001 - it is in no book any more
             error = raised
         self._tell_closed(error)
+        _let_through(error)
 
     # Time
 
@@ -200,6 +211,12 @@ class AsyncBase(PoolBase[T]):
 async def _result(answer: Any) -> Any:
     """What a function that may be ``async def`` has returned."""
     return await answer if inspect.isawaitable(answer) else answer
+
+
+def _let_through(error: BaseException | None) -> None:
+    """Ctrl-C may come while a task of the pool runs, and is for the whole program, as SystemExit is."""
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        raise error
 
 
 def _settle(future: asyncio.Future[Any], result: object) -> None:

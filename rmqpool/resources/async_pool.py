@@ -257,6 +257,7 @@ class AsyncResourcePool(AsyncBase[T]):
 
         What is leased is closed when it comes back: nobody waits for that. True if all else has ended in time.
         """
+        self._outlive_loop()
         first, self._closing = not self._closing, True
         for task in self._opening:
             task.cancel()
@@ -266,6 +267,7 @@ class AsyncResourcePool(AsyncBase[T]):
         self._changed()
         _POOLS.discard(self)
         deadline = _monotonic() + timeout
+        await asyncio.sleep(0)  # each task begins, however short the time: one that is cancelled before closes nothing
         while self._tasks and _monotonic() < deadline:
             await asyncio.wait(self._tasks, timeout=deadline - _monotonic(), return_when=asyncio.FIRST_COMPLETED)
         late = list(self._tasks)

@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from rmqpool import AsyncResourcePool, ConfigurationError
+from rmqpool import AsyncResourcePool, Backoff, ConfigurationError
 from tests.integration.resources.world import PATIENCE, Thing, World
 
 
@@ -98,6 +98,73 @@ async def test_close_no_tasks() -> None:
     await until(lambda: world.opening == 2)
     assert await pool.close(PATIENCE)
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_close_without_time() -> None:
+    """What can be closed without waiting is closed."""
+    world = World()
+    pool = make(world, min_size=2)
+    await pool.open(timeout=PATIENCE)
+    await pool.close(0)
+    await until(lambda: world.open == [])
+
+
+def test_close_on_another_loop() -> None:
+    """Where the loop of its first use has ended, what is open is closed all the same."""
+    world = World()
+    pool = make(world, max_size=2)
+
+    async def use() -> Thing:
+        held, other = await pool.acquire(), await pool.acquire()
+        pool.release(other)
+        return held
+
+    held = asyncio.run(use())
+
+    async def end() -> None:
+        assert await pool.close(PATIENCE)
+        assert world.open == [held]
+        pool.release(held)
+        await until(lambda: world.open == [])
+
+    asyncio.run(end())
+
+
+@pytest.mark.parametrize("where", ["open", "check", "close"])
+def test_ctrl_c_is_not_swallowed(where: str) -> None:
+    """It may come while a task of the pool runs, and ends the loop as anywhere else; the pool goes on."""
+    interrupts = [where]
+
+    async def step(name: str) -> None:
+        await asyncio.sleep(0)
+        if name in interrupts:
+            interrupts.remove(name)
+            raise KeyboardInterrupt
+
+    async def open_one() -> object:
+        await step("open")
+        return object()
+
+    pool = AsyncResourcePool(
+        open_one, lambda one: step("close"), lambda one: step("check"), check_after_idle=0, backoff=Backoff(0.001, 0.01)
+    )
+
+    async def use() -> None:
+        for _ in range(2):  # the second one is checked
+            pool.release(await pool.acquire())
+        pool.release(await pool.acquire(), reusable=False)
+        await asyncio.sleep(PATIENCE)
+
+    async def end() -> None:
+        async with pool.lease(PATIENCE):
+            pass
+        assert await pool.close(PATIENCE)
+
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(use())
+        runner.run(end())
 
 
 async def test_functions_need_not_be_async() -> None:
