@@ -93,10 +93,17 @@ class ThreadedBase(PoolBase[T]):
         with self._lock:
             if not self._begun:  # what was asked for before the first use begins with it
                 return
-            now = _monotonic()
-            count, generation, decisions, wake_at = self._decide_opens(now)
-            tasks = [self._opening_task(generation, now) for _ in range(count)]
-            self._opening.update(tasks)
+            opens = self._plan_opens(_monotonic())
+        self._begin_opens(*opens)
+
+    def _plan_opens(self, now: float) -> tuple[list[Task], float, list[Decision[Slot[T], Any]]]:
+        """What :meth:`_begin_opens` has to do; under the lock."""
+        count, generation, decisions, wake_at = self._decide_opens(now)
+        tasks = [self._opening_task(generation, now) for _ in range(count)]
+        self._opening.update(tasks)
+        return tasks, wake_at, decisions
+
+    def _begin_opens(self, tasks: list[Task], wake_at: float, decisions: list[Decision[Slot[T], Any]]) -> None:
         for task in tasks:
             self._workers.submit(task)
         if wake_at < math.inf:
@@ -121,10 +128,11 @@ class ThreadedBase(PoolBase[T]):
             self._opening.discard(task)
             now = _monotonic()
             decisions, error, gave_up = self._decide_opened(generation, began, now, resource, error)
+            opens = self._plan_opens(now)  # in the same turn: many open at once, and each waits for the lock
             self._grown.notify_all()
         for decision in decisions:
             self._act(decision)
-        self._pump()
+        self._begin_opens(*opens)
         self._tell_opened(now - began, error, gave_up)
 
     def _tend(self, slot: Slot[T], reset: bool, check: bool, then: Callable[[bool], object] | None = None) -> None:

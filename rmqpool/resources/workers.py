@@ -6,6 +6,7 @@ late goes to ``late``. At most as many threads as ``most_stuck`` may be given up
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import logging
@@ -58,6 +59,7 @@ class Workers:
         self._timers: list[tuple[float, int, Callable[[], object]]] = []
         self._numbers = itertools.count(1)
         self._threads: set[threading.Thread] = set()
+        self._starting: set[threading.Thread] = set()  # those of them that have not begun to run
         self._given_up: set[threading.Thread] = set()
         self._running: dict[threading.Thread, tuple[float, Task]] = {}  # until when, where there is a limit
         self._wakes_at = -math.inf  # when the keeper of the time looks next
@@ -67,16 +69,24 @@ class Workers:
 
     def submit(self, task: Task) -> None:
         """Run a task on one of the threads; never blocks. Doing it twice does nothing more."""
-        with self._lock:
-            if not task.submitted:
-                task.submitted = True  # no signal comes between this and the next line
-                self._tasks.append(task)
-            if not self._tasks:
-                return
-            if self._free >= len(self._tasks):
-                self._work.notify()
-            else:
-                self._grow()
+        thread = None
+        try:
+            with self._lock:
+                if not task.submitted:
+                    task.submitted = True  # no signal comes between this and the next line
+                    self._tasks.append(task)
+                if not self._tasks:
+                    return
+                if self._free >= len(self._tasks):
+                    self._work.notify()
+                elif self._may_grow():
+                    thread = self._new_thread()
+                    self._starting.add(thread)
+            if thread is not None:
+                _start(thread)
+        finally:
+            if thread is not None:
+                self._started(thread)
 
     def call_at(self, when: float, call: Callable[[], object]) -> None:
         """Call at that moment of the monotonic clock, on the thread that keeps the time: it must not block."""
@@ -100,6 +110,7 @@ class Workers:
     def join(self, deadline: float) -> bool:
         """Wait until the threads have ended; False if some had not at that moment of the monotonic clock."""
         with self._lock:
+            self._time.wait_for(lambda: not self._starting, max(0.0, deadline - time.monotonic()))
             threads = [*self._threads, *([self._keeper] if self._keeper else [])]
         for thread in threads:
             if thread is not threading.current_thread():
@@ -109,28 +120,30 @@ class Workers:
     @property
     def has_threads(self) -> bool:
         """True while there is a thread. Takes no lock."""
-        return bool(self._threads) or self._keeper is not None
+        return bool(self._threads or self._starting) or self._keeper is not None
 
     # Threads
 
-    def _grow(self) -> None:
-        busy = len(self._threads) - len(self._given_up)
-        if busy >= self._limit or len(self._given_up) > self._most_stuck:
-            return
-        thread = threading.Thread(target=self._run, name=f"{self._name}-{next(self._numbers)}", daemon=True)
-        try:
-            self._threads.add(thread)
-            thread.start()
-        except RuntimeError:  # no more threads now, as at the interpreter's end: those that are there do it
-            self._threads.discard(thread)
-        except BaseException:  # interrupted: it counts itself, if it starts after all
-            self._threads.discard(thread)
-            raise
+    def _may_grow(self) -> bool:
+        busy = len(self._threads) + len(self._starting) - len(self._given_up)
+        return busy < self._limit and len(self._given_up) <= self._most_stuck
+
+    def _new_thread(self) -> threading.Thread:
+        """To be started outside of the lock: that waits until it runs, and others have threads to start meanwhile."""
+        return threading.Thread(target=self._run, name=f"{self._name}-{next(self._numbers)}", daemon=True)
+
+    def _started(self, thread: threading.Thread) -> None:
+        """It runs, and counts itself; or it could not be started; or that was interrupted: it counts itself if it comes."""
+        with self._lock:
+            self._starting.discard(thread)
+            if self._stopping:
+                self._time.notify_all()
 
     def _run(self) -> None:
         me = threading.current_thread()
         with self._lock:
             self._threads.add(me)
+            self._starting.discard(me)
         while (task := self._next_task(me)) is not None:
             self._do(task, me)
             del task  # a thread that waits holds nothing
@@ -202,10 +215,17 @@ class Workers:
                 del self._running[thread]
                 task.ended = True
                 self._given_up.add(thread)
-                if self._tasks:
-                    self._grow()
-                return partial(task.done, None, TimeoutError(f"took longer than {task.timeout:g} s"))
+                another = self._new_thread() if self._tasks and self._may_grow() else None
+                if another is not None:
+                    self._starting.add(another)
+                return partial(self._tell_overdue, task, another)
         return None
+
+    def _tell_overdue(self, task: Task, another: threading.Thread | None) -> None:
+        if another is not None:
+            _start(another)
+            self._started(another)
+        task.done(None, TimeoutError(f"took longer than {task.timeout:g} s"))
 
     def _keep_time(self) -> None:
         me = threading.current_thread()
@@ -223,7 +243,7 @@ class Workers:
     def _next_call(self) -> Callable[[], object] | None:
         with self._lock:
             while True:
-                if self._stopping and not (self._threads - self._given_up):
+                if self._stopping and not self._starting and not (self._threads - self._given_up):
                     self._keeper = None
                     return None
                 now = time.monotonic()
@@ -236,3 +256,10 @@ class Workers:
                 self._wakes_at = min(*moments, self._timers[0][0] if self._timers else math.inf, now + 10.0)
                 self._time.wait(max(0.0, self._wakes_at - now))
                 self._wakes_at = -math.inf  # awake: it looks at everything before it sleeps
+
+
+def _start(thread: threading.Thread) -> None:
+    with contextlib.suppress(
+        RuntimeError
+    ):  # no more threads now, as at the interpreter's end: those that are there do it
+        thread.start()

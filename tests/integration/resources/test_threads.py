@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -91,6 +92,32 @@ def test_stuck_threads_are_replaced_and_bounded() -> None:
     pool.release(pool.acquire(PATIENCE))
     assert pool.close(PATIENCE)
     wait_for(lambda: pool_threads() == [], "the end of the threads")
+
+
+def test_a_thread_that_starts_slowly_holds_up_no_other_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opens that are asked for at once begin at once, each on its thread; close waits for the late one."""
+    starting, go_on, in_time = threading.Event(), threading.Event(), []
+    start = threading.Thread.start
+
+    def start_slowly(thread: threading.Thread) -> None:
+        if thread.name.startswith("tested-") and not starting.is_set():
+            starting.set()
+            in_time.append(go_on.wait(PATIENCE))
+        start(thread)
+
+    pool = make(World(), max_size=2, growth=0)
+    with ThreadPoolExecutor(1) as other, monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start_slowly)
+        late = threading.Thread(target=lambda: pool.release(pool.acquire(PATIENCE)))
+        start(late)
+        assert starting.wait(PATIENCE)
+        patched.setattr(threading.Thread, "start", start)
+        pool.release(other.submit(pool.acquire, PATIENCE).result(PATIENCE / 2))
+        go_on.set()
+        late.join()
+    assert in_time == [True]
+    assert pool.close(PATIENCE)
+    assert pool_threads() == []
 
 
 def test_interrupt_while_waiting(make_for_threads: Make) -> None:
