@@ -324,7 +324,8 @@ class Ledger(Book[R, W]):
         return Decision(grants, refuse, discard, opens, check)
 
     def _missing_opens(self) -> int:
-        if self._closed:
+        room = self._capacity - len(self._entries) - self._opening
+        if self._closed or room <= 0 or not (self._waiting or len(self._entries) < self._minimum):
             return 0
         limit = max(self._max_opening or self._capacity, self._minimum - len(self._entries))
         return max(0, min(self._wanted_opens(), limit, self._capacity - len(self._entries)) - self._opening)
@@ -367,7 +368,7 @@ class Ledger(Book[R, W]):
 
     def _fit(self, entry: Entry[R], now: float) -> bool:
         current = not self._closed and entry.generation == self._generation
-        return current and now < entry.retire_at and self._size <= self._capacity
+        return current and now < entry.retire_at and len(self._entries) + self._opening <= self._capacity
 
     def _lend(self, entry: Entry[R], waiter: W, now: float) -> Grant[R, W]:
         grant = Grant(waiter, entry.resource, now - entry.since)

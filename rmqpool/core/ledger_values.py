@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 __all__ = ["AbandonOutcome", "Abandoned", "Decision", "Grant", "Lease", "Refusal", "Snapshot", "Totals"]
 
@@ -35,8 +35,7 @@ class AbandonOutcome(Enum):
     """It had ended already: refused, released, or its resource was lost."""
 
 
-@dataclass(frozen=True, slots=True)
-class Grant(Generic[R, W]):
+class Grant(NamedTuple, Generic[R, W]):
     """``waiter`` holds ``resource`` from now on; it was unused for ``idle_seconds`` (0.0 when handed over directly)."""
 
     waiter: W
@@ -44,8 +43,7 @@ class Grant(Generic[R, W]):
     idle_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Decision(Generic[R, W]):
+class Decision(NamedTuple, Generic[R, W]):
     """What the caller has to do, in this order.
 
     ``grants``: give each waiter its resource. ``refuse``: fail each waiter, with the reason. ``discard``: close each
@@ -69,8 +67,7 @@ class Abandoned(Generic[R, W]):
     decision: Decision[R, W]
 
 
-@dataclass(frozen=True, slots=True)
-class Lease(Generic[R, W]):
+class Lease(NamedTuple, Generic[R, W]):
     """``waiter`` holds ``resource`` for ``seconds`` already."""
 
     waiter: W
