@@ -115,6 +115,12 @@ class Breaker:
         """Closed (calls pass), open, or half-open (one call tries the dependency)."""
         return self._machine.state
 
+    @property
+    def paused_seconds(self) -> float:
+        """For how long it has been open or half-open, in all."""
+        with self._lock:
+            return self._machine.paused_seconds(time.monotonic())
+
     def stats(self) -> BreakerStats:
         """The figures of this moment."""
         with self._lock:

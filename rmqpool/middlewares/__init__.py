@@ -1,7 +1,8 @@
 """Middleware that is ready to use, one concern a file: put objects of these classes into ``middleware=[…]``.
 
-Each is loaded when it is named. :class:`Metrics`, and :class:`PoolMetrics`, which tells the figures of pools beside it, need
-``pip install 'rmqpool[metrics]'``, :class:`Tracing` ``rmqpool[tracing]``.
+Each is loaded when it is named. :class:`Metrics`, and :class:`PoolMetrics` and :class:`BreakerMetrics`, which tell the figures of
+pools and circuit breakers beside it, need ``pip install 'rmqpool[metrics]'``, :class:`Tracing` ``rmqpool[tracing]``, as does
+:class:`OpenTelemetryMetrics`.
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ from rmqpool.late_imports import IMPORTING
 
 if TYPE_CHECKING:
     from rmqpool.core.breaker import BreakerPolicy, BreakerState
+    from rmqpool.middlewares.breaker_metrics import BreakerMetrics
     from rmqpool.middlewares.circuit_breaker import CircuitBreaker
     from rmqpool.middlewares.idempotency import Idempotency
     from rmqpool.middlewares.idempotency_store import IdempotencyStore, InMemoryIdempotencyStore, Known
     from rmqpool.middlewares.logs import Logging
     from rmqpool.middlewares.metrics import Metrics
+    from rmqpool.middlewares.open_telemetry import OpenTelemetryMetrics
     from rmqpool.middlewares.pool_metrics import PoolMetrics
     from rmqpool.middlewares.time_limit import TimeLimit
     from rmqpool.middlewares.tracing import Tracing
 
 __all__ = [
+    "BreakerMetrics",
     "BreakerPolicy",
     "BreakerState",
     "CircuitBreaker",
@@ -32,12 +36,14 @@ __all__ = [
     "Known",
     "Logging",
     "Metrics",
+    "OpenTelemetryMetrics",
     "PoolMetrics",
     "TimeLimit",
     "Tracing",
 ]
 
 _HOME = {
+    "BreakerMetrics": "rmqpool.middlewares.breaker_metrics",
     "BreakerPolicy": "rmqpool.core.breaker",
     "BreakerState": "rmqpool.core.breaker",
     "CircuitBreaker": "rmqpool.middlewares.circuit_breaker",
@@ -47,6 +53,7 @@ _HOME = {
     "Known": "rmqpool.middlewares.idempotency_store",
     "Logging": "rmqpool.middlewares.logs",
     "Metrics": "rmqpool.middlewares.metrics",
+    "OpenTelemetryMetrics": "rmqpool.middlewares.open_telemetry",
     "PoolMetrics": "rmqpool.middlewares.pool_metrics",
     "TimeLimit": "rmqpool.middlewares.time_limit",
     "Tracing": "rmqpool.middlewares.tracing",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from rmqpool.amqp.link import LinkState
 from rmqpool.core.histogram import Times
@@ -16,6 +17,8 @@ from rmqpool.errors import ConfigurationError
 from rmqpool.pool import ConnectionPool
 from rmqpool.pool_manager import PoolManager
 from rmqpool.pool_stats import ChannelStats, PoolStats
+from rmqpool.resources import AsyncResourcePool, ResourcePool, ResourceStats
+from rmqpool.resources.reading import read_stats
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry
@@ -27,22 +30,24 @@ except ImportError as missing:
 __all__ = ["PoolMetrics"]
 
 _POOL = ("pool",)
+AnyPool = ConnectionPool | PoolManager | ResourcePool[Any] | AsyncResourcePool[Any]
 
 
 class PoolMetrics:
     """Tells a registry the figures of pools, each under a name: ``PoolMetrics().add("orders", pool)``. Thread-safe.
 
-    A :class:`PoolManager` tells each tenant as ``name/tenant``. Costs nothing until somebody reads the registry. Pools are
-    not kept alive, and those that are closed are told no more. ``close`` takes it out of the registry.
+    Pools are :class:`rmqpool.ConnectionPool`, :class:`rmqpool.ResourcePool`, :class:`rmqpool.AsyncResourcePool` (asked on its
+    loop) and :class:`rmqpool.PoolManager`, which tells each tenant as ``name/tenant``. Costs nothing until somebody reads the
+    registry. Pools are not kept alive, and those that are closed are told no more. ``close`` takes it out of the registry.
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self._registry = registry
         self._lock = threading.Lock()
-        self._watched: dict[str, weakref.ref[ConnectionPool | PoolManager]] = {}
+        self._watched: dict[str, weakref.ref[AnyPool]] = {}
         registry.register(self)
 
-    def add(self, name: str, pool: ConnectionPool | PoolManager) -> None:
+    def add(self, name: str, pool: AnyPool) -> None:
         """Tell of this pool from now on. Raises ConfigurationError when the name is another living pool's."""
         with self._lock:
             known = self._watched.get(name)
@@ -62,22 +67,27 @@ class PoolMetrics:
         """What prometheus-client calls."""
         families = _Families()
         for name, stats in self._read().items():
+            if isinstance(stats, ResourceStats):
+                families.resources(name, stats)
+                continue
             families.pool(name, stats)
             if stats.channels is not None:
                 families.channels(name, stats.channels)
-        yield from families.all
+        yield from (family for family in families.all if family.samples)
 
-    def _read(self) -> Mapping[str, PoolStats]:
+    def _read(self) -> Mapping[str, PoolStats | ResourceStats]:
         with self._lock:
             watched = [(name, reference()) for name, reference in self._watched.items()]
             self._watched = {name: self._watched[name] for name, pool in watched if pool is not None}
-        read: dict[str, PoolStats] = {}
+        read: dict[str, PoolStats | ResourceStats] = {}
         for name, pool in watched:
             if isinstance(pool, PoolManager):
                 tenants = pool.stats().tenants.items()
                 read |= {f"{name}/{tenant}": told.pool for tenant, told in tenants if told.pool is not None}
             elif pool is not None and not pool.closed:
-                read[name] = pool.stats()
+                stats = pool.stats() if isinstance(pool, ConnectionPool) else read_stats(pool)
+                if stats is not None:
+                    read[name] = stats
         return read
 
 
@@ -102,6 +112,39 @@ class _Families:
         self._blocked = self._counter("connection_blocked_seconds", "Seconds that the broker blocked connections")
         self._errors = self._counter("pool_errors", "Errors, by their class", ("pool", "type"))
         self._unsettled = self._gauge("unsettled_messages", "Messages without an outcome")
+
+        self._resources = self._gauge("resource_count", "Resources, by state", ("pool", "state"))
+        self._size = self._gauge("resource_max", "Resources that may be open")
+        self._minimum = self._gauge("resource_min", "Resources that are kept open")
+        self._waiting = self._gauge("resource_pending_requests", "Callers that wait for a resource")
+        self._lasting = self._gauge("resource_overdue", "Resources that are held for longer than leak_after")
+        self._given_up = self._counter("resource_timeouts", "Callers that got no resource in time")
+        self._turned_away = self._counter("resource_refusals", "Callers that were refused: too many waited")
+        self._leaks = self._counter("resource_leaks", "Leases held for too long", ("pool", "kind"))
+        self._lost = self._counter("resource_lost", "Resources that were found dead, or came back broken")
+        self._not_opened = self._counter("resource_open_failures", "Opens that failed")
+        self._waited = self._histogram("resource_wait_time_seconds", "Waiting for a resource")
+        self._used = self._histogram("resource_use_time_seconds", "Holding a resource")
+        self._opened = self._histogram("resource_create_time_seconds", "Opening a resource")
+
+    def resources(self, name: str, stats: ResourceStats) -> None:
+        states = (("used", stats.leased), ("idle", stats.idle), ("tended", stats.tended), ("opening", stats.opening))
+        for state, count in states:
+            self._resources.add_metric((name, state), count)
+        self._size.add_metric((name,), stats.max_size)
+        self._minimum.add_metric((name,), stats.min_size)
+        self._waiting.add_metric((name,), stats.waiting)
+        self._lasting.add_metric((name,), stats.overdue)
+        self._given_up.add_metric((name,), stats.counters.timed_out)
+        self._turned_away.add_metric((name,), stats.counters.refused)
+        self._leaks.add_metric((name, "overdue"), stats.counters.leaked)
+        self._lost.add_metric((name,), stats.counters.lost)
+        self._not_opened.add_metric((name,), stats.counters.open_failures)
+        for kind, count in sorted(stats.errors.items()):
+            self._errors.add_metric((name, kind), count)
+        _add(self._waited, name, stats.wait_time)
+        _add(self._used, name, stats.use_time)
+        _add(self._opened, name, stats.create_time)
 
     def pool(self, name: str, stats: PoolStats) -> None:
         ready = sum(connection.state is LinkState.READY for connection in stats.connections)

@@ -47,6 +47,11 @@ class AsyncBase(PoolBase[T]):
         self._sweeper: asyncio.TimerHandle | None = None
         self._looker: asyncio.TimerHandle | None = None
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop that the pool belongs to; None before its first use."""
+        return self._loop
+
     def _enter_loop(self) -> asyncio.AbstractEventLoop:
         """The running loop; the first one that comes is the pool's. Raises ConfigurationError on another one."""
         loop = asyncio.get_running_loop()

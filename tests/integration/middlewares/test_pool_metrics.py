@@ -1,4 +1,4 @@
-"""The figures of pools for Prometheus: what `stats()` says, read when somebody asks."""
+"""The figures of pools for Prometheus and OpenTelemetry: what `stats()` says, read when somebody asks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import gc
 from collections.abc import Callable
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry, generate_latest
 
-from rmqpool import ConfigurationError, ConnectionPool, PoolManager
-from rmqpool.middlewares import PoolMetrics
+from rmqpool import ConfigurationError, ConnectionPool, NotFoundError, PoolManager
+from rmqpool.middlewares import OpenTelemetryMetrics, PoolMetrics
 
 
 @pytest.fixture
@@ -59,3 +61,25 @@ def test_two_pools_of_one_name_are_refused(registry: CollectorRegistry) -> None:
     del one
     gc.collect()
     metrics.add("orders", two)
+
+
+def test_a_pool_is_told_to_open_telemetry(vhost_url: str) -> None:
+    """Channels and connections, with the numbers of stats()."""
+    reader = InMemoryMetricReader()
+    telemetry = OpenTelemetryMetrics(MeterProvider([reader]))
+    with ConnectionPool(vhost_url, channels_per_connection=4) as pool:
+        telemetry.add("orders", pool)
+        with pool.channel(), pytest.raises(NotFoundError), pool.channel() as channel:
+            channel.queue_declare("missing", passive=True)
+        data = reader.get_metrics_data()
+        assert data is not None
+        metrics = data.resource_metrics[0].scope_metrics[0].metrics
+        told = {metric.name.removeprefix("rmqpool."): list(metric.data.data_points) for metric in metrics}
+    assert [point.value for point in told["channel.max"]] == [4]
+    assert {point.attributes["error.type"]: point.value for point in told["pool.errors"]} == {"NotFoundError": 1}
+    assert [point.count for point in told["channel.use_time"]] == [2]
+    assert [point.count for point in told["connection.create_time"]] == [2]
+    ready = [
+        point.value for point in told["connection.count"] if point.attributes["rmqpool.connection.state"] == "ready"
+    ]
+    assert ready == [2]

@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 
-from rmqpool import Backoff, ConfigurationError, Delivery
-from rmqpool.middlewares import BreakerPolicy, CircuitBreaker, Metrics
+from rmqpool import Backoff, Breaker, CircuitOpenError, ConfigurationError, Delivery
+from rmqpool.middlewares import BreakerMetrics, BreakerPolicy, CircuitBreaker, Metrics
 
 POLICY = BreakerPolicy(minimum=1, pause=Backoff(3600.0, 3600.0))
 
@@ -50,6 +50,29 @@ def test_two_breakers_of_one_name_are_refused_while_both_are_in_use() -> None:
     gc.collect()
     Metrics(registry, breakers=[kept := bank()])
     assert kept.opened == 0
+
+
+def test_a_breaker_around_calls_tells_its_calls_too() -> None:
+    """By outcome, the refused ones among them; both kinds in one registry."""
+    registry, breaker = CollectorRegistry(), Breaker("bank", on=OSError, policy=POLICY)
+    BreakerMetrics(registry).add(breaker, other := CircuitBreaker("shop", on=OSError))
+    with breaker:
+        pass
+    with pytest.raises(ValueError, match="no such account"), breaker:
+        raise ValueError("no such account")
+    with pytest.raises(OSError, match="no answer"), breaker:
+        raise OSError("no answer")
+    with pytest.raises(CircuitOpenError), breaker:
+        pass
+    outcomes = ("succeeded", "failed", "ignored", "refused")
+    assert [value(registry, "calls_total", outcome=outcome) for outcome in outcomes] == [1, 1, 1, 1]
+    assert (value(registry, "state", state="open"), value(registry, "opened_total")) == (1, 1)
+    assert (value(registry, "paused_seconds_total") or 0) > 0
+    assert registry.get_sample_value("rmqpool_circuit_breaker_opened_total", {"breaker": "shop"}) == other.opened == 0
+    assert (
+        registry.get_sample_value("rmqpool_circuit_breaker_calls_total", {"breaker": "shop", "outcome": "failed"})
+        is None
+    )
 
 
 @pytest.mark.parametrize("wrong", ["bank", object()])

@@ -1,0 +1,51 @@
+"""The figures of resource pools for Prometheus."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from rmqpool import AsyncResourcePool, PoolTimeoutError, ResourcePool
+from rmqpool.middlewares import PoolMetrics
+
+
+def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
+    return registry.get_sample_value(f"rmqpool_{name}", {"pool": "database", **labels})
+
+
+def test_a_pool_of_resources_is_told_by_its_name() -> None:
+    """The numbers of stats(), in families of their own; nothing of a pool that is closed."""
+    registry = CollectorRegistry()
+    metrics = PoolMetrics(registry)
+    with ResourcePool(object, min_size=1, max_size=1) as pool:
+        metrics.add("database", pool)
+        with pool.lease(), pytest.raises(PoolTimeoutError):
+            pool.acquire(timeout=0.01)
+        with pool.lease():
+            assert (value(registry, "resource_count", state="used"), value(registry, "resource_max")) == (1, 1)
+        assert value(registry, "resource_count", state="idle") == value(registry, "resource_min") == 1
+        assert (
+            value(registry, "resource_timeouts_total")
+            == value(registry, "pool_errors_total", type="PoolTimeoutError")
+            == 1
+        )
+        counts = [value(registry, f"resource_{name}_time_seconds_count") for name in ("wait", "use", "create")]
+        assert counts == [2, 2, 1]
+        assert "rmqpool_channel" not in generate_latest(registry).decode()
+    assert generate_latest(registry) == b""
+
+
+async def test_a_pool_of_a_loop_is_asked_on_its_loop() -> None:
+    """From the loop itself, and from another thread, as a scrape comes; one that does not answer is left out."""
+    registry = CollectorRegistry()
+    metrics = PoolMetrics(registry)
+    async with AsyncResourcePool(object, max_size=3) as pool:
+        metrics.add("database", pool)
+        assert value(registry, "resource_max") == 3
+        async with pool.lease():
+            assert await asyncio.to_thread(value, registry, "resource_count", state="used") == 1
+        with ThreadPoolExecutor(1) as executor:
+            assert executor.submit(value, registry, "resource_max").result(60) is None  # the loop waits here
