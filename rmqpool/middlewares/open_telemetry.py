@@ -44,7 +44,6 @@ OTHER_TENANTS = "_other"
 """Stands for all tenants beyond ``max_tenants``."""
 
 _LOGGER = logging.getLogger("rmqpool")
-_MOST = 10_000  # values of one histogram that are recorded at one collection
 Watched = ConnectionPool | PoolManager | ResourcePool[Any] | AsyncResourcePool[Any] | Breaker | CircuitBreaker
 _WATCHED = (ConnectionPool, PoolManager, ResourcePool, AsyncResourcePool, Breaker, CircuitBreaker)
 
@@ -57,13 +56,17 @@ class OpenTelemetryMetrics:
     tenants ``max_tenants`` are told apart by the attribute ``rmqpool.tenant``, the first ones that come; all others are told
     together, as ``_other``. For the names see ``docs/reference/pool-figures.md``.
 
-    Nothing is measured until somebody collects. Then the histograms get, for each bucket, as many values as there were, at
-    most 10,000 for a pool and collection: of more, a part. Nothing is kept alive; of pools that are closed nothing is told but
-    what they counted last. Make one object for a provider. Thread-safe. Raises ConfigurationError.
+    Nothing is measured until somebody collects. Then each histogram gets, for each bucket, as many values as there were, of
+    more than ``max_values`` since the last time a part (the SDK takes values one by one, some 20 µs each); counters are exact
+    always. Nothing is kept alive; of pools that are closed nothing is told but what they counted last. Make one object for a
+    provider. Thread-safe. Raises ConfigurationError.
     """
 
-    def __init__(self, meter_provider: MeterProvider | None = None, *, max_tenants: int = 100) -> None:
+    def __init__(
+        self, meter_provider: MeterProvider | None = None, *, max_tenants: int = 100, max_values: int = 5000
+    ) -> None:
         self._max_tenants = whole_number("max_tenants", max_tenants)
+        self._max_values = whole_number("max_values", max_values)
         self._lock = threading.Lock()  # what is watched
         self._looking = threading.Lock()  # all below: a look may wait for a loop, which must not wait for it
         self._watched: dict[tuple[type, str], weakref.ref[Any]] = {}
@@ -129,7 +132,9 @@ class OpenTelemetryMetrics:
                 self._counters[name].add(more, dict(_of(attributes, whose)))
         for (name, attributes), times in reading.times.items():
             told = dict(_of(attributes, whose))
-            for value, number in values_of(times.since(earlier.times.get((name, attributes), Times())), _MOST):
+            for value, number in values_of(
+                times.since(earlier.times.get((name, attributes), Times())), self._max_values
+            ):
                 for _ in range(number):
                     self._histograms[name].record(value, told)
 

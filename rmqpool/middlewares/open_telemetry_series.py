@@ -43,6 +43,7 @@ GAUGES = {
 """Unit and description of what goes up and down."""
 
 COUNTERS = {
+    **{f"rmqpool.{one}.granted": ("{lease}", f"Callers that got a {one}") for one in _LEASED},
     **{f"rmqpool.{one}.timeouts": ("{timeout}", f"Callers that got no {one} in time") for one in _LEASED},
     **{f"rmqpool.{one}.refusals": ("{request}", "Callers that were refused at once") for one in _LEASED},
     **{f"rmqpool.{one}.leaks": ("{lease}", "Leases held for too long, or dropped") for one in _LEASED},
@@ -112,6 +113,7 @@ def resource_reading(stats: ResourceStats, whose: Attributes) -> Reading:
     _by_state(reading, "resource", whose, states)
     _leases(reading, "resource", whose, (stats.max_size, stats.waiting, stats.overdue))
     reading.gauges["rmqpool.resource.min", whose] = stats.min_size
+    reading.counts["rmqpool.resource.granted", whose] = counters.granted
     reading.counts["rmqpool.resource.timeouts", whose] = counters.timed_out
     reading.counts["rmqpool.resource.refusals", whose] = counters.refused
     reading.counts["rmqpool.resource.leaks", (*whose, ("rmqpool.leak.kind", "overdue"))] = counters.leaked
@@ -142,6 +144,7 @@ def breaker_reading(
 def _channels(reading: Reading, stats: ChannelStats, whose: Attributes) -> None:
     _by_state(reading, "channel", whose, {"used": stats.leased, "idle": stats.idle, "opening": stats.opening})
     _leases(reading, "channel", whose, (stats.capacity, stats.waiting, stats.overdue))
+    reading.counts["rmqpool.channel.granted", whose] = stats.granted
     reading.counts["rmqpool.channel.timeouts", whose] = stats.timed_out
     reading.counts["rmqpool.channel.refusals", whose] = stats.refused
     for kind, count in (("overdue", stats.leaked), ("dropped", stats.dropped)):

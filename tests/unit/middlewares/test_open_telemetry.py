@@ -120,6 +120,18 @@ def test_another_pool_of_the_same_name_counts_from_its_own_beginning(collected: 
     assert collected.times("resource.use_time", **DATABASE).count == 4
 
 
+def test_of_too_many_values_a_part_is_recorded(collected: Collected) -> None:
+    """And how many there were is counted all the same."""
+    telemetry = OpenTelemetryMetrics(collected.provider, max_values=10)
+    with ResourcePool(object) as pool:
+        telemetry.add("database", pool)
+        for _ in range(300):
+            pool.release(pool.acquire())
+        collected.collect()
+    assert 0 < collected.times("resource.use_time", **DATABASE).count < 10 + len(BOUNDS)
+    assert collected.value("resource.granted", **DATABASE) == 300
+
+
 def test_tenants_are_told_apart_up_to_a_bound(collected: Collected) -> None:
     """The first ones keep their names; the others are told together."""
     telemetry = OpenTelemetryMetrics(collected.provider, max_tenants=2)
