@@ -26,6 +26,10 @@ _FILES = {
     "acceptance/test_reload.py": 26, "acceptance/test_demo.py": 26, "acceptance/test_health.py": 25,
     "integration/test_documentation.py": 24, "faults/test_broker_killed.py": 24, "acceptance/test_publish.py": 24,
     "integration/planning/test_migrating.py": 21, "integration/workers/test_archive.py": 21, "faults/test_children.py": 20,
+    "integration/resources/test_storm.py": 10, "integration/resources/test_life.py": 5,
+    "integration/resources/test_queueing.py": 5, "integration/resources/test_opening.py": 5,
+    "integration/resources/test_sizes.py": 5, "integration/resources/test_checking.py": 2,
+    "integration/resources/test_borrowing.py": 2,
 }  # fmt: skip
 
 
