@@ -19,7 +19,7 @@ from rmqpool.outbox.tables import quote_literal
 __all__ = ["RelayConnection"]
 
 _CONNECT_TIMEOUT: Final = 5  # seconds: others wait for the lanes
-_RESET_TIMEOUT: Final = 5.0  # seconds to put a borrowed connection back to what it was
+_RESET_TIMEOUT: Final = 2.0  # seconds to put a borrowed connection back to what it was
 
 
 class RelayConnection:

@@ -143,7 +143,8 @@ class _Lender:
         return figures["pool_size"], figures["pool_max"], figures["pool_available"]
 
     def forget(self) -> None:
-        self._inherited = connections[self.alias].connection  # the one thread that goes on in the child
+        with contextlib.suppress(Exception):  # the alias may be gone, and others are told after this
+            self._inherited = connections[self.alias].connection  # of the one thread that goes on in the child
 
     def _of_this_thread(self) -> Any:
         connection = connections[self.alias]

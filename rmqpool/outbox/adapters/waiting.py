@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
+import queue
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 __all__ = ["taken_by", "taken_by_async"]
 
 _T = TypeVar("_T")
+_IDLE_FOR: Final = 10.0  # seconds, then a helper ends
 
 
 class _Handover(Generic[_T]):
@@ -52,11 +55,11 @@ class _Handover(Generic[_T]):
 def taken_by(deadline: float, take: Callable[[], _T], undo: Callable[[_T], object]) -> _T:
     """What ``take`` returns, before ``deadline`` (monotonic); else TimeoutError. Raises what ``take`` raises.
 
-    ``take`` runs in a thread of its own, with the caller's context variables; ``undo`` gets what came too late.
+    ``take`` runs in another thread, with the caller's context variables; ``undo`` gets what came too late.
     """
     handover = _Handover(take, undo)
     context = contextvars.copy_context()
-    threading.Thread(target=context.run, args=(handover.run,), name="rmqpool borrow", daemon=True).start()
+    _help(lambda: context.run(handover.run))
     try:
         if not handover.ended.wait(max(0.0, deadline - time.monotonic())):
             raise TimeoutError
@@ -66,6 +69,46 @@ def taken_by(deadline: float, take: Callable[[], _T], undo: Callable[[_T], objec
     except BaseException:
         handover.abandon()
         raise
+
+
+class _Helper:
+    """A thread that does one thing after the other, and ends when there was nothing to do for a while."""
+
+    def __init__(self) -> None:
+        self.work: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="rmqpool borrow", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self.work.get(timeout=_IDLE_FOR)()
+            except queue.Empty:
+                with _LOCK:
+                    if self in _IDLE:  # or somebody is about to give it work
+                        _IDLE.remove(self)
+                        return
+            else:
+                with _LOCK:
+                    _IDLE.append(self)
+
+
+def _help(work: Callable[[], object]) -> None:
+    """Have it done by another thread, at once. ``work`` raises nothing."""
+    with _LOCK:
+        helper = _IDLE.pop() if _IDLE else None
+    (helper or _Helper()).work.put(work)
+
+
+def _forget_helpers() -> None:
+    """In a forked child: the threads are the parent's."""
+    global _LOCK
+    _LOCK = threading.Lock()
+    _IDLE.clear()
+
+
+_LOCK = threading.Lock()
+_IDLE: list[_Helper] = []
+os.register_at_fork(after_in_child=_forget_helpers)
 
 
 async def taken_by_async(deadline: float, taking: Awaitable[_T], undo: Callable[[_T], Awaitable[object]]) -> _T:

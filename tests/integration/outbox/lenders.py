@@ -186,7 +186,6 @@ APPLICATIONS: dict[str, type[Application]] = {
     "django": Django,
     "django-pool": DjangoPool,
 }
-POOLED = [name for name in APPLICATIONS if name != "django"]
 
 
 class AsyncApplication(Application):

@@ -19,7 +19,7 @@ from tests.integration.outbox.lenders import APPLICATIONS, Application
 from tests.integration.outbox.relay_bench import Bench
 
 Open = Callable[..., Application]
-KINDS = ("psycopg-pool-in-autocommit", "engine-psycopg", "django", "django-pool")
+KINDS = ("psycopg-pool-in-autocommit", "engine-psycopg", "django-pool")
 
 
 @pytest.fixture

@@ -163,10 +163,10 @@ def lose(side: Side, observer: psycopg.Connection[Any]) -> None:
         observer.execute("SELECT pg_terminate_backend(%s, 30000)", [side.pid(transaction)])
 
 
-def test_waiting_for_the_pool_ends_by_our_deadline(side: Side) -> None:
-    """With the pool's state in the error; and what came too late goes back."""
-    if isinstance(side.application, APPLICATIONS["django-pool"]):
-        pytest.skip("Django has a connection for each thread, and its own pool has its own time")
+@pytest.mark.parametrize("name", [name for name in KINDS if not name.startswith("django")])
+def test_waiting_for_the_pool_ends_by_our_deadline(name: str, open_side: Callable[[str], Side]) -> None:
+    """With the pool's state in the error; and what came too late goes back. (Django has a connection for each thread.)"""
+    side = open_side(name)
     with side.application.raw():
         with pytest.raises(PoolTimeoutError, match="of 1 connections"), side.transaction(0.2):
             raise AssertionError("nobody has a connection to lend")
@@ -269,8 +269,11 @@ def test_a_thread_has_its_own_django_connection(open_side: Callable[[str], Side]
     assert seen[1] is None
 
 
-def test_a_forked_child_leaves_the_parents_connections_alone(open_side: Callable[[str], Side]) -> None:
-    """An engine of the parent's is refused in the child; the parent's goes on."""
+def test_a_forked_child_leaves_the_parents_connections_alone(open_side: Callable[[str], Side], database: str) -> None:
+    """An engine of the parent's is refused in the child, whatever became of other pools; the parent's goes on."""
+    gone = APPLICATIONS["django"](database)
+    pools = [OutboxPool.of(gone.handed)]
+    gone.close()
     side = open_side("engine-psycopg2")
     with side.transaction():
         pass
@@ -287,6 +290,7 @@ def test_a_forked_child_leaves_the_parents_connections_alone(open_side: Callable
     with side.transaction():
         pass
     side.all_back()
+    assert pools
 
 
 def test_a_forked_child_has_a_django_connection_of_its_own(open_side: Callable[[str], Side]) -> None:
