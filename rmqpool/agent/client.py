@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Client"]
 
-_READ_SIZE = 256 * 1024  # bytes
+_FAREWELL_SIZE = 64 * 1024  # bytes read at once of a client that is being closed
 _READ, _WRITE = 1, 4  # EPOLLIN, EPOLLOUT
-_GREETING = 10.0  # seconds for a handshake
+_GREETING = 5.0  # seconds for a handshake
 _FAREWELL = 2.0  # seconds for an answer to connection.close
 _SILENCE = 2.5  # heartbeats without a byte
 
@@ -65,7 +65,8 @@ class Client:
         self._wait()
 
     def resume(self) -> None:
-        """Read again."""
+        """Read again; nobody is to be blamed for the silence before."""
+        self.read_at = time.monotonic()
         self._reads = True
         self._wait()
 
@@ -102,11 +103,12 @@ class Client:
         if self.is_closed or self.doomed:
             return
         ends = self.session.state in (SessionState.CLOSING, SessionState.ENDED)
-        if not ends and not self._hub.gate.may_read(self):
+        size = _FAREWELL_SIZE if ends else self._hub.gate.room_for(self)
+        if not size:
             self.pause()
             return
         try:
-            data = self._socket.recv(_READ_SIZE)
+            data = self._socket.recv(size)
         except BlockingIOError:
             return
         except OSError:

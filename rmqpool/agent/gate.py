@@ -1,7 +1,8 @@
 """Which clients may be read, so that what waits stays within its bounds. It decides; the clock and the sockets are others'.
 
-While the broker takes nothing, nobody is read. While the messages that are not complete take too much, only one client is: the
-one that is in the middle of its message for the longest, so that there is always one that can come to its end.
+While the broker takes nothing, nobody is read. While the messages that are not complete take too much, small ones still get
+through, in small bites; of the others only one client is read: the one that is in the middle of its message for the longest, so
+that there is always one that can come to its end.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ __all__ = ["Gate", "Reader"]
 
 _LOOK = 0.005  # seconds until a full buffer is looked at again; grows to the second figure
 _LOOK_RARELY = 0.1
-_STALLED = 5.0  # seconds in the middle of a message, when memory is short
+_READ = 256 * 1024  # bytes at once
+_BITE = 8 * 1024  # the same, while memory is short
+_SMALL = 64 * 1024  # bytes: who holds less is no trouble
+_STALLED = 3.0  # seconds in the middle of a message, when memory is short
 
 
 class Reader(Protocol):
@@ -55,17 +59,23 @@ class Gate(Generic[ReaderT]):
         """So many bytes wait for the broker."""
         self._congested = unwritten > self._bounds.unwritten
 
-    def may_read(self, client: ReaderT) -> bool:
-        """False: it is to pause; it is resumed when there is room (unless the gate is closed)."""
+    def room_for(self, client: ReaderT) -> int:
+        """How many bytes of it may be read now. 0: it is to pause; it is resumed when there is room."""
         if self.is_closed:
-            return False
-        if not self._congested and (self.begun <= self._bounds.begun or self._oldest is client):
-            return True
+            return 0
+        if not self._congested:
+            if self.begun <= self._bounds.begun or self._oldest is client:
+                return _READ
+            if self._is_small(client):
+                return _BITE
         self._paused[client] = None
         if not self._looking:
             self._pause = _LOOK
             self._look_later()
-        return False
+        return 0
+
+    def _is_small(self, client: ReaderT) -> bool:
+        return client.counted < _SMALL and self.begun <= 2 * self._bounds.begun
 
     def has_read(self, client: ReaderT, waiting: int) -> None:
         """It has ``waiting`` bytes of what is not complete now."""
@@ -106,7 +116,7 @@ class Gate(Generic[ReaderT]):
         if not self._congested and not self.is_closed:
             short, oldest = self.begun > self._bounds.begun, self._oldest
             for client in tuple(self._paused):
-                if not short or client is oldest:
+                if not short or client is oldest or self._is_small(client):
                     del self._paused[client]
                     client.resume()
         if self._paused:

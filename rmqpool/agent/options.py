@@ -67,7 +67,7 @@ class Bounds:
     """Bytes that one connection's clients may have waiting: they add up to its share of the memory."""
 
     largest_message: int  # of a client, kept until it is complete
-    begun: int  # all messages that are not complete, that one aside
+    begun: int  # all messages that are not complete, that one aside; at most twice as much
     unwritten: int  # for the broker
     unread: int  # for one client, and for all of them
 
@@ -75,4 +75,4 @@ class Bounds:
     def of(cls, memory: int, connections: int) -> Bounds:
         """Equal shares."""
         share = memory // connections
-        return cls(share // 2, share // 16, share // 16, share * 3 // 8)
+        return cls(share // 2, share // 16, share // 16, share * 5 // 16)

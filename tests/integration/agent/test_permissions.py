@@ -1,0 +1,102 @@
+"""Who may use an agent: the file's mode, and what the kernel says of who connects."""
+
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from agent_process import AgentProcess
+
+from rmqpool import Publisher
+from rmqpool.errors import AuthenticationError, RmqpoolError
+from rmqpool.testing.waiting import wait_until
+
+NOBODY = pwd.getpwnam("nobody")
+PATIENCE = 60.0
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+
+
+def outcome_as_nobody(url: str, groups: list[int], timeout: float = PATIENCE) -> str:
+    """What a publish ends with in a child that is another user: the error's class, or ``confirmed``."""
+    with Publisher("agent:///nowhere.sock") as warm, pytest.raises(RmqpoolError):
+        warm.publish("orders", b"so that everything is imported", timeout=0.1)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        told = "nothing"
+        try:
+            os.setgroups(groups)
+            os.setgid(NOBODY.pw_gid)
+            os.setuid(NOBODY.pw_uid)
+            with Publisher(url) as publisher:
+                publisher.publish_to("", "nowhere", b"x", mandatory=False, timeout=timeout)
+                told = "confirmed"
+        except BaseException as error:
+            cause = error.__cause__
+            told = f"{type(error).__name__}: {error} {type(cause).__name__}: {cause}"
+        finally:
+            os.write(writer, told.encode()[:4000])
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        told = pipe.read()
+    os.waitpid(child, 0)
+    return told
+
+
+@pytest.fixture
+def agent_of(folder: Path, broker_url: str) -> Callable[..., AgentProcess]:
+    """Starts one with options."""
+    return lambda *options: AgentProcess(folder / "agent.sock", broker_url, *options)
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@as_root
+def test_the_socket_is_its_owners_only(agent_of: Callable[..., AgentProcess]) -> None:
+    """0600, whatever the umask; another user is told what to do."""
+    before = os.umask(0)
+    try:
+        agent = agent_of()
+    finally:
+        os.umask(before)
+    with agent.wait_ready():
+        assert mode_of(agent.path) == 0o600
+        told = outcome_as_nobody(agent.url, [], timeout=1.0)
+        assert "permission denied: join the group" in told
+
+
+@as_root
+def test_a_user_that_the_mode_lets_in_is_still_asked_who_it_is(agent_of: Callable[..., AgentProcess]) -> None:
+    """An AuthenticationError, with what to do; the agent's log tells it too, and it serves on."""
+    with agent_of("--mode", "0666").wait_ready() as agent:
+        told = outcome_as_nobody(agent.url, [])
+        assert AuthenticationError.__name__ in told
+        assert "--allow-user" in told
+        assert agent.told("was not let in")
+        with Publisher(agent.url) as publisher:
+            publisher.publish_to("", "nowhere", b"x", mandatory=False, timeout=PATIENCE)
+        wait_until(lambda: agent.health()["refused"] >= 1, "the refusal in the figures", timeout=PATIENCE)
+
+
+@as_root
+def test_an_allowed_user_publishes(agent_of: Callable[..., AgentProcess]) -> None:
+    """By name."""
+    with agent_of("--mode", "0666", "--allow-user", "nobody").wait_ready() as agent:
+        assert outcome_as_nobody(agent.url, []) == "confirmed"
+
+
+@as_root
+def test_members_of_the_sockets_group_publish(agent_of: Callable[..., AgentProcess]) -> None:
+    """0660 with --group; a further group of the process counts as its first one does."""
+    group = grp.getgrnam("daemon")
+    with agent_of("--group", "daemon").wait_ready() as agent:
+        assert mode_of(agent.path) == 0o660
+        assert agent.path.stat().st_gid == group.gr_gid
+        assert outcome_as_nobody(agent.url, [group.gr_gid]) == "confirmed"
+        assert outcome_as_nobody(agent.url, [], timeout=1.0) != "confirmed"
