@@ -6,18 +6,22 @@ A borrower is a thread, or a task of an event loop.
 from __future__ import annotations
 
 import itertools
+import linecache
 import os
 import sys
 import threading
 import traceback
 import weakref
-from types import FrameType
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Borrower", "all_are_remembered", "remember_all"]
+__all__ = ["Borrower", "Calls", "all_are_remembered", "remember_all", "told"]
+
+Calls = tuple[tuple[CodeType, int], ...]
+"""A stack: code and the offset of the instruction, the newest call first."""
 
 _NUMBERS = itertools.count(1)
 _CALLS = 8  # of a stack that are told
@@ -31,7 +35,7 @@ class Borrower:
     borrower's own thread; ``task`` is the one that it runs in, for pools of an event loop.
     """
 
-    __slots__ = ("__weakref__", "_task", "borrower", "name", "number", "overdue", "owner")
+    __slots__ = ("__weakref__", "_task", "calls", "name", "number", "overdue", "owner")
 
     def __init__(self, task: asyncio.Task[Any] | None = None) -> None:
         self.number = next(_NUMBERS)
@@ -39,11 +43,7 @@ class Borrower:
         self.owner = threading.current_thread()
         self._task = None if task is None else weakref.ref(task)
         self.name = f"thread {self.owner.name}" if task is None else f"task {task.get_name()}"
-        # Source lines are looked up when somebody reads them: every lease pays for this, few are ever reported.
-        self.borrower = traceback.StackSummary.extract(
-            traceback.walk_stack(_callers_frame()), limit=_CALLS, lookup_lines=False
-        )
-        self.borrower.reverse()
+        self.calls = _calls()
 
     @property
     def thread(self) -> str:
@@ -52,7 +52,7 @@ class Borrower:
 
     def borrowed_at(self) -> str:
         """The borrower's stack at acquire, newest call last."""
-        return "".join(traceback.format_list(self.borrower))
+        return told(self.calls)
 
     def now_at(self) -> str:
         """What the borrower does at this moment, newest call last; empty if it has ended."""
@@ -79,12 +79,29 @@ def all_are_remembered() -> bool:
     return _EVERYBODY.is_set()
 
 
-def _callers_frame() -> FrameType | None:
-    """The newest frame that is none of ours."""
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None and frame.f_code.co_filename.startswith(_OURS):
+def told(calls: Calls) -> str:
+    """A stack with its source lines, the newest call last."""
+    for name in {code.co_filename for code, _ in calls}:
+        linecache.checkcache(name)
+    summary = [traceback.FrameSummary(code.co_filename, _line(code, at), code.co_name) for code, at in reversed(calls)]
+    return "".join(traceback.format_list(summary))
+
+
+def _calls() -> Calls:
+    """The borrower's, without those of ours. Every lease pays for this, few are ever told: lines are looked up then."""
+    newest: FrameType | None = sys._getframe(2)
+    while newest is not None and newest.f_code.co_filename.startswith(_OURS):
+        newest = newest.f_back
+    frame: FrameType | None = newest or sys._getframe(2)
+    calls: list[tuple[CodeType, int]] = []
+    while frame is not None and len(calls) < _CALLS:
+        calls.append((frame.f_code, frame.f_lasti))
         frame = frame.f_back
-    return frame or sys._getframe(2)
+    return tuple(calls)
+
+
+def _line(code: CodeType, at: int) -> int:
+    return next((line for begin, end, line in code.co_lines() if begin <= at < end and line), code.co_firstlineno)
 
 
 def _stack_of(task: asyncio.Task[Any]) -> str:

@@ -6,14 +6,13 @@ The report has the borrower's stack at acquire, what that thread or task does no
 from __future__ import annotations
 
 import logging
-import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from rmqpool.borrowers import Borrower
+from rmqpool.borrowers import Borrower, Calls, told
 from rmqpool.core.ledger import Lease
 from rmqpool.pool_events import PoolEvent
 
@@ -90,11 +89,11 @@ class Dropped:
 
     number: int
     name: str
-    borrower: list[traceback.FrameSummary]
+    calls: Calls
 
     def borrowed_at(self) -> str:
         """The borrower's stack at acquire, newest call last."""
-        return "".join(traceback.format_list(self.borrower))
+        return told(self.calls)
 
 
 class Leases(Protocol):
@@ -116,7 +115,7 @@ def keep_in_view(leases: Leases) -> None:
 
 def keep_in_mind(ticket: Borrower) -> None:
     """It is dropped. On whichever thread collects the garbage, so no lock is taken here."""
-    DROPPED.append(Dropped(ticket.number, ticket.name, ticket.borrower))
+    DROPPED.append(Dropped(ticket.number, ticket.name, ticket.calls))
 
 
 def tickets_out() -> list[Borrower]:
