@@ -162,9 +162,8 @@ class Gathering(Histogram):
         if not fresh:
             return
         longest = max(fresh)
-        bucket = bisect_left(bounds, min(fresh))
-        if bucket == bisect_left(bounds, longest):  # as most are
-            counts[bucket] += len(fresh)
+        if longest <= bounds[0]:  # as where it matters what this costs
+            counts[0] += len(fresh)
         else:
             for seconds in fresh:
                 counts[bisect_left(bounds, seconds)] += 1

@@ -20,7 +20,7 @@ __all__ = ["GATHERED", "Book", "Entry", "check_sizes"]
 R = TypeVar("R", bound=Hashable)
 W = TypeVar("W", bound=Hashable)
 
-GATHERED = 256  # use times that are taken into the histogram at once
+GATHERED = 96  # use times that are taken into the histogram at once; Python keeps room for 100 floats
 
 
 @dataclass(slots=True)
