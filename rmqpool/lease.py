@@ -44,23 +44,28 @@ class LeasedChannel(LeasedTopology):
         self._ticket = ticket
         self._channel: BlockingChannel = ticket.channel
         self._timeout = call_timeout
-        self._released = False
         self._lock = threading.Lock()
         self._unacked: set[int] = set()
         self._consumes_only = True  # a basic.get of another thread may hold a tag that is not in _unacked yet
         self._confirms: LeaseConfirms | None = None
+        self._released = False  # last: what was not made to its end is no lease that somebody drops
 
     # The lease
 
     def release(self) -> None:
         """Give the channel back to its pool; a second release does nothing."""
-        with self._lock:
-            if self._released:
-                return
+        try:
+            with self._lock:
+                if self._released:
+                    return
+                self._released = True
+            if self._unacked and not self._channel.unclean:
+                self._channel.unclean = f"{len(self._unacked)} deliveries were not acknowledged"
+            self._leases.release(self._ticket, reusable=self._channel.is_open and not self._channel.unclean)
+        except BaseException:  # KeyboardInterrupt: nobody will release it again
             self._released = True
-        if self._unacked and not self._channel.unclean:
-            self._channel.unclean = f"{len(self._unacked)} deliveries were not acknowledged"
-        self._leases.release(self._ticket, reusable=self._channel.is_open and not self._channel.unclean)
+            self._leases.interrupted(self._ticket)
+            raise
 
     @property
     def is_open(self) -> bool:

@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from rmqpool.amqp.channel import BlockingChannel, open_channel
@@ -21,6 +22,7 @@ from rmqpool.core.ledger import Decision, Ledger, Refusal, Snapshot
 from rmqpool.errors import (
     ChannelClosedError,
     ConnectionFailedError,
+    LeaseReleasedError,
     PoolClosedError,
     PoolTimeoutError,
     RmqpoolError,
@@ -62,7 +64,8 @@ class ChannelLeases:
         self._max_idle = max_idle
         self._max_lifetime = max_lifetime
         self._random = random_fraction
-        self._to_open = 0  # opens asked for that wait for the connection
+        self._to_open = 0  # opens asked for that wait for the connection; and those that are under way, or pause
+        self._begun = 0
         self._sweeping = False
         self._watching = False
         self._away = 0  # acquires that got nothing as there was no connection
@@ -80,47 +83,34 @@ class ChannelLeases:
         """
         deadline = time.monotonic() + timeout
         while True:
-            ticket = self._wait(deadline, timeout)
-            channel = ticket.channel
-            if channel is not None and channel.is_open:
-                return ticket
-            self.release(ticket, reusable=False)  # it died between the grant and here: try again
+            ticket = Ticket()
+            try:
+                channel = self._wait(ticket, deadline, timeout).channel
+                if channel is not None and channel.is_open:
+                    return ticket
+                self.release(ticket, reusable=False)  # it died between the grant and here: try again
+            except BaseException:  # KeyboardInterrupt, or what another signal handler raised
+                self.interrupted(ticket)
+                raise
 
-    def _wait(self, deadline: float, timeout: float) -> Ticket:
-        ticket = Ticket()
-        try:
-            with self._lock:
-                decision = self._ledger.acquire(ticket, time.monotonic())
-            self._act(decision)
-            self.link.nudge()
-            in_time = ticket.ready.wait(max(0.0, deadline - time.monotonic()))
-        except BaseException:  # KeyboardInterrupt: a grant of this moment goes to the next in line
-            with self._lock:
-                decision = self._ledger.abandon(ticket, time.monotonic(), cancelled=True).decision
-            self._act(decision)
-            raise
+    def _wait(self, ticket: Ticket, deadline: float, timeout: float) -> Ticket:
+        with self._lock:
+            decision = self._ledger.acquire(ticket, time.monotonic())
+        self._act(decision)
+        self.link.nudge()
+        in_time = ticket.wait(max(0.0, deadline - time.monotonic()))
         if not in_time:
             with self._lock:
-                late = self._ledger.held_by(ticket)
-                abandoned = None if late is not None else self._ledger.abandon(ticket, time.monotonic())
-            if late is not None:
-                ticket.channel = late
-                return self._granted(ticket)
-            if abandoned is not None:
-                self._act(abandoned.decision)
-            raise self._not_granted(PoolEvent.ACQUIRE_TIMED_OUT, self._exhausted(timeout)) from self.link.last_error
-        if ticket.error is not None:
+                ticket.channel = self._ledger.held_by(ticket)  # also one that was granted in the very last moment
+                if ticket.channel is None:
+                    self._ledger.abandon(ticket, time.monotonic())  # it waited: nothing follows from that
+            if ticket.channel is None:
+                raise self._not_granted(PoolEvent.ACQUIRE_TIMED_OUT, self._exhausted(timeout)) from self.link.last_error
+        elif ticket.error is not None:
             raise self._not_granted(PoolEvent.ACQUIRE_REFUSED, ticket.error)
-        return self._granted(ticket)
-
-    def _granted(self, ticket: Ticket) -> Ticket:
-        try:
-            ticket.granted = time.monotonic()
-            with self._lock:
-                self._wait_time.add(ticket.granted - ticket.since)
-        except BaseException:  # KeyboardInterrupt: nobody will release it
-            self.release(ticket, reusable=True)
-            raise
+        ticket.granted = time.monotonic()
+        with self._lock:
+            self._wait_time.add(ticket.granted - ticket.since)
         return ticket
 
     def _not_granted(self, event: PoolEvent, error: RmqpoolError) -> RmqpoolError:
@@ -143,6 +133,23 @@ class ChannelLeases:
         if ticket.overdue:
             report_returned(ticket, now - ticket.granted, self._tell)
 
+    def interrupted(self, ticket: Ticket) -> None:
+        """Its caller was interrupted in the middle of a step, as by Ctrl-C: the channel ends, and no place is lost."""
+        with self._lock:
+            now = time.monotonic()
+            if self._ledger.held_by(ticket) is not None:
+                decisions = [self._ledger.release(ticket, now, reusable=False)]
+            else:
+                decisions = [self._ledger.abandon(ticket, now, cancelled=True).decision]
+            decisions += self._ledger.mend(now)
+            held = self._ledger.leases(now)
+        for lease in held:  # some were not told yet
+            lease.waiter.channel = lease.resource
+            lease.waiter.wake()
+        for decision in decisions:
+            self._act(decision)
+        self.link.post(self._open)
+
     def reclaim(self, ticket: Ticket) -> None:
         """A lease was dropped without release: its channel ends, its place is free again (soon, on the I/O thread).
 
@@ -160,7 +167,8 @@ class ChannelLeases:
             f"thread {ticket.thread} dropped a leased channel without releasing it; it was borrowed at:\n"
             f"{ticket.borrowed_at().rstrip()}",
         )
-        self.release(ticket, reusable=False)
+        with suppress(LeaseReleasedError):  # by an interrupted borrower
+            self.release(ticket, reusable=False)
 
     @property
     def inherited(self) -> bool:
@@ -224,18 +232,25 @@ class ChannelLeases:
     # Acting on decisions
 
     def _act(self, decision: Decision[BlockingChannel, Ticket]) -> None:
+        try:
+            self._act_on(decision)
+        except BaseException:  # interrupted: each of these may be done twice
+            self._act_on(decision)
+            raise
+
+    def _act_on(self, decision: Decision[BlockingChannel, Ticket]) -> None:
         for grant in decision.grants:
             grant.waiter.channel = grant.resource
-            grant.waiter.ready.set()
+            grant.waiter.wake()
         for ticket, refusal in decision.refuse:
             ticket.error = self._refusal(refusal)
-            ticket.ready.set()
+            ticket.wake()
         for channel in decision.discard:
             channel.on_lost = lambda _: None
             self._tell_end(channel)
             channel.close()
         if decision.open:
-            self.link.post(lambda: self._open(decision.open))
+            self.link.post(self._open)
 
     def _refusal(self, refusal: Refusal) -> RmqpoolError:
         if refusal is Refusal.CLOSED:
@@ -264,8 +279,9 @@ class ChannelLeases:
 
     # Opening (I/O thread)
 
-    def _open(self, count: int) -> None:
-        self._to_open += count
+    def _open(self) -> None:
+        with self._lock:  # what is asked for; an interrupted caller may have posted it twice, or not at all
+            self._to_open = self._ledger.opening - self._begun
         self._sweep_from_now_on()
         self._watch_from_now_on()
         refusal = self.link.refusal
@@ -276,12 +292,14 @@ class ChannelLeases:
 
     def _start_opening(self) -> None:
         count, self._to_open = self._to_open, 0
+        self._begun += count
         for _ in range(count):
             with self._lock:
                 generation = self._ledger.generation
             open_channel(self.link, partial(self._on_opened, generation, time.monotonic()))
 
     def _on_opened(self, generation: int, began: float, result: BlockingChannel | RmqpoolError) -> None:
+        self._begun -= 1
         if isinstance(result, BlockingChannel):
             result.on_lost = self._on_lost
             lifetime = self._max_lifetime * (1.0 - _JITTER * self._random())
@@ -298,7 +316,12 @@ class ChannelLeases:
             attempt = max(1, self._ledger.failures_in_a_row)
         if decision.open:
             again = decision.open
-            self.link.call_later(_REOPEN.delay(attempt, self._random()), lambda: self._open(again))
+            self._begun += again  # after a pause
+            self.link.call_later(_REOPEN.delay(attempt, self._random()), lambda: self._open_again(again))
+
+    def _open_again(self, count: int) -> None:
+        self._begun -= count
+        self._open()
 
     def _on_lost(self, channel: BlockingChannel) -> None:
         self._tell_end(channel)

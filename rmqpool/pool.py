@@ -215,7 +215,12 @@ class ConnectionPool(PoolTelling):
         from rmqpool.pool_parts import LeasedChannel
 
         leases = self._lease_side()
-        return LeasedChannel(leases, leases.acquire(self._timeout_or(timeout)), self.timeout)
+        ticket = leases.acquire(self._timeout_or(timeout))
+        try:
+            return LeasedChannel(leases, ticket, self.timeout)
+        except BaseException:  # KeyboardInterrupt: nobody will release it
+            leases.interrupted(ticket)
+            raise
 
     def declare(self, topology: Iterable[Topology], timeout: float | None = None) -> None:
         """Declare queues, exchanges and bindings now, and again on each new publish connection.

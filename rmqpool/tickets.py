@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
@@ -15,11 +16,21 @@ __all__ = ["Ticket"]
 class Ticket(Borrower):
     """One acquire: waits, then holds a channel. Compared by identity. Times are monotonic."""
 
-    __slots__ = ("channel", "error", "granted", "ready", "since")
+    __slots__ = ("_decided", "channel", "error", "granted", "since")
 
     def __init__(self) -> None:
         super().__init__()
-        self.ready = threading.Event()
+        self._decided = threading.Lock()  # not an Event: a signal handler that raises may leave that locked
+        self._decided.acquire()
         self.channel: BlockingChannel | None = None
         self.error: RmqpoolError | None = None
         self.since = self.granted = time.monotonic()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for the decision, for so many seconds; False if there was none. For the borrower, once."""
+        return self._decided.acquire(timeout=timeout)
+
+    def wake(self) -> None:
+        """Something was decided; safe to call again."""
+        with contextlib.suppress(RuntimeError):
+            self._decided.release()

@@ -217,8 +217,8 @@ class Ledger(Book[R, W]):
         entry = self._entries.get(resource)
         if entry is None:
             return _NOTHING
-        if self._idle.pop(resource, None) is None and self._tended.pop(resource, None) is None:
-            del self._leases[entry.holder]
+        found = self._idle.pop(resource, None) or self._tended.pop(resource, None)
+        if found is None and self._leases.pop(entry.holder, None) is not None:  # no state: a step was just interrupted
             self._dead_leases.add(entry.holder)
         del self._entries[resource]
         self._totals.lost += 1

@@ -2,67 +2,14 @@
 
 from __future__ import annotations
 
-import dis
-import functools
-import sys
-from collections.abc import Callable, Iterator
 from contextlib import suppress
-from types import CodeType, FrameType
 from typing import Any
 
 import pytest
 
 from rmqpool import LeaseReleasedError, ResourcePool
+from tests.integration.interrupts import Stop, interrupts
 from tests.integration.resources.world import PATIENCE, Thing, World, wait_for
-
-
-class Stop(BaseException):
-    """What a signal handler raises, as KeyboardInterrupt."""
-
-
-@functools.cache
-def operations(code: CodeType) -> dict[int, str]:
-    return {one.offset: one.opname for one in dis.get_instructions(code)}
-
-
-class Interrupt:
-    """Raises :class:`Stop` in the pool's code, the ``number``-th time that CPython looks for signals there: after a call of C."""
-
-    def __init__(self, number: int) -> None:
-        self.left = number
-        self.where = ""
-        self._last: dict[FrameType, str] = {}
-
-    def __call__(self, frame: FrameType, event: str, argument: object) -> Any:
-        if self.where or "/rmqpool/" not in frame.f_code.co_filename or frame.f_code.co_name == "__del__":
-            return None
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        if event == "call" and frame.f_back in self._last:
-            self._last[frame.f_back] = "a call of Python"
-        if event == "opcode":
-            if self._last.get(frame, "").startswith("CALL"):
-                self.left -= 1
-                if not self.left:
-                    self.where = f"{frame.f_code.co_qualname}, line {frame.f_lineno}"
-                    self._last.clear()
-                    raise Stop
-            self._last[frame] = operations(frame.f_code)[frame.f_lasti]
-        return self
-
-
-def interrupts(work: Callable[[], object]) -> Iterator[str]:
-    """Does the work again and again, interrupted at one place after the other; yields each place when it was."""
-    for number in range(1, 1000):
-        interrupt, before = Interrupt(number), sys.gettrace()
-        sys.settrace(interrupt)
-        try:
-            with suppress(Stop, ZeroDivisionError):
-                work()
-        finally:
-            sys.settrace(before)
-        if not interrupt.where:
-            return
-        yield interrupt.where
 
 
 @pytest.mark.parametrize(
