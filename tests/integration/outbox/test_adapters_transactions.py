@@ -332,3 +332,58 @@ def test_a_pool_that_cannot_serve_is_refused_with_what_can(database: str) -> Non
         with pytest.raises(ConfigurationError, match="the inbox' database is a"):
             (Inbox if name == "asyncpg-pool" else AsyncInbox)(application.handed)
         application.close()
+
+
+@pytest.mark.parametrize("name", list(ASYNC_APPLICATIONS))
+def test_cancelled_tasks_leave_nothing_behind(
+    name: str, open_side: Callable[[str], Side], observer: psycopg.Connection[Any]
+) -> None:
+    """Cancelled while they wait for the pool, in a statement, and between: every connection is back, nothing committed."""
+    side = open_side(name)
+
+    async def one(begun: asyncio.Event) -> None:
+        async with side.pool.transaction(60) as transaction:
+            await transaction.publish("orders", {"id": 1})
+            begun.set()
+            await transaction.execute("SELECT pg_sleep(60)")
+
+    async def cancel_all() -> None:
+        begun = asyncio.Event()
+        tasks = [asyncio.ensure_future(one(begun)) for _ in range(8)]
+        async with asyncio.timeout(60):
+            await begun.wait()  # one of them has the only connection
+        for task in tasks:
+            task.cancel()
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            assert isinstance(ended, asyncio.CancelledError)
+
+    side.run(cancel_all())
+    side.all_back()
+    assert waiting(observer) == 0
+    with side.transaction() as transaction:
+        side.write(transaction, {"id": 2})
+    assert waiting(observer) == 1
+
+
+def test_threads_that_wait_in_vain_leave_nothing_behind(open_side: Callable[[str], Side]) -> None:
+    """What the pool gives them later goes straight back to it."""
+    side = open_side("engine-psycopg")
+    in_vain: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with side.transaction(0.05):
+                raise AssertionError("nobody has a connection to lend")
+        except PoolTimeoutError as error:
+            in_vain.append(error)
+
+    with side.application.raw():
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert len(in_vain) == 8
+    side.all_back()
+    assert side.pool.stats().timeouts == 8
+    assert side.application.is_open()
