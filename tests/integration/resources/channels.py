@@ -106,6 +106,7 @@ class Channels:
         gc.collect()
 
     def leftovers(self) -> list[str]:
+        gc.collect()
         new = set(threading.enumerate()) - self.threads
         return [thread.name for thread in new if thread.name.startswith("rmqpool ")]
 

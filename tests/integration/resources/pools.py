@@ -170,7 +170,7 @@ class Threads(Things):
 
     def leftovers(self) -> list[str]:
         """What of the pool still runs."""
-        gc.collect()  # a thread that was about to do something for a dropped pool may have held it
+        gc.collect()  # another thread may have held a dropped pool, or was collecting: then this does nothing at all
         return pool_threads()
 
     def end(self) -> None:
@@ -292,6 +292,7 @@ class Loop(Things):
 
     def leftovers(self) -> list[str]:
         """What of the pool still runs: tasks of the loop."""
+        gc.collect()
         return self.call(
             lambda: [str(task) for task in asyncio.all_tasks(self.loop) if task is not asyncio.current_task()]
         )
