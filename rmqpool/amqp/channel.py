@@ -18,7 +18,7 @@ from pika import exceptions as pika_exceptions
 from pika import spec
 
 from rmqpool.amqp.connection import Connection
-from rmqpool.amqp.failures import channel_closed, connection_lost
+from rmqpool.amqp.failures import channel_closed, connection_lost, own_copy
 from rmqpool.amqp.link import Link
 from rmqpool.amqp.link_values import LinkState
 from rmqpool.amqp.opening import new_channel
@@ -79,7 +79,7 @@ class BlockingChannel:
         if self.link.on_io_thread:
             raise ConfigurationError(f"{during} on the I/O thread would wait for itself: call it from another thread")
         if self._error is not None:
-            raise self._error
+            raise own_copy(self._error)
         future: Future[Any] = Future()
         try:
             if not self.link.post(lambda: self._begin(send, future, during)):

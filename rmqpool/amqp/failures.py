@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import socket
 import ssl
+from typing import TypeVar
 
 from pika import exceptions as pika_exceptions
 
@@ -30,11 +32,14 @@ __all__ = [
     "connection_failed",
     "connection_lost",
     "dns_failed",
+    "own_copy",
     "replaced",
     "silent",
     "speaks_tls",
     "stage_timed_out",
 ]
+
+E = TypeVar("E", bound=Exception)
 
 # Trying these again soon cannot help: somebody has to change something first.
 REFUSALS = (AuthenticationError, VirtualHostNotFoundError, VirtualHostAccessError, TLSError)
@@ -234,3 +239,10 @@ def _reason(error: BaseException | None) -> str:
         return error.strerror
     text = str(error).strip()
     return text or type(error).__name__
+
+
+def own_copy(error: E) -> E:
+    """The same error for one more caller: one that is raised again and again keeps the frames of every caller alive."""
+    another = copy.copy(error)
+    another.__cause__ = error.__cause__
+    return another

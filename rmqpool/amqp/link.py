@@ -17,7 +17,7 @@ from typing import Any
 from rmqpool.amqp.audience import Audience
 from rmqpool.amqp.connection import Connection
 from rmqpool.amqp.connector import Connector
-from rmqpool.amqp.failures import REFUSALS, connection_lost, replaced, silent
+from rmqpool.amqp.failures import REFUSALS, connection_lost, own_copy, replaced, silent
 from rmqpool.amqp.io_thread import IOThread, Timer
 from rmqpool.amqp.link_values import DOING, Actor, Blocked, LinkEvent, LinkState, LinkStatus
 from rmqpool.amqp.watchdog import Watchdog
@@ -133,8 +133,8 @@ class Link:
 
     @property
     def refusal(self) -> ConnectionFailedError | None:
-        """Why the broker does not let us in, when it never has: callers fail at once with it."""
-        return self._refusal if self._epoch == 0 else None
+        """Why the broker does not let us in, when it never has: callers fail at once with it, each with its own."""
+        return own_copy(self._refusal) if self._refusal is not None and self._epoch == 0 else None
 
     @property
     def last_error(self) -> RmqpoolError | None:

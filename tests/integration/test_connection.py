@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -95,6 +96,22 @@ def test_a_refused_pool_fails_publishes_and_leases_at_once(
     with pytest.raises(AuthenticationError):
         pool.channel(timeout=30)
     assert time.monotonic() - began < 8
+
+
+def test_each_caller_gets_a_refusal_of_its_own(make_pool: MakePool, broker: RabbitMQNode, vhost: str) -> None:
+    """One error for all would keep the frames of every caller alive, and grow for as long as the password is wrong."""
+    pool = make_pool(broker.amqp_url(password="wrong", vhost=vhost))
+    for ask in (pool.open, pool.channel):
+        errors: list[AuthenticationError] = []
+        for _ in range(3):
+            with pytest.raises(AuthenticationError) as caught:
+                ask(timeout=30)
+            errors.append(caught.value)
+        assert len({id(error) for error in errors}) == 3
+        assert len({len(traceback.extract_tb(error.__traceback__)) for error in errors[1:]}) == 1
+        assert {(str(error), error.stage, error.host) for error in errors} == {
+            (str(errors[0]), errors[0].stage, errors[0].host)
+        }
 
 
 def test_a_refusal_ends_when_somebody_corrects_it(make_pool: MakePool, broker: RabbitMQNode, vhost: str) -> None:
