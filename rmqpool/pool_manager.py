@@ -115,7 +115,8 @@ class PoolManager:
     def _start_empty(self) -> None:
         """No pool yet; also in a forked child, where the parent's pools are the parent's."""
         self._book: TenantBook[_Tenant] = TenantBook(*self._bounds)
-        self._changed = threading.Condition()
+        self._guard = threading.RLock()  # interrupted in its own `with`, a Condition stays locked
+        self._changed = threading.Condition(self._guard)
         self._keeper: threading.Thread | None = None
         self._closing: set[threading.Thread] = set()
         self._refused = 0
@@ -148,14 +149,14 @@ class PoolManager:
 
     def discard(self, tenant: str) -> None:
         """Close the tenant's pool once nobody uses it; who comes next gets a new one. For changed passwords and hosts."""
-        with self._changed:
+        with self._guard:
             gone = self._book.discard(tenant)
             self._close_soon(gone)
 
     def close(self, timeout: float = 10.0) -> bool:
         """Close every pool, used or not, all at once, within ``timeout`` seconds; True if all ended in time. Idempotent."""
         deadline = time.monotonic() + timeout
-        with self._changed:
+        with self._guard:
             self._close_soon(self._book.close(), timeout)
             self._changed.notify_all()
             threads = [*self._closing, *([self._keeper] if self._keeper is not None else [])]
@@ -170,7 +171,7 @@ class PoolManager:
     def stats(self) -> ManagerStats:
         """Every tenant that has a pool now, and what was counted."""
         now = time.monotonic()
-        with self._changed:
+        with self._guard:
             book = self._book
             rows = [(place.tenant, place.users, place.since, place.pool) for place in reversed(book.places)]
             counted = (len(self._closing), book.evicted, book.expired, self._refused)
@@ -185,7 +186,7 @@ class PoolManager:
         return ManagerStats(book.max_pools, MappingProxyType(tenants), *counted)
 
     def __repr__(self) -> str:
-        with self._changed:
+        with self._guard:
             places = self._book.places
             state = "closed" if self._book.closed else f"{sum(place.users > 0 for place in places)} in use"
             return f"<PoolManager {len(places)} of {self._bounds[0]} pools, {state}>"
@@ -201,10 +202,23 @@ class PoolManager:
     # Inside
 
     def _enter(self, tenant: str, timeout: float) -> tuple[TenantBook[_Tenant], Place[_Tenant], _Tenant]:
+        taken: list[Place[_Tenant]] = []
+        book = self._book
+        try:
+            place, used = self._take(book, tenant, timeout, taken)
+            return book, place, self._opened(book, place) if used is None else used
+        except BaseException:  # also KeyboardInterrupt: the place is free again, whoever waits for it opens the pool
+            with self._guard:
+                for place in taken:
+                    self._give_up(book, place)
+            raise
+
+    def _take(
+        self, book: TenantBook[_Tenant], tenant: str, timeout: float, taken: list[Place[_Tenant]]
+    ) -> tuple[Place[_Tenant], _Tenant | None]:
         deadline = time.monotonic() + timeout
-        with self._changed:
-            book = self._book
-            answer = self._lease(book, tenant)
+        with self._guard:
+            answer = self._lease(book, tenant, taken)
             while answer.admission is Admission.WAIT:
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
@@ -212,37 +226,39 @@ class PoolManager:
                         f"the pool of tenant {tenant!r} is being opened by another thread for {timeout:g} s already"
                     )
                 self._changed.wait(remaining)
-                answer = self._lease(book, tenant)
+                answer = self._lease(book, tenant, taken)
             place = answer.place
             if place is None:
                 self._refuse(tenant, answer.admission)
-            if answer.admission is Admission.GRANTED and place.pool is not None:
-                return book, place, place.pool
-        return book, place, self._opened(book, place)
+            return place, place.pool
 
-    def _lease(self, book: TenantBook[_Tenant], tenant: str) -> Answer[_Tenant]:
+    def _give_up(self, book: TenantBook[_Tenant], place: Place[_Tenant]) -> None:
+        if place.pool is not None:
+            self._close_soon(book.release(place, time.monotonic()))
+        else:
+            book.open_failed(place)
+            self._changed.notify_all()
+
+    def _lease(self, book: TenantBook[_Tenant], tenant: str, taken: list[Place[_Tenant]]) -> Answer[_Tenant]:
         answer = book.lease(tenant, time.monotonic())
         place = answer.place
+        if place is not None:
+            taken.append(place)
         if place is not None and place.pool is not None and place.pool.pool.closed:
             # Somebody has closed it by hand: it goes, and this caller opens another one.
+            taken.clear()
             self._close_soon(book.release(place, time.monotonic()))
             self._close_soon(book.discard(tenant))
-            answer = book.lease(tenant, time.monotonic())
+            return self._lease(book, tenant, taken)
         self._close_soon(answer.close)
         return answer
 
     def _opened(self, book: TenantBook[_Tenant], place: Place[_Tenant]) -> _Tenant:
         """Without the lock: the function of the URL may ask somebody who takes long to answer."""
-        try:
-            made = self._open(place.tenant)
-            pool = made if isinstance(made, ConnectionPool) else ConnectionPool(made)
-        except BaseException:
-            with self._changed:
-                book.open_failed(place)
-                self._changed.notify_all()
-            raise
+        made = self._open(place.tenant)
+        pool = made if isinstance(made, ConnectionPool) else ConnectionPool(made)
         tenant = _Tenant(pool, self._declare)
-        with self._changed:
+        with self._guard:
             answer = book.opened(place, tenant)
             self._close_soon(answer.close)
             self._keep()
@@ -252,8 +268,14 @@ class PoolManager:
         return tenant
 
     def _leave(self, book: TenantBook[_Tenant], place: Place[_Tenant]) -> None:
-        with self._changed:
-            self._close_soon(book.release(place, time.monotonic()))
+        with self._guard:
+            users = place.users
+            try:
+                self._close_soon(book.release(place, time.monotonic()))
+            except BaseException:  # interrupted; nobody else has changed the count
+                if place.users == users:
+                    self._close_soon(book.release(place, time.monotonic()))
+                raise
 
     def _refuse(self, tenant: str, why: Admission) -> NoReturn:
         if why is Admission.CLOSED:
@@ -290,7 +312,7 @@ class PoolManager:
         try:
             tenant.close(timeout)
         finally:
-            with self._changed:
+            with self._guard:
                 self._closing.discard(threading.current_thread())
 
     def _keep(self) -> None:
@@ -308,7 +330,7 @@ class PoolManager:
 
         A thread of the manager does this by itself.
         """
-        with self._changed:
+        with self._guard:
             if self._book.closed:
                 return 0.0
             now = time.monotonic()

@@ -52,7 +52,8 @@ class Link:
             random_fraction(),
         )
         self._thread = IOThread(f"rmqpool {name}", self._on_fault)
-        self._changed = threading.Condition()
+        self._guard = threading.RLock()  # interrupted in its own `with`, a Condition stays locked
+        self._changed = threading.Condition(self._guard)
         self._state = LinkState.NEW
         self._connection: Connection | None = None
         self._connector: Connector | None = None
@@ -71,7 +72,7 @@ class Link:
 
     def start(self) -> None:
         """Start the I/O thread and the first attempt; later calls do nothing. Does not wait: see :meth:`wait_ready`."""
-        with self._changed:
+        with self._guard:
             if self._state is LinkState.NEW:
                 self._thread.start()  # raises when the system gives no more threads; then nothing has begun
                 self._state = LinkState.CONNECTING
@@ -161,7 +162,7 @@ class Link:
         Raises the refusal (AuthenticationError, VirtualHostNotFoundError, …) at once if the broker never let us in,
         PoolTimeoutError at ``deadline`` (monotonic) with the last error as its cause, PoolClosedError when closed.
         """
-        with self._changed:
+        with self._guard:
             while self._state is not LinkState.READY:
                 if self._state in (LinkState.CLOSING, LinkState.CLOSED):
                     raise PoolClosedError(f"connection {self.name} is closed")
@@ -187,7 +188,7 @@ class Link:
     def close(self, timeout: float) -> bool:
         """Close the connection and end the I/O thread within ``timeout`` seconds; True if all ended in time."""
         deadline = time.monotonic() + timeout
-        with self._changed:
+        with self._guard:
             if self._state is LinkState.NEW:
                 self._state = LinkState.CLOSED
                 return True
@@ -206,7 +207,8 @@ class Link:
     def abandon_after_fork(self) -> None:
         """In a forked child: the parent's thread and socket are not ours. Forget them without a word on the wire."""
         self._state = LinkState.CLOSED
-        self._changed = threading.Condition()
+        self._guard = threading.RLock()
+        self._changed = threading.Condition(self._guard)
         self._thread.abandon_after_fork()
 
     # On the I/O thread: connecting
@@ -390,7 +392,7 @@ class Link:
             timer.cancel()
 
     def _set_state(self, state: LinkState) -> None:
-        with self._changed:
+        with self._guard:
             self._state = state
             self._changed.notify_all()
 

@@ -109,8 +109,9 @@ class TenantBook(Generic[P]):
         """The pool is there; its opener uses it. CLOSED, with the pool to be closed, if the book was closed meanwhile."""
         if self._closed:
             return Answer(Admission.CLOSED, close=(pool,))
+        answer = self._grant(place)
         place.pool = pool
-        return self._grant(place)
+        return answer
 
     def open_failed(self, place: Place[P]) -> None:
         """There is no pool: the place is free; whoever waits for it tries by itself."""
@@ -169,14 +170,18 @@ class TenantBook(Generic[P]):
                 return Answer(Admission.FULL)
             close = self._forget_oldest()
             self.evicted += 1
-        place = self._places[tenant] = Place(tenant, now)
-        return Answer(Admission.OPEN, place, close)
+        place = Place[P](tenant, now)
+        answer = Answer(Admission.OPEN, place, close)
+        self._places[tenant] = place
+        return answer
 
     def _grant(self, place: Place[P]) -> Answer[P]:
+        answer: Answer[P] = Answer(Admission.GRANTED, place)
+        # No call from here on: no signal comes between these, and who is interrupted before has nothing.
+        if not place.discarded and place.tenant in self._idle:  # otherwise the name is another place's
+            del self._idle[place.tenant]
         place.users += 1
-        if not place.discarded:  # otherwise the name is another place's
-            self._idle.pop(place.tenant, None)
-        return Answer(Admission.GRANTED, place)
+        return answer
 
     def _forget_oldest(self) -> tuple[P, ...]:
         tenant, place = self._idle.popitem(last=False)

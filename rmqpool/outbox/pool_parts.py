@@ -77,23 +77,24 @@ class Figures:
     """What the pool counts itself, and how many transactions are open. Thread-safe."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._guard = threading.RLock()  # interrupted in its own `with`, a Condition stays locked
+        self._changed = threading.Condition(self._guard)
         self._counts: Counter[str] = Counter()
 
     def count(self, what: str, by: int = 1) -> None:
         """So many more of it."""
-        with self._changed:
+        with self._guard:
             self._counts[what] += by
             self._changed.notify_all()
 
     def counts(self) -> Counter[str]:
         """All of them, at one moment."""
-        with self._changed:
+        with self._guard:
             return self._counts.copy()
 
     def wait_for_nobody(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds until no transaction is open; whether that is so."""
-        with self._changed:
+        with self._guard:
             return self._changed.wait_for(lambda: not self._counts["leased"], timeout)
 
 

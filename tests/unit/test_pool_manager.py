@@ -21,6 +21,7 @@ from rmqpool import (
 )
 from rmqpool.settings import ConnectionSettings
 from rmqpool.testing.waiting import wait_until
+from tests.interrupts import interrupts
 
 PATIENCE = 60.0  # seconds: for a machine that is much slower
 URL = "amqp://shop:s3cret@127.0.0.1/"
@@ -301,3 +302,26 @@ def test_values_that_make_no_sense_are_refused(url: str, options: dict[str, Any]
     with pytest.raises(ConfigurationError, match=told) as refused:
         PoolManager(url, **options)
     assert "s3cret" not in str(refused.value)
+
+
+def test_an_interrupt_takes_no_place_and_no_lock(make_manager: MakeManager) -> None:
+    """Wherever a signal handler raises while a pool is borrowed: the next caller has it, on whichever thread."""
+    manager = make_manager(max_pools=1, max_users=1, timeout=PATIENCE)
+
+    def work() -> None:
+        with manager.pool("shop"):
+            pass
+
+    def check(place: str) -> None:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(PATIENCE)
+        assert not thread.is_alive(), f"after {place}"
+        assert [tenant.users for tenant in manager.stats().tenants.values()] == [0], f"after {place}"
+
+    places = 0
+    for place in interrupts(work):
+        check(place)
+        manager.discard("shop")
+        places += 1
+    assert places > 10

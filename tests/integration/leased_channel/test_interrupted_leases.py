@@ -7,7 +7,7 @@ import pytest
 from rmqpool import ConnectionPool
 from rmqpool.pool_stats import ChannelStats
 from rmqpool.testing.waiting import wait_until
-from tests.integration.interrupts import interrupts
+from tests.interrupts import interrupts
 
 PATIENCE = 60.0  # seconds: for a machine that is much slower
 

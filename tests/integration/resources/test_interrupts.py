@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from rmqpool import LeaseReleasedError, ResourcePool
-from tests.integration.interrupts import Stop, interrupts
 from tests.integration.resources.world import PATIENCE, Thing, World, wait_for
+from tests.interrupts import Stop, interrupts
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,9 @@ class _Interrupt:
         self._last: dict[FrameType, str] = {}
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> Any:
-        if self.where or "/rmqpool/" not in frame.f_code.co_filename or frame.f_code.co_name == "__del__":
+        code = frame.f_code
+        ours = "/rmqpool/" in code.co_filename and code.co_name != "__del__"
+        if self.where or not (ours or code.co_qualname == "Condition.__enter__"):  # that one leaves its lock held
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         if event == "call" and frame.f_back in self._last:
