@@ -18,11 +18,11 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from rmqpool.core.breaker import Breaker as StateMachine
-from rmqpool.core.breaker import BreakerPolicy, BreakerState, Pass
+from rmqpool.core.breaker import BreakerPolicy, BreakerState, Pass, Refusal
 from rmqpool.core.error_choice import ErrorChoice, chooses, error_choice
 from rmqpool.errors import CircuitOpenError, ConfigurationError
 
@@ -162,11 +162,12 @@ class Breaker:
             call = self._ask()
             try:
                 result = function(*args, **kwargs)
+                later = isinstance(result, CoroutineType)
             except BaseException as error:
                 self._ended(call, error)
                 raise
-            if inspect.iscoroutine(result):  # the coroutine function is behind another decorator
-                return cast("R", self._awaited(call, lambda: result))
+            if later:  # the coroutine function is behind another decorator
+                return cast("R", self._awaited(call, lambda: cast("Any", result)))
             self._ended(call, None)
             return result
 
@@ -183,7 +184,11 @@ class Breaker:
 
     def __enter__(self) -> Breaker:
         call = self._ask()
-        _CALLS.set((*_CALLS.get(), (self, call)))
+        try:
+            _CALLS.set((*_CALLS.get(), (self, call)))
+        except BaseException as error:  # KeyboardInterrupt: the block is not entered
+            self._ended(call, error)
+            raise
         return self
 
     def __exit__(
@@ -209,19 +214,25 @@ class Breaker:
 
     def _ask(self) -> Pass:
         """A call may be made, or CircuitOpenError."""
-        with self._lock:
-            before = self._machine.state
-            answer = self._machine.ask(time.monotonic())
+        answer: Pass | Refusal | None = None
+        try:
+            with self._lock:
+                before = self._machine.state
+                answer = self._machine.ask(time.monotonic())
+                if isinstance(answer, Pass):
+                    self._called += 1
+                    if answer.is_probe and before is BreakerState.OPEN:
+                        self._news.append((BreakerState.HALF_OPEN, f"{self.name} is tried with one call"))
+                else:
+                    self._refused += 1
+                    wait, reason = self._retry_after(), self._reason
             if isinstance(answer, Pass):
-                self._called += 1
-                if answer.is_probe and before is BreakerState.OPEN:
-                    self._news.append((BreakerState.HALF_OPEN, f"{self.name} is tried with one call"))
-            else:
-                self._refused += 1
-                wait, reason = self._retry_after(), self._reason
-        if isinstance(answer, Pass):
-            self._tell()
-            return answer
+                self._tell()
+                return answer
+        except BaseException as error:  # KeyboardInterrupt: a probe that nobody makes is another call's
+            if isinstance(answer, Pass):
+                self._ended(answer, error)
+            raise
         raise CircuitOpenError(
             f"{self.name} was not called: its circuit breaker is {before.replace('_', '-')}, for {reason}; ask again in "
             f"{wait:.3g} s",
@@ -230,6 +241,15 @@ class Breaker:
         )
 
     def _ended(self, call: Pass, error: BaseException | None) -> None:
+        try:
+            self._count(call, error)
+        except BaseException:
+            with self._lock:
+                self._machine.said_nothing(call, time.monotonic())
+            raise
+        self._tell()
+
+    def _count(self, call: Pass, error: BaseException | None) -> None:
         is_failure = error is not None and self._is_failure(error)
         with self._lock:
             now, period = time.monotonic(), self._machine.period
@@ -244,7 +264,6 @@ class Breaker:
                 self._machine.succeeded(call, now)
             if self._machine.period != period:
                 self._changed(error)
-        self._tell()
 
     def _changed(self, error: BaseException | None) -> None:
         """It opened, stays open after a probe, or closed. Under the lock."""
@@ -270,12 +289,13 @@ class Breaker:
     def _tell(self) -> None:
         """Outside of the lock, and in order: one thread at a time tells all that there is."""
         while self._news:
-            with self._lock:
-                if self._telling or not self._news:
-                    return
-                self._telling = True
-                state, sentence = self._news.popleft()
+            telling = False
             try:
+                with self._lock:
+                    if self._telling or not self._news:
+                        return
+                    telling = self._telling = True
+                    state, sentence = self._news.popleft()
                 level = logging.WARNING if state is BreakerState.OPEN else logging.INFO
                 _LOGGER.log(level, "circuit breaker %s is %s: %s", self.name, state.replace("_", "-"), sentence)
                 if self._on_change is not None:
@@ -283,7 +303,8 @@ class Breaker:
             except Exception:
                 _LOGGER.exception("circuit breaker %s: on_change failed", self.name)
             finally:
-                self._telling = False
+                if telling:
+                    self._telling = False
 
     def __repr__(self) -> str:
         figures = self.stats()

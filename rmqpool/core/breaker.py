@@ -99,10 +99,13 @@ class Breaker:
             return Pass(False, self._period)
         if now < self._due:
             return Refusal(self._due - now)
+        probe = Pass(
+            True, self._period
+        )  # first: a signal handler that raises in here leaves no probe that nobody makes
         self.state = BreakerState.HALF_OPEN
         self._due = now + self.policy.patience
-        self._probe = Pass(True, self._period)
-        return self._probe
+        self._probe = probe
+        return probe
 
     def succeeded(self, call: Pass, now: float) -> None:
         """The call was answered. A probe closes the breaker."""

@@ -12,6 +12,7 @@ import pytest
 
 from rmqpool import Backoff, Breaker, BreakerPolicy, BreakerState, CircuitOpenError, ConfigurationError
 from rmqpool.testing.waiting import wait_until
+from tests.interrupts import interrupts
 
 LONG = BreakerPolicy(minimum=3, pause=Backoff(600, 600))
 SHORT = BreakerPolicy(failure_rate=1, minimum=3, pause=Backoff(0.01, 0.01), jitter=0)
@@ -253,6 +254,32 @@ def test_a_cancelled_probe_lets_another_one_through() -> None:
     asyncio.run(run())
     assert breaker.state is BreakerState.CLOSED
     assert breaker.stats().ignored == 1
+
+
+def test_an_interrupted_probe_lets_another_one_through() -> None:
+    """Wherever a signal handler raises: nobody waits for a probe that nobody makes, and changes are told as before."""
+    policy = BreakerPolicy(minimum=1, pause=Backoff(0.0001, 0.0001), patience=600)
+    told: list[BreakerState] = []
+    breaker = Breaker("bank", on=Down, policy=policy, on_change=lambda state, sentence: told.append(state))
+
+    @breaker
+    def charge() -> None: ...
+
+    def work() -> None:
+        charge()
+
+    fail(breaker, 1)
+    wait_for_probe(breaker)
+    places = 0
+    for place in interrupts(work):
+        places += 1
+        if breaker.state is BreakerState.CLOSED:
+            fail(breaker, 1)
+        wait_until(lambda: breaker.stats().retry_after == 0, f"the end of the pause after {place}", timeout=30)
+    assert places > 10
+    charge()
+    fail(breaker, 1)
+    assert breaker.state is told[-1] is BreakerState.OPEN
 
 
 def test_a_function_chooses_the_errors() -> None:
