@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,12 +38,15 @@ def percentile(sorted_seconds: Sequence[float], share: float) -> float:
     return sorted_seconds[max(0, math.ceil(share * len(sorted_seconds)) - 1)]
 
 
-def waits_of(seconds: Sequence[float]) -> Waits:
-    """Percentiles of how long callers waited. Pure."""
-    ordered = sorted(seconds)
-    return Waits(percentile(ordered, 0.5), percentile(ordered, 0.9), percentile(ordered, 0.99), ordered[-1])
+def waits_of(spikes: Sequence[Sequence[float]]) -> Waits:
+    """How long callers waited: the median over all spikes of each percentile, and the longest of all. Pure."""
+    ordered = [sorted(seconds) for seconds in spikes]
+    p50, p90, p99 = (statistics.median(percentile(one, share) for one in ordered) for share in (0.5, 0.9, 0.99))
+    return Waits(p50, p90, p99, max(one[-1] for one in ordered))
 
 
-def run_of(waits: Sequence[float], seconds: float, opened: float, share: float | None = None) -> PoolRun:
-    """One run in figures. Pure."""
-    return PoolRun(len(waits), seconds, opened, waits_of(waits), share)
+def run_of(
+    spikes: Sequence[Sequence[float]], seconds: float, opened: float, largest_share: float | None = None
+) -> PoolRun:
+    """One run in figures; ``spikes`` are the waits of each. Pure."""
+    return PoolRun(sum(map(len, spikes)), seconds, opened, waits_of(spikes), largest_share)

@@ -21,13 +21,13 @@ from benchmarks.report import PoolRun
 
 __all__ = ["RUNS"]
 
-_BATCHES = 7
+_BATCHES = 500  # short ones, so that some of them are disturbed by nothing
 _clock = time.perf_counter
 
 
 def spike_of_threads(job: PoolJob) -> PoolRun:
     """All callers at once, each for one use; a new pool for each repetition."""
-    waits: list[float] = []
+    waits: list[list[float]] = []
     took: list[float] = []
     opened: list[int] = []
     for _ in range(job.repeat):
@@ -37,7 +37,7 @@ def spike_of_threads(job: PoolJob) -> PoolRun:
         call = partial(_use_once, pool, gate)
         with ThreadPoolExecutor(job.callers) as callers:
             times = [future.result() for future in [callers.submit(call) for _ in range(job.callers)]]
-        waits += (got - asked for asked, got, _ in times)
+        waits.append([got - asked for asked, got, _ in times])
         took.append(max(done for _, _, done in times) - min(asked for asked, _, _ in times))
         opened.append(factory.opened)
         pool.close()
@@ -99,11 +99,11 @@ def crowd_of_threads(job: PoolJob) -> PoolRun:
     pool.close()
     if len(counts) != job.callers:
         raise RuntimeError(f"{job.callers - len(counts)} callers failed")
-    return run_of(waits, seconds, factory.opened, max(counts) / len(waits))
+    return run_of([waits], seconds, factory.opened, max(counts) / len(waits))
 
 
 async def _spike_of_tasks(job: PoolJob) -> PoolRun:
-    waits: list[float] = []
+    waits: list[list[float]] = []
     took: list[float] = []
     opened: list[int] = []
     for _ in range(job.repeat):
@@ -111,7 +111,7 @@ async def _spike_of_tasks(job: PoolJob) -> PoolRun:
         pool = FOR_TASKS[job.pool](factory, job.minimum, job.maximum)
         await pool.open()
         began = _clock()
-        waits += await asyncio.gather(*(_use_once_async(pool) for _ in range(job.callers)))
+        waits.append(await asyncio.gather(*(_use_once_async(pool) for _ in range(job.callers))))
         took.append(_clock() - began)
         opened.append(factory.opened)
         await pool.close()

@@ -15,9 +15,9 @@ from benchmarks.pools.job import PoolJob, percentile, run_of
 from benchmarks.pools.running import RUNS
 from benchmarks.pools.tasks import POOLS as FOR_TASKS
 from benchmarks.pools.threads import POOLS as FOR_THREADS
-from benchmarks.report import PoolRun, Report
+from benchmarks.report import PoolRun, Report, Waits
 
-WAITED = run_of([0.001, 0.002], 1.0, 5)
+WAITED = run_of([[0.001, 0.002]], 1.0, 5)
 KINDS = [*(("threads", name) for name in FOR_THREADS), *(("tasks", name) for name in FOR_TASKS)]
 
 
@@ -63,6 +63,13 @@ def test_a_percentile_is_a_time_that_was_measured(share: float, value: float) ->
     """The nearest rank, and nothing between two of them."""
     assert percentile(range(1, 101), share) == value
     assert percentile([7.0], share) == 7.0
+
+
+def test_one_disturbed_spike_of_three_is_the_longest_and_no_percentile() -> None:
+    """Percentiles are those of the spike in the middle."""
+    run = run_of([[1.0, 2.0], [1.5, 9.0], [1.2, 2.5]], 1.0, 5)
+    assert run.leases == 6
+    assert run.waits == Waits(1.2, 2.5, 2.5, 9.0)
 
 
 def test_no_times_have_no_percentile() -> None:
