@@ -109,6 +109,24 @@ class Ledger(Book[R, W]):
         self._idle[entry.resource] = entry
         return True
 
+    def pass_on(self, waiter: W, now: float) -> W | None:
+        """The shortest way of ``release`` when somebody waits: who waits longest holds the resource now, and is the answer.
+
+        None says that nothing has changed, and that ``release`` has to decide.
+        """
+        entry = self._leases.get(waiter)
+        if entry is None or not self._waiting or not self._fit(entry, now):
+            return None
+        self._uses.add(now - entry.since)
+        following = next(iter(self._waiting))
+        del self._leases[waiter]
+        entry.holder = following
+        entry.since = entry.proved = now
+        self._leases[following] = entry
+        del self._waiting[following]  # last: broken off before, it is in the book in any case
+        self._totals.granted += 1
+        return following
+
     def release(self, waiter: W, now: float, reusable: bool = True) -> Decision[R, W]:
         """The holder gives its resource back: handed to who waits longest, kept idle, or discarded.
 
@@ -323,13 +341,6 @@ class Ledger(Book[R, W]):
             return _NOTHING
         return Decision(grants, refuse, discard, opens, check)
 
-    def _missing_opens(self) -> int:
-        room = self._capacity - len(self._entries) - self._opening
-        if self._closed or room <= 0 or not (self._waiting or len(self._entries) < self._minimum):
-            return 0
-        limit = max(self._max_opening or self._capacity, self._minimum - len(self._entries))
-        return max(0, min(self._wanted_opens(), limit, self._capacity - len(self._entries)) - self._opening)
-
     def _missing_checks(self) -> tuple[R, ...]:
         """Who waits although something is idle waits for a check: one for each waiter."""
         found: list[R] = []
@@ -338,16 +349,6 @@ class Ledger(Book[R, W]):
             self._tended[resource] = entry
             found.append(resource)
         return tuple(found)
-
-    def _look_for_idle(self, now: float) -> tuple[list[Entry[R]], Entry[R] | None]:
-        """The idle ones whose lifetime is over, and the one to lend without a check, if there is one and nobody waits."""
-        outlived: list[Entry[R]] = []
-        for entry in reversed(self._idle.values()) if self._lifo else self._idle.values():
-            if now >= entry.retire_at:
-                outlived.append(entry)
-            elif not self._waiting and now - entry.proved < self._check_after:
-                return outlived, entry
-        return outlived, None
 
     def _place(self, entry: Entry[R], now: float, reusable: bool = True) -> Decision[R, W]:
         """Decides over a resource that nobody holds: discard it, hand it over, or keep it idle."""
@@ -365,10 +366,6 @@ class Ledger(Book[R, W]):
         if entry.since < now:  # a check does not make it young: the longest unused stays the first
             self._idle = OrderedDict(sorted(self._idle.items(), key=lambda item: item[1].since))
         return self._decide()
-
-    def _fit(self, entry: Entry[R], now: float) -> bool:
-        current = not self._closed and entry.generation == self._generation
-        return current and now < entry.retire_at and len(self._entries) + self._opening <= self._capacity
 
     def _lend(self, entry: Entry[R], waiter: W, now: float) -> Grant[R, W]:
         grant = Grant(waiter, entry.resource, now - entry.since)

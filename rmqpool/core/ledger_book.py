@@ -224,9 +224,30 @@ class Book(Generic[R, W]):
     def _size(self) -> int:
         return len(self._entries) + self._opening
 
+    def _look_for_idle(self, now: float) -> tuple[list[Entry[R]], Entry[R] | None]:
+        """The idle ones whose lifetime is over, and the one to lend without a check, if there is one and nobody waits."""
+        outlived: list[Entry[R]] = []
+        for entry in reversed(self._idle.values()) if self._lifo else self._idle.values():
+            if now >= entry.retire_at:
+                outlived.append(entry)
+            elif not self._waiting and now - entry.proved < self._check_after:
+                return outlived, entry
+        return outlived, None
+
+    def _fit(self, entry: Entry[R], now: float) -> bool:
+        current = not self._closed and entry.generation == self._generation
+        return current and now < entry.retire_at and len(self._entries) + self._opening <= self._capacity
+
     def _wanted_opens(self) -> int:
         """How many should be opening: one for each waiter for whom none is tended, and what the minimum lacks."""
         return max(len(self._waiting) - len(self._tended), self._minimum - len(self._entries))
+
+    def _missing_opens(self) -> int:
+        room = self._capacity - len(self._entries) - self._opening
+        if self._closed or room <= 0 or not (self._waiting or len(self._entries) < self._minimum):
+            return 0
+        limit = max(self._max_opening or self._capacity, self._minimum - len(self._entries))
+        return max(0, min(self._wanted_opens(), limit, self._capacity - len(self._entries)) - self._opening)
 
 
 def check_sizes(capacity: int, minimum: int, keep_idle: bool = True) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
 import time
@@ -16,7 +15,7 @@ from rmqpool.resources.base import PoolBase, Slot, check_says_no, weakly
 from rmqpool.resources.values import ResourceOptions
 from rmqpool.resources.workers import Task, Workers
 
-__all__ = ["ThreadedBase", "Waiter"]
+__all__ = ["ThreadedBase", "Waiter", "wake"]
 
 T = TypeVar("T")
 
@@ -77,10 +76,10 @@ class ThreadedBase(PoolBase[T]):
 
     def _act_on(self, decision: Decision[Slot[T], Any]) -> None:
         for grant in decision.grants:
-            _wake(grant.waiter)
+            wake(grant.waiter)
         for waiter, refusal in decision.refuse:
             waiter.refusal = refusal
-            _wake(waiter)
+            wake(waiter)
         for slot in decision.discard:
             self._discard(slot)
         for slot in decision.check:
@@ -198,7 +197,7 @@ class ThreadedBase(PoolBase[T]):
             woken = [lease.waiter for lease in self._ledger.leases(now)]
         for waiter in woken:
             if isinstance(waiter, Waiter):
-                _wake(waiter)
+                wake(waiter)
         for decision in decisions:
             self._act(decision)
         for task in undone:
@@ -239,9 +238,12 @@ class ThreadedBase(PoolBase[T]):
         return [Task(partial(_close, self._close_one, slot.resource), _ignore) for slot in self._slots.values()]
 
 
-def _wake(waiter: Waiter[Any]) -> None:
-    with contextlib.suppress(RuntimeError):  # it was told already
+def wake(waiter: Waiter[Any]) -> None:
+    """Its decision is there. To be called outside of the lock; safe to call again."""
+    try:  # noqa: SIM105 - each hand-over comes by here, and contextlib.suppress takes as long as the rest
         waiter.decided.release()
+    except RuntimeError:  # it was told already
+        pass
 
 
 def _close(close: Callable[[T], object] | None, resource: T) -> None:

@@ -14,7 +14,7 @@ from rmqpool.errors import ConfigurationError
 from rmqpool.resources.base import PoolBase, Slot, check_says_no, weakly
 from rmqpool.resources.values import ResourceOptions
 
-__all__ = ["AsyncBase"]
+__all__ = ["AsyncBase", "settle"]
 
 T = TypeVar("T")
 
@@ -81,9 +81,9 @@ class AsyncBase(PoolBase[T]):
 
     def _act(self, decision: Decision[Slot[T], Any]) -> None:
         for grant in decision.grants:
-            _settle(grant.waiter, None)
+            settle(grant.waiter, None)
         for waiter, refusal in decision.refuse:
-            _settle(waiter, refusal)
+            settle(waiter, refusal)
         for slot in decision.discard:
             self._slots.pop(id(slot.resource), None)
             self._close_late(slot.resource)
@@ -210,7 +210,7 @@ class AsyncBase(PoolBase[T]):
     def _changed(self) -> None:
         watchers, self._watchers = self._watchers, []
         for watcher in watchers:
-            _settle(watcher, None)
+            settle(watcher, None)
 
 
 async def _result(answer: Any) -> Any:
@@ -224,6 +224,7 @@ def _let_through(error: BaseException | None) -> None:
         raise error
 
 
-def _settle(future: asyncio.Future[Any], result: object) -> None:
+def settle(future: asyncio.Future[Any], result: object) -> None:
+    """Ends its waiting."""
     if not future.done():  # its caller was cancelled in this moment, and gives back what it got
         future.set_result(result)

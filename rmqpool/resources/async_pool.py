@@ -17,7 +17,7 @@ from typing import Any, TypeVar, overload
 from rmqpool.core.backoff import Backoff
 from rmqpool.core.ledger import Refusal
 from rmqpool.errors import ConfigurationError, PoolClosedError
-from rmqpool.resources.async_acting import AsyncBase
+from rmqpool.resources.async_acting import AsyncBase, settle
 from rmqpool.resources.base import Slot
 from rmqpool.resources.lease import AsyncLease
 from rmqpool.resources.values import ResourceEvent, ResourceEventKind, ResourceOptions, ResourceStats
@@ -149,8 +149,13 @@ class AsyncResourcePool(AsyncBase[T]):
             raise self._not_leased(slot.resource)
         slot.token = None
         now = _monotonic()
-        if reusable and not suspect and self._quick and self._ledger.give(held, now):
-            return
+        if reusable and not suspect and self._quick:
+            if self._ledger.give(held, now):
+                return
+            following = self._ledger.pass_on(held, now)
+            if following is not None:
+                settle(following, None)
+                return
         suspect = suspect and self._check_one is not None
         tend, decision = self._decide_return(slot, held, reusable, suspect or self._reset_one is not None, now)
         if tend:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from rmqpool.core.backoff import Backoff
 from rmqpool.core.ledger import Refusal
 from rmqpool.errors import ConfigurationError, LeaseReleasedError, PoolClosedError
-from rmqpool.resources.acting import ThreadedBase, Waiter
+from rmqpool.resources.acting import ThreadedBase, Waiter, wake
 from rmqpool.resources.base import Slot
 from rmqpool.resources.lease import Lease
 from rmqpool.resources.values import ResourceEvent, ResourceEventKind, ResourceOptions, ResourceStats
@@ -138,10 +138,19 @@ class ResourcePool(ThreadedBase[T]):
                     raise self._not_leased(slot.resource)
                 slot.token = None
                 now = _monotonic()
-                if reusable and not suspect and self._quick and self._ledger.give(token, now):
-                    return
-                suspect = suspect and self._check_one is not None
-                tend, decision = self._decide_return(slot, token, reusable, suspect or self._reset_one is not None, now)
+                following = None
+                if reusable and not suspect and self._quick:
+                    if self._ledger.give(token, now):
+                        return
+                    following = self._ledger.pass_on(token, now)
+                if following is None:
+                    suspect = suspect and self._check_one is not None
+                    tend, decision = self._decide_return(
+                        slot, token, reusable, suspect or self._reset_one is not None, now
+                    )
+            if following is not None:
+                wake(following)
+                return
             if tend:
                 self._tend(slot, reset=self._reset_one is not None, check=suspect)
             self._act(decision)

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
-from rmqpool.core.ledger import AbandonOutcome, Decision, Refusal
+from rmqpool.core.ledger import AbandonOutcome, Decision, Grant, Refusal
 from rmqpool.errors import LeaseReleasedError
 from tests.unit.core.ledger_world import LedgerWorld
 
@@ -42,6 +42,10 @@ class LedgerMachine(LedgerWorld):
             assert self.keep_idle
             self.keep(resource, self.now)
             return
+        if shortly and reusable and (following := self.ledger.pass_on(waiter, self.now)) is not None:
+            assert not over
+            self.act(Decision(grants=(Grant(following, resource),)), resource)
+            return
         decision = self.ledger.release(waiter, self.now, reusable)
         if over or not reusable:
             assert decision.discard == (resource,)
@@ -53,6 +57,7 @@ class LedgerMachine(LedgerWorld):
         waiter = data.draw(st.sampled_from(sorted(self.dead)))
         self.dead.remove(waiter)
         assert not self.ledger.give(waiter, self.now)
+        assert self.ledger.pass_on(waiter, self.now) is None
         if tend:
             assert self.ledger.release_to_tend(waiter, self.now) is None
         else:
@@ -87,6 +92,7 @@ class LedgerMachine(LedgerWorld):
         waiter = data.draw(st.integers(1, self.tokens))
         if waiter not in self.held and waiter not in self.dead:
             assert not self.ledger.give(waiter, self.now)
+            assert self.ledger.pass_on(waiter, self.now) is None
             for end in (self.ledger.release, self.ledger.release_to_tend):
                 with pytest.raises(LeaseReleasedError):
                     end(waiter, self.now)

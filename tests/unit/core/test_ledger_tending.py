@@ -48,6 +48,33 @@ class TestTheShortestWay:
         assert not ledger.give("x", 2)
         assert ledger.release("x", 2) == Decision(grants=(Grant("y", "A"),))
 
+    def test_pass_on_leaves_what_release_leaves(self) -> None:
+        """Who waits longest holds it, and the figures are the same."""
+
+        def crowded() -> Ledger[str, str]:
+            ledger = ledger_with_idle("A")
+            for waiter in "xyz":
+                ledger.acquire(waiter, 1)
+            return ledger
+
+        short, long = crowded(), crowded()
+        assert short.pass_on("x", 2) == "y"
+        assert long.release("x", 2).grants[0].waiter == "y"
+        assert short.snapshot(3) == long.snapshot(3)
+        assert short.leases(3) == long.leases(3)
+        assert short.use_time() == long.use_time()
+
+    def test_pass_on_is_not_for_what_may_not_stay(self) -> None:
+        """A resource of an older generation is closed, and nothing has changed before release says so."""
+        ledger = ledger_with_idle("A")
+        ledger.acquire("x", 1)
+        ledger.acquire("y", 1)
+        ledger.drain()
+        before = ledger.snapshot(9)
+        assert ledger.pass_on("x", 2) is None
+        assert ledger.snapshot(9) == before
+        assert ledger.release("x", 2) == Decision(discard=("A",), open=1)
+
     def test_give_twice(self) -> None:
         """Is nothing to keep."""
         ledger = ledger_with_idle("A")
