@@ -58,7 +58,7 @@ class OpenTelemetryMetrics:
 
     Nothing is measured until somebody collects. Then each histogram gets, for each bucket, as many values as there were, of
     more than ``max_values`` since the last time a part (the SDK takes values one by one, some 20 µs each); counters are exact
-    always. Nothing is kept alive; of pools that are closed nothing is told but what they counted last. Make one object for a
+    always. Nothing is kept alive; of what is closed nothing is told but what resource pools counted last. Make one object for a
     provider. Thread-safe. Raises ConfigurationError.
     """
 
