@@ -18,6 +18,8 @@ from django.db.utils import ConnectionHandler
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from rmqpool.testing.waiting import wait_until
+
 
 class Application:
     """Somebody's pool of at most ``size`` connections. ``handed`` is what the outbox is given."""
@@ -70,6 +72,11 @@ class PsycopgPool(Application):
     def out(self) -> int:
         figures = self.handed.get_stats()
         return int(figures["pool_size"] - figures["pool_available"])
+
+    def close(self) -> None:
+        # What psycopg_pool opens in the place of a broken one while it is closed, it does not close.
+        wait_until(lambda: self.out() == 0, "all connections to be back", timeout=60)
+        super().close()
 
 
 class PsycopgPoolInAutocommit(PsycopgPool):
@@ -154,6 +161,7 @@ class DjangoPool(Application):
     def close(self) -> None:
         self.handed.close()
         if self.handed.pool is not None:
+            wait_until(lambda: self.out() == 0, "all connections to be back", timeout=60)
             self.handed.close_pool()
         del connections[self.alias], connections.settings[self.alias]
 
