@@ -59,7 +59,7 @@ class Pair:
 
     def catch_up(self) -> None:
         """Wait until the replica has replayed all that there is."""
-        there = self.primary.psql("SELECT pg_current_wal_insert_lsn()")
+        there = self.primary.psql("SELECT pg_current_wal_flush_lsn()")
         replayed = f"SELECT pg_last_wal_replay_lsn() >= '{there}' AND EXISTS (SELECT FROM pg_stat_wal_receiver)"
         wait_until(lambda: self.replica.psql(replayed) == "t", "the replica to catch up", timeout=60)
 

@@ -41,7 +41,8 @@ SELECT pg_is_in_recovery(),
             AND EXISTS (SELECT FROM pg_stat_wal_receiver
                 WHERE pid IS NOT NULL AND coalesce(status, 'streaming') = 'streaming') END,
     CAST(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) AS float8)"""
-_POSITION = "SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE CAST(pg_current_wal_flush_lsn() AS text) END"
+# Not what is flushed: relays delete with synchronous_commit off, and that is seen before it is flushed and sent.
+_POSITION = "SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE CAST(pg_current_wal_insert_lsn() AS text) END"
 
 
 @dataclass(frozen=True, slots=True)

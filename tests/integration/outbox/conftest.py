@@ -361,6 +361,21 @@ def database(request: pytest.FixtureRequest, _writing_database: str) -> str:
     return _writing_database
 
 
+@pytest.fixture(scope="module")
+def _healed_database(request: pytest.FixtureRequest, _writing_database: str) -> str:
+    if named_postgres_url() is None:
+        request.getfixturevalue("_private_postgres").heal()
+    return _writing_database
+
+
+@pytest.fixture
+def emptied_database(_healed_database: str) -> str:
+    """As `database`, for files whose tests leave the server alone: the default tables only, and in no time."""
+    with psycopg.connect(_healed_database, autocommit=True) as connection:
+        connection.execute("DELETE FROM rmqpool_outbox")
+    return _healed_database
+
+
 @pytest.fixture
 def observer(database: str) -> Iterator[psycopg.Connection[Any]]:
     """A connection in autocommit: it sees what was committed."""

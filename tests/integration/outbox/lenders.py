@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar
@@ -18,6 +19,7 @@ from django.db.utils import ConnectionHandler
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from rmqpool.outbox.adapters import waiting
 from rmqpool.testing.waiting import wait_until
 
 
@@ -52,6 +54,11 @@ class Application:
 
     def close(self) -> None:
         self.handed.close()
+
+
+def nobody_takes() -> bool:
+    """No thread takes a connection for somebody."""
+    return sum(one.name == "rmqpool borrow" for one in threading.enumerate()) == len(waiting._IDLE)
 
 
 class PsycopgPool(Application):
@@ -107,6 +114,8 @@ class Engine(Application):
         return int(self.handed.pool.checkedout())
 
     def close(self) -> None:
+        # What a caller who gave up is given later goes back first, or it would lie in a pool that is gone.
+        wait_until(nobody_takes, "all who gave up to have given back", timeout=60)
         self.handed.dispose()
 
 
@@ -211,12 +220,18 @@ class AsyncApplication(Application):
 
     def close(self) -> None:
         try:
+            self.runner.run(self._nobody_takes())
             self.runner.run(self.aclose())
         finally:
             self.runner.close()
 
     async def aclose(self) -> None:
         await self.handed.close()
+
+    async def _nobody_takes(self) -> None:
+        late = [one for one in waiting._LATE if one.get_loop() is asyncio.get_running_loop()]
+        if late:
+            await asyncio.wait(late, timeout=60)
 
     @contextlib.contextmanager
     def raw(self) -> Iterator[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 import sqlalchemy
 
 from rmqpool.errors import ConfigurationError, OutboxSchemaError
-from rmqpool.outbox import Relay, Tables
+from rmqpool.outbox import Relay, Tables, relay_connection
 from rmqpool.outbox.preflight import check_start
 from rmqpool.testing.waiting import wait_until
 from tests.integration.outbox.lenders import APPLICATIONS, Application
@@ -96,11 +95,11 @@ def test_a_relay_goes_on_after_its_borrowed_connections_were_cut(bench: Bench, o
 
 
 def test_a_relay_that_gets_no_connection_says_why_and_works_when_it_does(
-    bench: Bench, open_application: Open, caplog: pytest.LogCaptureFixture
+    bench: Bench, open_application: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pool's state is in its trouble; what the application gives back later is enough."""
+    monkeypatch.setattr(relay_connection, "_CONNECT_TIMEOUT", 0.5)
     application = open_application("psycopg-pool")
-    caplog.set_level(logging.WARNING, "rmqpool.outbox.relay")
     taken = [application.handed.getconn(30.0) for _ in range(3)]
     with Relay(bench.amqp, application.handed) as relay:
         wait_until(lambda: "3 of 3 connections" in relay.stats().trouble, "the trouble to be told", timeout=60)
