@@ -47,6 +47,7 @@ class RelayConnection:
             self._each_time = "; ".join(local).encode()
             settings = None
         self._loan: LongLoan | None = None
+        self._is_borrowed = not isinstance(database, str)
         self._lock = threading.Lock()
         self._is_mine = True  # a borrowed connection that went back is not to be cut any more
         self._was_cut = False
@@ -116,11 +117,13 @@ class RelayConnection:
 
     def close(self) -> None:
         """Close it; an open transaction is rolled back by the server. A borrowed one is rolled back, and goes back."""
-        if self._loan is None:
+        if not self._is_borrowed:
             with contextlib.suppress(psycopg.Error):
                 self.raw.close()
             return
         loan, self._loan = self._loan, None
+        if loan is None:
+            return  # it is the application's again
         cut = threading.Timer(_RESET_TIMEOUT, self.abort)
         cut.daemon = True
         cut.start()

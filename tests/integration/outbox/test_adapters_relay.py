@@ -12,7 +12,10 @@ import sqlalchemy
 
 from rmqpool.errors import ConfigurationError, OutboxSchemaError
 from rmqpool.outbox import Relay, Tables, relay_connection
+from rmqpool.outbox.adapters import lender_of
+from rmqpool.outbox.adapters.long_loan import LongLender
 from rmqpool.outbox.preflight import check_start
+from rmqpool.outbox.relay_connection import RelayConnection
 from rmqpool.testing.waiting import wait_until
 from tests.integration.outbox.lenders import APPLICATIONS, Application
 from tests.integration.outbox.relay_bench import Bench
@@ -121,6 +124,18 @@ def test_an_application_that_listens_itself_goes_on_to_listen(bench: Bench, open
     wait_until(lambda: application.out() == 0, "all connections to be back", timeout=30)
     heard = [found[0][0] for found in states(application, 3)]
     assert sorted(heard) == [[], [], ["mine"]]
+
+
+def test_what_went_back_is_neither_closed_nor_cut(bench: Bench, open_application: Open) -> None:
+    """A second close, and an abort that comes too late, meet nothing: the connection is the application's again."""
+    application = open_application("psycopg-pool")
+    connection = RelayConnection(LongLender(lender_of(application.handed, "a relay")), "late", autocommit=True)
+    connection.close()
+    connection.close()
+    connection.abort()
+    with application.raw() as raw:
+        assert raw is connection.raw
+        assert raw.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_what_cannot_serve_a_relay_is_refused_at_once(bench: Bench, open_application: Open) -> None:
