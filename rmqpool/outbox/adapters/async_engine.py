@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
@@ -104,23 +105,25 @@ class _Lender:
         began = time.monotonic()
         while True:
             try:
-                connection = await taken_by_async(deadline, self._connected(), AsyncConnection.close)
+                borrowed = await taken_by_async(deadline, self._connected(), _Borrowed.give_back)
             except (TimeoutError, PoolTimeout):
                 raise not_in_time(self.what, self.state(), time.monotonic() - began) from None
             except DBAPIError as error:
                 raise connect_failed(error, self._engine.sync_engine) from None
             except OSError as error:  # asyncpg's own
                 raise connect_failed(DBAPIError("connect", None, error), self._engine.sync_engine) from None
-            raw = (await connection.get_raw_connection()).driver_connection
-            borrowed = _Borrowed(connection, raw)
             if not borrowed.is_lost:
                 return borrowed
-            await borrowed.discard()
+            await asyncio.shield(borrowed.discard())
 
-    async def _connected(self) -> AsyncConnection:
+    async def _connected(self) -> _Borrowed:
         connection = self._engine.connect()
         await connection.start()
-        return connection
+        try:
+            return _Borrowed(connection, (await connection.get_raw_connection()).driver_connection)
+        except BaseException:
+            await asyncio.shield(connection.close())
+            raise
 
     def state(self) -> str:
         return state_of(self._engine.pool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import os
 import queue
@@ -41,7 +42,8 @@ class _Handover(Generic[_T]):
                 self.taken.append(taken)
         self.ended.set()
         if not wanted:
-            self._undo(taken)
+            with contextlib.suppress(Exception):  # nobody is there any more who could be told
+                self._undo(taken)
 
     def abandon(self) -> None:
         """What was not collected goes back, now or when it comes."""
@@ -130,7 +132,8 @@ async def taken_by_async(deadline: float, taking: Awaitable[_T], undo: Callable[
 async def _undo_late(task: asyncio.Future[_T], undo: Callable[[_T], Awaitable[object]]) -> None:
     await asyncio.wait({task})
     if not task.cancelled() and task.exception() is None:
-        await undo(task.result())
+        with contextlib.suppress(Exception):  # as above
+            await undo(task.result())
 
 
 _LATE: set[asyncio.Future[None]] = set()  # an event loop keeps no reference to its tasks
