@@ -241,5 +241,6 @@ class Client:
         self._hub.wants_flush(self)
 
     def __str__(self) -> str:
-        name = self.session.client.get("connection_name")
-        return f"{self.peer}{f' ({name})' if isinstance(name, str) and name else ''}"
+        name: Any = self.session.client.get("connection_name")
+        shown = isinstance(name, str) and name and name.isprintable()
+        return f"{self.peer} ({name[:100]})" if shown else str(self.peer)

@@ -39,6 +39,7 @@ class Handshake(abc.ABC):
     def __init__(self, host: Host) -> None:
         self.state = SessionState.NEW
         self.heartbeat = 0
+        self.frame_max = 0  # bytes, as agreed on
         self.client: Mapping[str, Any] = {}
         self.hears_blocked = False
         self._host = host
@@ -136,7 +137,8 @@ class Handshake(abc.ABC):
             raise Violation(
                 530, f"NOT_ALLOWED - frame_max must be the broker's, {self._host.frame_max}: leave the option away"
             )
-        self._largest = self._host.frame_max - FRAME_OVERHEAD
+        self.frame_max = self._host.frame_max
+        self._largest = self.frame_max - FRAME_OVERHEAD
         self._channel_max = min(channel_max or _HIGHEST, self._host.channel_max)
         self.heartbeat = heartbeat
         self.state = SessionState.OPENING

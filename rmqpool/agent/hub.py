@@ -252,6 +252,8 @@ class Hub:
             client.session.start(self._properties or _UNKNOWN_BROKER)
         elif self.gate.is_closed:
             client.session.close(_FORCED, "CONNECTION_FORCED - the agent stops")
+        elif client.session.frame_max != self.frame_max:
+            client.session.close(_FORCED, "CONNECTION_FORCED - the broker's frames have another size now: come again")
         else:
             client.session.opened(self.link.blocked)
 

@@ -127,3 +127,18 @@ def test_what_cannot_work_is_refused_with_a_sentence(folder: Path) -> None:
     code, error = refused("--socket", str(folder / "agent.sock"), "--url", "agent:///other.sock")
     assert (code, "give it an amqp" in error["message"]) == (3, True)
     assert refused("--socket", str(folder / "agent.sock"), "--mode", "abc")[0] == 2
+
+
+def test_doctor_and_publish_go_through_an_agent(broker: RabbitMQNode, queue_name: str, folder: Path) -> None:
+    """The same commands, with another URL."""
+    with AgentProcess(folder / "agent.sock", broker.amqp_url()).wait_ready() as agent:
+        with Publisher(agent.url, declare=[Queue(queue_name)]) as publisher:
+            publisher.publish(queue_name, b"declares it", timeout=PATIENCE)
+        for command in (["doctor", "--json"], ["publish", queue_name, "hello", "--json"]):
+            done = subprocess.run(
+                [sys.executable, "-m", "rmqpool", *command, "--url", agent.url],
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr

@@ -26,6 +26,7 @@ from rmqpool.publisher import Publisher
 __all__ = ["probe"]
 
 _CALL = 5.0  # seconds for each call
+_EXPIRES = 60_000  # milliseconds
 _CONFIRM = 3.0  # seconds for the confirm of one small message
 
 
@@ -33,7 +34,7 @@ def probe(pool: ConnectionPool, blocked: threading.Event, *, named_queues: bool)
     """Declare, write, read; then the alarms that the write told of. ``blocked`` is set when the broker blocks one of the
     pool's connections; ``named_queues``: real ones are looked at as well.
 
-    The exclusive queue dies with its connection, also if this process is killed.
+    The exclusive queue dies with its connection, also if this process is killed; behind an agent it expires.
     """
     name = f"rmqpool.doctor.{secrets.token_hex(6)}"
     declared = _declare(pool, name, named_queues=named_queues)
@@ -50,7 +51,11 @@ def _declare(pool: ConnectionPool, name: str, *, named_queues: bool) -> Finding:
     told = "may declare queues (configure permission)"
     try:
         with pool.channel(_CALL) as channel:
-            channel.queue_declare(name, durable=False, exclusive=True, auto_delete=True, timeout=_CALL)
+            if pool.settings.socket_path is None:
+                channel.queue_declare(name, durable=False, exclusive=True, auto_delete=True, timeout=_CALL)
+            else:  # an agent's connection outlives this process
+                expires = {"x-expires": _EXPIRES}
+                channel.queue_declare(name, durable=False, auto_delete=True, arguments=expires, timeout=_CALL)
     except AccessRefusedError:
         user, vhost = pool.settings.user, pool.settings.vhost
         kind = warning if named_queues else problem
