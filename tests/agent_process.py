@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -10,15 +11,19 @@ import subprocess
 import sys
 import tempfile
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from rmqpool.agent.agent import Agent
+from rmqpool.agent.options import AgentOptions
 from rmqpool.testing.waiting import wait_until
+from rmqpool.urls import parse_url
 
-__all__ = ["AgentProcess", "agent_folder", "answers"]
+__all__ = ["AgentProcess", "LocalAgent", "agent_folder", "answers"]
 
 _COMMAND = (sys.executable, "-W", "error", "-m", "rmqpool", "agent", "--log-format", "json", "--health", "127.0.0.1:0")
 PATIENCE = 60.0  # seconds: for a machine that is much slower
@@ -120,3 +125,40 @@ class AgentProcess:
                 self.stop()
         if self.process.poll() is None:
             self.kill()
+
+
+class LocalAgent(logging.Handler):
+    """An agent in the test's own process: it starts at once, and its figures are those of this moment. A context manager."""
+
+    def __init__(self, path: Path, broker_url: str, **options: Any) -> None:
+        super().__init__()
+        self.path = path
+        self.url = f"agent://{path}"
+        self._messages: list[str] = []
+        logging.getLogger("rmqpool").addHandler(self)
+        self.agent = Agent(parse_url(broker_url), AgentOptions(str(path), **options))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._messages.append(record.getMessage())
+
+    def told(self, text: str) -> list[str]:
+        """The lines of the log that hold ``text``."""
+        return [message for message in self._messages if text in message]
+
+    def figures(self) -> dict[str, Any]:
+        """What it says of itself."""
+        return self.agent.stats().as_json()
+
+    def wait_ready(self) -> LocalAgent:
+        """Until all its connections are up."""
+        wait_until(lambda: self.agent.is_ready, "the agent's connections", timeout=PATIENCE)
+        return self
+
+    def __enter__(self) -> LocalAgent:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            assert self.agent.stop(PATIENCE)
+        finally:
+            logging.getLogger("rmqpool").removeHandler(self)

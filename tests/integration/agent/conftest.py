@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from agent_process import AgentProcess, agent_folder
+from agent_process import LocalAgent, agent_folder
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def shared_agent(broker_url: str) -> Iterator[AgentProcess]:
+def shared_agent(broker_url: str) -> Iterator[LocalAgent]:
     """One that many tests share and none may break."""
-    with agent_folder() as folder, AgentProcess(folder / "agent.sock", broker_url) as agent:
+    with agent_folder() as folder, LocalAgent(folder / "agent.sock", broker_url) as agent:
         yield agent.wait_ready()

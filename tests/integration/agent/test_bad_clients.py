@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from agent_client import RawClient, publish_frames
-from agent_process import AgentProcess, agent_folder
+from agent_process import LocalAgent, agent_folder
 from pika import spec
 
 from rmqpool import ConnectionPool, Publisher, Queue
@@ -20,26 +20,26 @@ PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")
-def agent(broker_url: str) -> Iterator[AgentProcess]:
+def agent(broker_url: str) -> Iterator[LocalAgent]:
     """With one connection, so that everybody shares it."""
     with (
         agent_folder() as folder,
-        AgentProcess(folder / "agent.sock", broker_url, "--connections", "1", "--memory", "16") as one,
+        LocalAgent(folder / "agent.sock", broker_url, connections=1, memory=16 * 2**20) as one,
     ):
         yield one.wait_ready()
 
 
 @pytest.fixture
-def innocent(agent: AgentProcess, queue_name: str) -> Iterator[Callable[[], None]]:
+def innocent(agent: LocalAgent, queue_name: str) -> Iterator[Callable[[], None]]:
     """Another client of the same agent: calling it proves that its channel is still the one it had."""
     with Publisher(agent.url, declare=[Queue(queue_name, type="classic")]) as publisher:
         publisher.publish(queue_name, b"before", timeout=PATIENCE)
-        wait_until(lambda: agent.health()["clients"] == 2, "its two connections in the figures", timeout=PATIENCE)
-        lost = agent.health()["lost"]
+        wait_until(lambda: agent.figures()["clients"] == 2, "its two connections", timeout=PATIENCE)
+        lost = agent.figures()["lost"]
 
         def works() -> None:
             assert publisher.publish(queue_name, b"x", timeout=PATIENCE).attempts == 1
-            assert agent.health()["lost"] == lost
+            assert agent.figures()["lost"] == lost
 
         yield works
 
@@ -50,7 +50,7 @@ def count(url: str, queue: str) -> int:
 
 
 def test_a_client_killed_in_the_middle_of_a_message_leaves_nothing_of_it(
-    agent: AgentProcess, innocent: Callable[[], None], broker_url: str, queue_name: str
+    agent: LocalAgent, innocent: Callable[[], None], broker_url: str, queue_name: str
 ) -> None:
     """What it had said before is published, its channel is closed, the rest is forgotten."""
     reader, writer = os.pipe()
@@ -62,22 +62,27 @@ def test_a_client_killed_in_the_middle_of_a_message_leaves_nothing_of_it(
         os.write(writer, b"x")
         signal.pause()
     os.read(reader, 1)
-    wait_until(lambda: agent.health()["waiting_bytes"] >= 100_000, "half a message", timeout=PATIENCE)
+    wait_until(lambda: agent.figures()["waiting_bytes"] >= 100_000, "half a message", timeout=PATIENCE)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    wait_until(lambda: agent.health()["clients"] == 2, "the end of the client", timeout=PATIENCE)
+    wait_until(lambda: agent.figures()["clients"] == 2, "the end of the client", timeout=PATIENCE)
     innocent()
-    wait_until(lambda: agent.health()["channels"] == 1, "the end of its channel", timeout=PATIENCE)
-    assert agent.health()["waiting_bytes"] == 0
+    wait_until(lambda: agent.figures()["channels"] == 1, "the end of its channel", timeout=PATIENCE)
+    assert agent.figures()["waiting_bytes"] == 0
     wait_until(lambda: count(broker_url, queue_name) == 3, "before, whole and x", timeout=PATIENCE)
     os.close(reader)
     os.close(writer)
 
 
-@pytest.mark.parametrize(
-    "garbage", [b"GET / HTTP/1.1\r\n\r\n", os.urandom(4096), b"AMQP\x00\x00\x09\x01" + b"\xff" * 50]
-)
-def test_garbage_ends_its_client_only(agent: AgentProcess, innocent: Callable[[], None], garbage: bytes) -> None:
+GARBAGE = {
+    "http": b"GET / HTTP/1.1\r\n\r\n",
+    "bytes": bytes(range(256)) * 16,
+    "after the greeting": b"AMQP\x00\x00\x09\x01" + b"\xff" * 50,
+}
+
+
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
+def test_garbage_ends_its_client_only(agent: LocalAgent, innocent: Callable[[], None], garbage: bytes) -> None:
     """At once."""
     with RawClient(agent.path) as client:
         client.socket.sendall(garbage)
@@ -85,9 +90,7 @@ def test_garbage_ends_its_client_only(agent: AgentProcess, innocent: Callable[[]
     innocent()
 
 
-def test_frames_that_would_end_the_connection_end_their_client(
-    agent: AgentProcess, innocent: Callable[[], None]
-) -> None:
+def test_frames_that_would_end_the_connection_end_their_client(agent: LocalAgent, innocent: Callable[[], None]) -> None:
     """Properties that the broker cannot decode, a flag that it does not know: 541 and 540 for everybody, without a fence."""
     for said, code in ((spec.Basic.Publish(immediate=True), 540), (spec.Basic.Qos(prefetch_size=5), 540)):
         with RawClient(agent.path).shake_hands().open(1) as client:
@@ -106,7 +109,7 @@ def test_frames_that_would_end_the_connection_end_their_client(
 
 
 def test_a_client_that_does_not_read_is_cut(
-    agent: AgentProcess, innocent: Callable[[], None], broker_url: str, queue_name: str
+    agent: LocalAgent, innocent: Callable[[], None], broker_url: str, queue_name: str
 ) -> None:
     """It consumes more than the agent keeps for it; what it did not read is delivered to somebody else."""
     with Publisher(broker_url) as direct:
@@ -115,12 +118,12 @@ def test_a_client_that_does_not_read_is_cut(
         client.say(1, spec.Basic.Consume(queue=queue_name, consumer_tag="slow"))
         wait_until(lambda: agent.told("it does not read"), "the cut", timeout=PATIENCE)
         client.wait_end()
-        wait_until(lambda: agent.health()["clients"] == 2, "the end of the client", timeout=PATIENCE)
+        wait_until(lambda: agent.figures()["clients"] == 2, "the end of the client", timeout=PATIENCE)
     innocent()
     wait_until(lambda: count(broker_url, queue_name) == 22, "all messages in the queue", timeout=PATIENCE)
 
 
-def test_a_client_that_stands_still_is_cut_by_its_heartbeat(agent: AgentProcess, innocent: Callable[[], None]) -> None:
+def test_a_client_that_stands_still_is_cut_by_its_heartbeat(agent: LocalAgent, innocent: Callable[[], None]) -> None:
     """As the broker would do."""
     with RawClient(agent.path).shake_hands(heartbeat=1) as client:
         client.wait_end()
@@ -129,7 +132,7 @@ def test_a_client_that_stands_still_is_cut_by_its_heartbeat(agent: AgentProcess,
 
 
 def test_messages_that_are_begun_and_not_ended_take_a_bounded_memory(
-    agent: AgentProcess, innocent: Callable[[], None], broker_url: str, queue_name: str
+    agent: LocalAgent, innocent: Callable[[], None], broker_url: str, queue_name: str
 ) -> None:
     """Ten clients send messages of 4 MB at once: the agent keeps 16 MiB at most, and each message comes to its end."""
     whole = publish_frames(1, queue_name, b"m" * 4_000_000)
@@ -144,7 +147,7 @@ def test_messages_that_are_begun_and_not_ended_take_a_bounded_memory(
         sent = [threads.submit(publish, client) for client in clients]
         while not all(one.done() for one in sent):
             innocent()
-            most = max(most, agent.health()["waiting_bytes"])
+            most = max(most, agent.figures()["waiting_bytes"])
     assert [one.result() for one in sent] == [None] * 10
     assert most < 16 * 2**20
     for client in clients:
@@ -152,7 +155,7 @@ def test_messages_that_are_begun_and_not_ended_take_a_bounded_memory(
 
 
 def test_a_client_that_stops_in_the_middle_gives_way_when_memory_is_short(
-    agent: AgentProcess, innocent: Callable[[], None], queue_name: str
+    agent: LocalAgent, innocent: Callable[[], None], queue_name: str
 ) -> None:
     """Others wait for it, so it does not have all the time in the world."""
     whole = publish_frames(1, queue_name, b"m" * 4_000_000)
@@ -168,7 +171,7 @@ def test_a_client_that_stops_in_the_middle_gives_way_when_memory_is_short(
 
 def test_one_client_too_many_is_told_so(folder: Path, broker_url: str) -> None:
     """With the option that helps; when another leaves, there is room."""
-    with AgentProcess(folder / "agent.sock", broker_url, "--max-clients", "2").wait_ready() as agent:
+    with LocalAgent(folder / "agent.sock", broker_url, max_clients=2).wait_ready() as agent:
         with (
             RawClient(agent.path).shake_hands(),
             RawClient(agent.path).shake_hands(),
@@ -176,12 +179,12 @@ def test_one_client_too_many_is_told_so(folder: Path, broker_url: str) -> None:
             pytest.raises(AssertionError, match="--max-clients"),
         ):
             third.shake_hands()
-        wait_until(lambda: agent.health()["clients"] == 0, "room", timeout=PATIENCE)
+        wait_until(lambda: agent.figures()["clients"] == 0, "room", timeout=PATIENCE)
         with RawClient(agent.path).shake_hands():
             pass
 
 
-def test_a_client_that_says_nothing_does_not_stay(agent: AgentProcess, innocent: Callable[[], None]) -> None:
+def test_a_client_that_says_nothing_does_not_stay(agent: LocalAgent, innocent: Callable[[], None]) -> None:
     """The handshake has a deadline."""
     with socket.socket(socket.AF_UNIX) as mute:
         mute.settimeout(PATIENCE)

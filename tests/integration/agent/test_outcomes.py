@@ -4,7 +4,7 @@ import asyncio
 import os
 
 import pytest
-from agent_process import AgentProcess
+from agent_process import LocalAgent
 
 from rmqpool import (
     AsyncPublisher,
@@ -28,20 +28,20 @@ def body_of(url: str, queue: str) -> bytes | None:
         return None if message is None else message.body
 
 
-def test_a_publish_is_confirmed_and_arrives(shared_agent: AgentProcess, broker_url: str, queue_name: str) -> None:
+def test_a_publish_is_confirmed_and_arrives(shared_agent: LocalAgent, broker_url: str, queue_name: str) -> None:
     """With the queue declared through it."""
     with Publisher(shared_agent.url, declare=[Queue(queue_name)]) as publisher:
         assert publisher.publish(queue_name, b"hello", timeout=PATIENCE).attempts == 1
     assert body_of(broker_url, queue_name) == b"hello"
 
 
-def test_an_unroutable_message_comes_back(shared_agent: AgentProcess, queue_name: str) -> None:
+def test_an_unroutable_message_comes_back(shared_agent: LocalAgent, queue_name: str) -> None:
     """basic.return reaches the client that published."""
     with Publisher(shared_agent.url) as publisher, pytest.raises(UnroutableError, match=queue_name):
         publisher.publish(f"{queue_name}-missing", b"x", timeout=PATIENCE)
 
 
-def test_a_missing_exchange_fails_its_message_only(shared_agent: AgentProcess, queue_name: str) -> None:
+def test_a_missing_exchange_fails_its_message_only(shared_agent: LocalAgent, queue_name: str) -> None:
     """The broker closes that channel; other clients of the agent notice nothing."""
     with (
         Publisher(shared_agent.url, declare=[Queue(queue_name)]) as one,
@@ -55,7 +55,7 @@ def test_a_missing_exchange_fails_its_message_only(shared_agent: AgentProcess, q
         assert one.publish(queue_name, b"after", timeout=PATIENCE)
 
 
-def test_a_full_queue_nacks(shared_agent: AgentProcess, queue_name: str) -> None:
+def test_a_full_queue_nacks(shared_agent: LocalAgent, queue_name: str) -> None:
     """basic.nack reaches the client."""
     full = Queue(queue_name, type="classic", max_length=1, overflow="reject-publish")
     with Publisher(shared_agent.url, declare=[full]) as publisher:
@@ -64,7 +64,7 @@ def test_a_full_queue_nacks(shared_agent: AgentProcess, queue_name: str) -> None
             publisher.publish(queue_name, b"x", timeout=PATIENCE)
 
 
-def test_a_queue_that_differs_is_shown(shared_agent: AgentProcess, queue_name: str) -> None:
+def test_a_queue_that_differs_is_shown(shared_agent: LocalAgent, queue_name: str) -> None:
     """The broker's 406, with the difference."""
     with Publisher(shared_agent.url, declare=[Queue(queue_name)]) as publisher:
         publisher.publish(queue_name, b"declares it", timeout=PATIENCE)
@@ -74,7 +74,7 @@ def test_a_queue_that_differs_is_shown(shared_agent: AgentProcess, queue_name: s
         assert "x-max-length" in caught.value.differences
 
 
-def test_large_bodies_go_through_whole(shared_agent: AgentProcess, broker_url: str, queue_name: str) -> None:
+def test_large_bodies_go_through_whole(shared_agent: LocalAgent, broker_url: str, queue_name: str) -> None:
     """Many frames, in order, beside small messages of another thread."""
     body = os.urandom(5_000_000)
     with Publisher(shared_agent.url, declare=[Queue(queue_name)]) as publisher:
@@ -85,7 +85,7 @@ def test_large_bodies_go_through_whole(shared_agent: AgentProcess, broker_url: s
     assert body_of(broker_url, queue_name) == body
 
 
-def test_a_call_is_answered(shared_agent: AgentProcess, queue_name: str) -> None:
+def test_a_call_is_answered(shared_agent: LocalAgent, queue_name: str) -> None:
     """Direct reply-to, with the caller and the worker behind the same agent."""
     worker = Worker(f"worker of {queue_name}")
 
@@ -101,7 +101,7 @@ def test_a_call_is_answered(shared_agent: AgentProcess, queue_name: str) -> None
         assert worker.stop(PATIENCE)
 
 
-def test_an_async_publisher_works(shared_agent: AgentProcess, queue_name: str) -> None:
+def test_an_async_publisher_works(shared_agent: LocalAgent, queue_name: str) -> None:
     """The same names, awaited."""
 
     async def publish() -> int:
@@ -112,7 +112,7 @@ def test_an_async_publisher_works(shared_agent: AgentProcess, queue_name: str) -
     assert asyncio.run(publish()) == 200
 
 
-def test_a_forked_child_publishes_for_itself(shared_agent: AgentProcess, broker_url: str, queue_name: str) -> None:
+def test_a_forked_child_publishes_for_itself(shared_agent: LocalAgent, broker_url: str, queue_name: str) -> None:
     """The parent's publisher works in both."""
     with Publisher(shared_agent.url, declare=[Queue(queue_name)]) as publisher:
         publisher.publish(queue_name, b"parent", timeout=PATIENCE)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from agent_process import AgentProcess
+from agent_process import LocalAgent
 
 from rmqpool import Publisher
 from rmqpool.errors import AuthenticationError, RmqpoolError
@@ -48,9 +48,9 @@ def outcome_as_nobody(url: str, groups: list[int], timeout: float = PATIENCE) ->
 
 
 @pytest.fixture
-def agent_of(folder: Path, broker_url: str) -> Callable[..., AgentProcess]:
+def agent_of(folder: Path, broker_url: str) -> Callable[..., LocalAgent]:
     """Starts one with options."""
-    return lambda *options: AgentProcess(folder / "agent.sock", broker_url, *options)
+    return lambda **options: LocalAgent(folder / "agent.sock", broker_url, **options)
 
 
 def mode_of(path: Path) -> int:
@@ -58,7 +58,7 @@ def mode_of(path: Path) -> int:
 
 
 @as_root
-def test_the_socket_is_its_owners_only(agent_of: Callable[..., AgentProcess]) -> None:
+def test_the_socket_is_its_owners_only(agent_of: Callable[..., LocalAgent]) -> None:
     """0600, whatever the umask; another user is told what to do."""
     before = os.umask(0)
     try:
@@ -72,30 +72,30 @@ def test_the_socket_is_its_owners_only(agent_of: Callable[..., AgentProcess]) ->
 
 
 @as_root
-def test_a_user_that_the_mode_lets_in_is_still_asked_who_it_is(agent_of: Callable[..., AgentProcess]) -> None:
+def test_a_user_that_the_mode_lets_in_is_still_asked_who_it_is(agent_of: Callable[..., LocalAgent]) -> None:
     """An AuthenticationError, with what to do; the agent's log tells it too, and it serves on."""
-    with agent_of("--mode", "0666").wait_ready() as agent:
+    with agent_of(mode=0o666).wait_ready() as agent:
         told = outcome_as_nobody(agent.url, [])
         assert AuthenticationError.__name__ in told
         assert "--allow-user" in told
         assert agent.told("was not let in")
         with Publisher(agent.url) as publisher:
             publisher.publish_to("", "nowhere", b"x", mandatory=False, timeout=PATIENCE)
-        wait_until(lambda: agent.health()["refused"] >= 1, "the refusal in the figures", timeout=PATIENCE)
+        wait_until(lambda: agent.figures()["refused"] >= 1, "the refusal in the figures", timeout=PATIENCE)
 
 
 @as_root
-def test_an_allowed_user_publishes(agent_of: Callable[..., AgentProcess]) -> None:
-    """By name."""
-    with agent_of("--mode", "0666", "--allow-user", "nobody").wait_ready() as agent:
+def test_an_allowed_user_publishes(agent_of: Callable[..., LocalAgent]) -> None:
+    """With the mode that lets it in."""
+    with agent_of(mode=0o666, users=frozenset({NOBODY.pw_uid})).wait_ready() as agent:
         assert outcome_as_nobody(agent.url, []) == "confirmed"
 
 
 @as_root
-def test_members_of_the_sockets_group_publish(agent_of: Callable[..., AgentProcess]) -> None:
+def test_members_of_the_sockets_group_publish(agent_of: Callable[..., LocalAgent]) -> None:
     """0660 with --group; a further group of the process counts as its first one does."""
     group = grp.getgrnam("daemon")
-    with agent_of("--group", "daemon").wait_ready() as agent:
+    with agent_of(group=group.gr_gid).wait_ready() as agent:
         assert mode_of(agent.path) == 0o660
         assert agent.path.stat().st_gid == group.gr_gid
         assert outcome_as_nobody(agent.url, [group.gr_gid]) == "confirmed"
