@@ -29,11 +29,11 @@ def folder() -> Iterator[Path]:
         yield path
 
 
-def refused(*options: str) -> tuple[int, dict[str, Any]]:
+def refused(*options: str, **environment: str) -> tuple[int, dict[str, Any]]:
     """Exit code and error of an agent that does not start."""
     done = subprocess.run(
         [sys.executable, "-m", "rmqpool", "agent", "--json", *options],
-        env={**os.environ, "RMQPOOL_URL": "amqp://127.0.0.1:1/"},
+        env={**os.environ, "RMQPOOL_URL": "amqp://127.0.0.1:1/", **environment},
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -127,6 +127,8 @@ def test_what_cannot_work_is_refused_with_a_sentence(folder: Path) -> None:
     code, error = refused("--socket", str(folder / "agent.sock"), "--url", "agent:///other.sock")
     assert (code, "give it an amqp" in error["message"]) == (3, True)
     assert refused("--socket", str(folder / "agent.sock"), "--mode", "abc")[0] == 2
+    code, error = refused("--socket", str(folder / "agent.sock"), RMQPOOL_WIRE="pika")
+    assert (code, "RMQPOOL_WIRE=pika asks for it" in error["message"]) == (3, True)
 
 
 def test_doctor_and_publish_go_through_an_agent(broker: RabbitMQNode, queue_name: str, folder: Path) -> None:

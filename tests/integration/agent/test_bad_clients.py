@@ -13,7 +13,8 @@ from agent_client import RawClient, publish_frames
 from agent_process import LocalAgent, agent_folder
 from pika import spec
 
-from rmqpool import ConnectionPool, Publisher, Queue
+from rmqpool import ConnectionPool, NotSentError, Publisher, Queue
+from rmqpool.errors import PublishPreconditionError
 from rmqpool.testing.waiting import wait_until
 
 PATIENCE = 60.0
@@ -191,3 +192,33 @@ def test_a_client_that_says_nothing_does_not_stay(agent: LocalAgent, innocent: C
         mute.connect(str(agent.path))
         assert mute.recv(1) == b""
     innocent()
+
+
+def test_a_message_that_is_too_large_for_the_agent_ends_as_one_that_is_too_large_for_the_broker(
+    agent: LocalAgent, innocent: Callable[[], None], queue_name: str
+) -> None:
+    """406 on its channel, with the option that helps; the publisher goes on."""
+    with Publisher(agent.url) as publisher:
+        with pytest.raises(PublishPreconditionError, match="more --memory"):
+            publisher.publish(queue_name, b"x" * (9 * 2**20), timeout=PATIENCE)
+        assert publisher.publish(queue_name, b"x", timeout=PATIENCE).outcome == "confirmed"
+    innocent()
+
+
+def test_clients_share_the_channels_that_there_are(folder: Path, broker_url: str) -> None:
+    """One that finds none left waits for one, by its deadline, and no other is harmed."""
+    separator = "&" if "?" in broker_url else "?"
+    with LocalAgent(
+        folder / "agent.sock", f"{broker_url}{separator}channel_max=2", connections=1
+    ).wait_ready() as agent:
+
+        def publish(publisher: Publisher, timeout: float) -> str:
+            return str(publisher.publish_to("", "nowhere", b"x", mandatory=False, timeout=timeout).outcome)
+
+        with Publisher(agent.url) as first, Publisher(agent.url) as third:
+            with Publisher(agent.url) as second:
+                assert publish(first, PATIENCE) == publish(second, PATIENCE) == "confirmed"
+                with pytest.raises(NotSentError):
+                    publish(third, 1.0)
+                assert publish(first, PATIENCE) == publish(second, PATIENCE) == "confirmed"
+            assert publish(third, PATIENCE) == "confirmed"
