@@ -2,19 +2,18 @@
 
 import grp
 import os
-import pwd
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from agent_process import LocalAgent
+from another_user import told_by_nobody
 
 from rmqpool import Publisher
 from rmqpool.errors import AuthenticationError, RmqpoolError
 from rmqpool.testing.waiting import wait_until
 
-NOBODY = pwd.getpwnam("nobody")
 PATIENCE = 60.0
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 
@@ -23,28 +22,13 @@ def outcome_as_nobody(url: str, groups: list[int], timeout: float = PATIENCE) ->
     """What a publish ends with in a child that is another user: the error's class, or ``confirmed``."""
     with Publisher("agent:///nowhere.sock") as warm, pytest.raises(RmqpoolError):
         warm.publish("orders", b"so that everything is imported", timeout=0.1)
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        told = "nothing"
-        try:
-            os.setgroups(groups)
-            os.setgid(NOBODY.pw_gid)
-            os.setuid(NOBODY.pw_uid)
-            with Publisher(url) as publisher:
-                publisher.publish_to("", "nowhere", b"x", mandatory=False, timeout=timeout)
-                told = "confirmed"
-        except BaseException as error:
-            cause = error.__cause__
-            told = f"{type(error).__name__}: {error} {type(cause).__name__}: {cause}"
-        finally:
-            os.write(writer, told.encode()[:4000])
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader) as pipe:
-        told = pipe.read()
-    os.waitpid(child, 0)
-    return told
+
+    def publish() -> str:
+        with Publisher(url) as publisher:
+            publisher.publish_to("", "nowhere", b"x", mandatory=False, timeout=timeout)
+        return "confirmed"
+
+    return told_by_nobody(publish, groups)
 
 
 @pytest.fixture
@@ -78,7 +62,7 @@ def test_a_user_that_the_mode_lets_in_is_still_asked_who_it_is(agent_of: Callabl
         told = outcome_as_nobody(agent.url, [])
         assert AuthenticationError.__name__ in told
         assert "--allow-user" in told
-        assert agent.told("was not let in")
+        wait_until(lambda: agent.told("was not let in"), "its line in the log", timeout=PATIENCE)
         with Publisher(agent.url) as publisher:
             publisher.publish_to("", "nowhere", b"x", mandatory=False, timeout=PATIENCE)
         wait_until(lambda: agent.figures()["refused"] >= 1, "the refusal in the figures", timeout=PATIENCE)
