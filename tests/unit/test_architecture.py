@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import rmqpool
 
 PACKAGE = Path(rmqpool.__file__).parent
 LONGEST_FILE = 400
+_PURE = re.compile(r"\bPure(?=[.:;]| but)")
 
 # Each module may import those of its own line and of the lines above it; a package's name stands for all in it.
 LAYERS: tuple[tuple[str, ...], ...] = (
@@ -40,11 +42,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sealing", "middleware", "calls"),
     ("publisher", "async_publisher", "consumer"),
     ("pool_manager",),
-    ("worker", "outbox", "observe", "dlq", "planning", "middlewares", "health", "supervisor", "agent"),
+    ("worker", "outbox", "dlq", "planning", "middlewares", "health", "supervisor", "agent"),
     ("config", "config_sources"),
-    ("cli", "integrations", "testing", "__main__"),
+    ("cli", "testing", "__main__"),
 )
-MAY_IMPORT_PIKA = ("amqp", "integrations", "testing")
+MAY_IMPORT_PIKA = ("amqp", "testing")
 # What a pure decision has no business with: sockets, threads, clocks, chance, files, processes, other people's I/O.
 NOT_FOR_CORE = frozenset(
     {"asyncio", "io", "os", "pathlib", "pika", "queue", "random", "secrets", "select", "selectors", "shutil", "signal"}
@@ -131,6 +133,23 @@ def test_imports_point_in_the_allowed_direction() -> None:
             assert layer_of(imported) <= layer_of(module), f"{module} imports {imported}, which stands above it"
 
 
+def test_the_layers_name_what_there_is() -> None:
+    """Each place once, and none that is gone."""
+    places = [place for line in LAYERS for place in line]
+    assert sorted(places) == sorted({place_of(module) for module in inner_modules})
+    assert set(MAY_IMPORT_PIKA) <= set(places)
+
+
+def test_the_page_on_the_architecture_names_every_place() -> None:
+    """Its table of layers is this one, for people."""
+    page = (PACKAGE.parent / "docs/explanation/architecture.md").read_text()
+    rows = "\n".join(line for line in page.splitlines() if line.startswith("|"))
+    named = {name.removesuffix("/").removesuffix(".py") for name in re.findall(r"`([\w/.]+)`", rows)}
+    places = {place for line in LAYERS for place in line}
+    assert places - named == set()
+    assert {name for name in named if "/" not in name} - places == set()
+
+
 def test_no_module_imports_itself_around_a_corner() -> None:
     """Cycles would make the order of imports matter."""
     state: dict[str, int] = {}
@@ -156,11 +175,16 @@ def test_pika_is_imported_in_one_place_only() -> None:
 
 
 def test_the_core_decides_and_does_nothing() -> None:
-    """No sockets, threads, clocks or randomness of its own."""
-    core = [name for name in inner_modules if place_of(name) == "core"]
+    """No sockets, threads, clocks or randomness of its own; so does every module that says of itself that it is pure."""
+    core = {name for name in inner_modules if place_of(name) == "core"}
+    pure = {
+        name for name, path in MODULES.items() if _PURE.search(ast.get_docstring(ast.parse(path.read_text())) or "")
+    }
     assert core
-    for module in core:
-        assert not {name.split(".")[0] for name in IMPORTS[module]} & NOT_FOR_CORE, module
+    assert pure
+    for module in core | pure:
+        forbidden = NOT_FOR_CORE if module in core else NOT_FOR_CORE - {"pathlib", "pika"}  # a path, a codec
+        assert not {name.split(".")[0] for name in IMPORTS[module]} & forbidden, module
 
 
 def test_no_file_is_too_long() -> None:
