@@ -56,8 +56,7 @@ class Agent:
                 hub.link.start()
         except BaseException:
             self._file.remove()
-            for hub in self._hubs:
-                hub.link.close(1.0)
+            _close([hub.link for hub in self._hubs], 1.0)
             raise
         self._hubs[0].link.post(self._listen)
         _LOGGER.info(
@@ -119,8 +118,7 @@ class Agent:
         for hub in self._hubs:
             hub.drain(deadline, on_done)
         clean = all(done.acquire(timeout=max(0.0, deadline - time.monotonic()) + _GOODBYE) for _ in self._hubs)
-        for hub in self._hubs:
-            clean = hub.link.close(_GOODBYE) and clean
+        clean = _close([hub.link for hub in self._hubs], _GOODBYE) and clean
         if sum(missing):
             _LOGGER.warning("the agent has stopped; %d publishes had no answer within %g s", sum(missing), timeout)
         else:
@@ -189,6 +187,15 @@ class Agent:
 
     def __repr__(self) -> str:
         return f"<Agent {self._options.socket_path}: {self.stats()}>"
+
+
+def _close(links: list[Link], timeout: float) -> bool:
+    """All at once, so that a broker that does not answer takes the time of one; True if all ended within ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    for link in links:
+        link.close_soon()
+    ended = [link.close(max(0.1, deadline - time.monotonic())) for link in links]
+    return all(ended)
 
 
 def _check_platform(settings: ConnectionSettings) -> None:
