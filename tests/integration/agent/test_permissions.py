@@ -2,6 +2,7 @@
 
 import grp
 import os
+import pwd
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -71,7 +72,7 @@ def test_a_user_that_the_mode_lets_in_is_still_asked_who_it_is(agent_of: Callabl
 @as_root
 def test_an_allowed_user_publishes(agent_of: Callable[..., LocalAgent]) -> None:
     """With the mode that lets it in."""
-    with agent_of(mode=0o666, users=frozenset({NOBODY.pw_uid})).wait_ready() as agent:
+    with agent_of(mode=0o666, users=frozenset({pwd.getpwnam("nobody").pw_uid})).wait_ready() as agent:
         assert outcome_as_nobody(agent.url, []) == "confirmed"
 
 
