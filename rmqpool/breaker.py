@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from types import CoroutineType, TracebackType
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
+from rmqpool.callables import plain_function
 from rmqpool.core.breaker import Breaker as StateMachine
 from rmqpool.core.breaker import BreakerPolicy, BreakerState, Pass, Refusal
 from rmqpool.core.error_choice import ErrorChoice, chooses, error_choice
@@ -97,6 +98,8 @@ class Breaker:
         self.name = name
         self._on = error_choice(f"breaker {name!r}", on)
         self._policy = policy or BreakerPolicy()
+        if on_change is not None:
+            plain_function(f"breaker {name!r}: on_change", on_change)
         self._on_change = on_change
         self._start_closed()
         _BREAKERS.add(self)

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from rmqpool.callables import plain_function
 from rmqpool.errors import ConfigurationError, PoolClosedError
 from rmqpool.late_imports import IMPORTING
 from rmqpool.pool_events import EventListener, PoolEvent
@@ -94,6 +95,8 @@ class ConnectionPool(PoolTelling):
         self._leak_after = None if leak_after is None else seconds("leak_after", leak_after)
         self._autoscale = autoscale_below(self.settings.channel_max, autoscale)
         self._autoscale_connections = bounds("autoscale_connections", autoscale_connections)
+        if on_event is not None:
+            plain_function("on_event", on_event)
         self._on_event: EventListener = on_event or (lambda event, connection, sentence: None)
         self._closed = False
         self._declared: Counter[Topology] = Counter()

@@ -18,6 +18,7 @@ from types import MappingProxyType, TracebackType
 from typing import NoReturn
 from urllib.parse import quote
 
+from rmqpool.callables import plain_function
 from rmqpool.core.tenants import Admission, Answer, Place, TenantBook
 from rmqpool.errors import ConfigurationError, PoolClosedError, PoolTimeoutError, TooManyWaitingError
 from rmqpool.pool import ConnectionPool
@@ -103,6 +104,8 @@ class PoolManager:
         close_timeout: float = 10.0,
         declare: Iterable[Topology] = (),
     ) -> None:
+        if not isinstance(url, str):
+            plain_function("PoolManager: url", url, "make it def, which returns the tenant's URL")
         self._open = _from_template(url) if isinstance(url, str) else url
         self._declare = tuple(declare)
         self._bounds = (max_pools, max_users)
@@ -351,7 +354,13 @@ def _from_template(url: str) -> Open:
             f"the URL of a pool manager names the tenant as {_PLACEHOLDER}: amqp://user:password@host/{_PLACEHOLDER}, or give "
             "a function that returns a tenant's URL"
         )
-    return lambda tenant: url.replace(_PLACEHOLDER, quote(tenant, safe=""))
+
+    def url_of(tenant: str) -> str:
+        if not isinstance(tenant, str) or not tenant:  # no name would be another virtual host: the one called "/"
+            raise ConfigurationError(f"a tenant's name is {tenant!r}; give text that is not empty")
+        return url.replace(_PLACEHOLDER, quote(tenant, safe=""))
+
+    return url_of
 
 
 def _keep(reference: weakref.ref[PoolManager], changed: threading.Condition) -> None:

@@ -253,8 +253,8 @@ class Book(Generic[R, W]):
 def check_sizes(capacity: int, minimum: int, keep_idle: bool = True) -> None:
     """Raises ConfigurationError unless 1 <= capacity and 0 <= minimum <= capacity; 0 where nothing is kept idle."""
     if capacity < 1:
-        raise ConfigurationError(f"pool: capacity is {capacity}; give at least 1")
+        raise ConfigurationError(f"max_size is {capacity}; give at least 1")
     if not 0 <= minimum <= capacity:
-        raise ConfigurationError(f"pool: minimum is {minimum}; give 0 to the capacity, {capacity}")
+        raise ConfigurationError(f"min_size is {minimum}, max_size {capacity}; give a minimum from 0 to the maximum")
     if minimum and not keep_idle:
-        raise ConfigurationError(f"pool: minimum is {minimum}, but nothing is kept idle; give 0, or keep_idle=True")
+        raise ConfigurationError(f"min_size is {minimum}, but nothing is kept idle; give 0, or keep_idle=True")

@@ -48,7 +48,9 @@ def watch_breakers(registry: CollectorRegistry, breakers: Iterable[AnyBreaker]) 
     wanted = list(breakers)
     for breaker in wanted:
         if not isinstance(breaker, AnyBreaker):
-            raise ConfigurationError(f"Metrics: breakers has {breaker!r}; give Breaker or CircuitBreaker objects")
+            raise ConfigurationError(
+                f"{breaker!r} is no circuit breaker; give Breaker or CircuitBreaker objects, which have names already"
+            )
     if not wanted:
         return
     with _LOCK:

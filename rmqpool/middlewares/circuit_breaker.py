@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from rmqpool.callables import plain_function
 from rmqpool.core.backoff import Backoff
 from rmqpool.core.breaker import Breaker, BreakerPolicy, BreakerState, Pass, Refusal
 from rmqpool.core.error_choice import ErrorChoice, chooses, error_choice
@@ -67,6 +68,8 @@ class CircuitBreaker(Middleware):
             raise ConfigurationError(
                 f"circuit breaker {name!r}: tries is {tries!r}; give a whole number, 1 or more, or None"
             )
+        if on_change is not None:
+            plain_function(f"circuit breaker {name!r}: on_change", on_change)
         self.name = name
         self._on = error_choice(f"circuit breaker {name!r}", on)
         self._hold = hold

@@ -31,6 +31,7 @@ __all__ = ["PoolMetrics"]
 
 _POOL = ("pool",)
 AnyPool = ConnectionPool | PoolManager | ResourcePool[Any] | AsyncResourcePool[Any]
+_POOLS = (ConnectionPool, PoolManager, ResourcePool, AsyncResourcePool)
 
 
 class PoolMetrics:
@@ -48,7 +49,11 @@ class PoolMetrics:
         registry.register(self)
 
     def add(self, name: str, pool: AnyPool) -> None:
-        """Tell of this pool from now on. Raises ConfigurationError when the name is another living pool's."""
+        """Tell of this pool from now on. Raises ConfigurationError for the name of another living pool, and for what is none."""
+        if not isinstance(pool, _POOLS):
+            raise ConfigurationError(
+                f"PoolMetrics: {name!r} is {pool!r}; give a pool (of circuit breakers tells BreakerMetrics().add(breaker))"
+            )
         with self._lock:
             known = self._watched.get(name)
             if known is not None and known() not in (None, pool):

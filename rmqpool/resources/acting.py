@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from rmqpool.borrowers import Borrower
+from rmqpool.callables import never_awaited, plain_function
 from rmqpool.core.ledger import Decision, Refusal
 from rmqpool.resources.base import PoolBase, Slot, check_says_no, weakly
 from rmqpool.resources.values import ResourceOptions
@@ -45,6 +46,9 @@ class ThreadedBase(PoolBase[T]):
         check: Callable[[T], object] | None,
         reset: Callable[[T], object] | None,
     ) -> None:
+        for name, given in (("open", open), ("close", close), ("check", check), ("reset", reset)):
+            if given is not None or name == "open":
+                plain_function(f"ResourcePool: {name}", given, "use AsyncResourcePool, or make it def")
         self._open_one, self._close_one, self._check_one, self._reset_one = open, close, check, reset
         self._quick = reset is None and options.leak_after is None  # what comes back may go the shortest way
         super().__init__(options, checks=check is not None)
@@ -114,7 +118,7 @@ class ThreadedBase(PoolBase[T]):
         def done(resource: Any, error: BaseException | None) -> None:
             self._on_opened(task, generation, began, resource, error)
 
-        task = Task(self._open_one, done, self._options.open_timeout, self._close_late)
+        task = Task(partial(never_awaited, "open", self._open_one), done, self._options.open_timeout, self._close_late)
         return task
 
     def _pump_again(self) -> None:
@@ -139,8 +143,12 @@ class ThreadedBase(PoolBase[T]):
 
         def work() -> object:
             if reset and self._reset_one is not None:
-                self._reset_one(slot.resource)
-            return self._check_one(slot.resource) if check and self._check_one is not None else True
+                never_awaited("reset", self._reset_one, slot.resource)
+            return (
+                never_awaited("check", self._check_one, slot.resource)
+                if check and self._check_one is not None
+                else True
+            )
 
         def done(answer: object, error: BaseException | None) -> None:
             good = error is None and not check_says_no(answer)
@@ -248,7 +256,7 @@ def wake(waiter: Waiter[Any]) -> None:
 
 def _close(close: Callable[[T], object] | None, resource: T) -> None:
     if close is not None:
-        close(resource)
+        never_awaited("close", close, resource)
 
 
 def _ignore(value: object, error: BaseException | None) -> None: ...

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
+from rmqpool.callables import function
 from rmqpool.core.ledger import Decision
 from rmqpool.errors import ConfigurationError
 from rmqpool.resources.base import PoolBase, Slot, check_says_no, weakly
@@ -34,6 +35,9 @@ class AsyncBase(PoolBase[T]):
         check: Callable[[T], object] | None,
         reset: Callable[[T], object] | None,
     ) -> None:
+        for name, given in (("open", open), ("close", close), ("check", check), ("reset", reset)):
+            if given is not None or name == "open":
+                function(f"AsyncResourcePool: {name}", given)
         self._open_one, self._close_one, self._check_one, self._reset_one = open, close, check, reset
         self._quick = reset is None and options.leak_after is None  # what comes back may go the shortest way
         super().__init__(options, checks=check is not None)

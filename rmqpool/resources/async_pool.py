@@ -12,7 +12,7 @@ import warnings
 import weakref
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 from rmqpool.core.backoff import Backoff
 from rmqpool.core.ledger import Refusal
@@ -48,7 +48,7 @@ class AsyncResourcePool(AsyncBase[T]):
         reset: Callable[[T], object] | None = None, *,
         min_size: int = 0, max_size: int = 10, timeout: float = 30.0, max_waiting: int = 0, max_lifetime: float = 3600.0,
         max_idle: float = 600.0, check_after_idle: float = 30.0, check_timeout: float = 5.0, open_timeout: float = 30.0,
-        order: str = "lifo", growth: int = 1, keep_idle: bool = True, backoff: Backoff = Backoff(0.1, 10.0),  # noqa: B008
+        order: Literal["lifo", "fifo"] = "lifo", growth: int = 1, keep_idle: bool = True, backoff: Backoff = Backoff(0.1, 10.0),  # noqa: B008
         reconnect_timeout: float = 300.0, leak_after: float | None = None,
         on_event: Callable[[ResourceEvent], object] | None = None, name: str = "",
     ) -> None: ...  # fmt: skip
@@ -60,7 +60,7 @@ class AsyncResourcePool(AsyncBase[T]):
         reset: Callable[[T], object] | None = None, *,
         min_size: int = 0, max_size: int = 10, timeout: float = 30.0, max_waiting: int = 0, max_lifetime: float = 3600.0,
         max_idle: float = 600.0, check_after_idle: float = 30.0, check_timeout: float = 5.0, open_timeout: float = 30.0,
-        order: str = "lifo", growth: int = 1, keep_idle: bool = True, backoff: Backoff = Backoff(0.1, 10.0),  # noqa: B008
+        order: Literal["lifo", "fifo"] = "lifo", growth: int = 1, keep_idle: bool = True, backoff: Backoff = Backoff(0.1, 10.0),  # noqa: B008
         reconnect_timeout: float = 300.0, leak_after: float | None = None,
         on_event: Callable[[ResourceEvent], object] | None = None, name: str = "",
     ) -> None: ...  # fmt: skip
@@ -81,7 +81,7 @@ class AsyncResourcePool(AsyncBase[T]):
         check_after_idle: float = 30.0,
         check_timeout: float = 5.0,
         open_timeout: float = 30.0,
-        order: str = "lifo",
+        order: Literal["lifo", "fifo"] = "lifo",
         growth: int = 1,
         keep_idle: bool = True,
         backoff: Backoff = Backoff(0.1, 10.0),  # noqa: B008 - frozen

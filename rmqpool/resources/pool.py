@@ -14,7 +14,7 @@ import warnings
 import weakref
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from rmqpool.core.backoff import Backoff
 from rmqpool.core.ledger import Refusal
@@ -68,7 +68,7 @@ class ResourcePool(ThreadedBase[T]):
         check_after_idle: float = 30.0,
         check_timeout: float = 5.0,
         open_timeout: float = 30.0,
-        order: str = "lifo",
+        order: Literal["lifo", "fifo"] = "lifo",
         growth: int = 1,
         keep_idle: bool = True,
         backoff: Backoff = Backoff(0.1, 10.0),  # noqa: B008 - frozen

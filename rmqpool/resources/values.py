@@ -8,6 +8,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
+from rmqpool.callables import plain_function
 from rmqpool.core.backoff import Backoff
 from rmqpool.core.histogram import Times
 from rmqpool.core.ledger import Snapshot
@@ -88,6 +89,8 @@ class ResourceOptions:
             object.__setattr__(self, "leak_after", seconds("leak_after", self.leak_after))
         if not isinstance(self.backoff, Backoff):
             raise ConfigurationError(f"backoff is {self.backoff!r}; give a Backoff, as Backoff(0.1, 10.0)")
+        if self.on_event is not None:
+            plain_function("on_event", self.on_event)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ _PURE = re.compile(r"\bPure(?=[.:;]| but)")
 
 # Each module may import those of its own line and of the lines above it; a package's name stands for all in it.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "version", "late_imports", "secret", "tls", "identifiers", "headers"),
+    ("errors", "version", "late_imports", "secret", "tls", "identifiers", "headers", "callables"),
     (
         "message",
         "topology",

@@ -289,6 +289,15 @@ def test_a_repr_tells_the_state_and_no_secret(make_manager: MakeManager) -> None
         assert "s3cret" not in repr(manager.stats())
 
 
+@pytest.mark.parametrize("tenant", ["", 3, None])
+def test_a_tenant_without_a_name_has_no_pool(make_manager: MakeManager, tenant: Any) -> None:
+    """In a URL no name would be another virtual host, the one called "/", which is not that tenant's."""
+    manager = make_manager()
+    with pytest.raises(ConfigurationError, match="a tenant's name is"):
+        vhost_of(manager, tenant)
+    assert not manager.stats().tenants
+
+
 @pytest.mark.parametrize(
     ("url", "options", "told"),
     [

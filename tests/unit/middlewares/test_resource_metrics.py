@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from rmqpool import AsyncResourcePool, PoolTimeoutError, ResourcePool
+from rmqpool import AsyncResourcePool, Breaker, ConfigurationError, PoolTimeoutError, ResourcePool
 from rmqpool.middlewares import PoolMetrics
 
 
@@ -35,6 +36,15 @@ def test_a_pool_of_resources_is_told_by_its_name() -> None:
         counts = [value(registry, f"resource_{name}_time_seconds_count") for name in ("wait", "use", "create")]
         assert counts == [2, 2, 1]
         assert "rmqpool_channel" not in generate_latest(registry).decode()
+    assert generate_latest(registry) == b""
+
+
+@pytest.mark.parametrize("wrong", [3, Breaker("bank")])
+def test_what_is_no_pool_is_refused(wrong: Any) -> None:
+    """A circuit breaker, for example, which every later scrape would have failed on."""
+    registry = CollectorRegistry()
+    with pytest.raises(ConfigurationError, match="give a pool"):
+        PoolMetrics(registry).add("bank", wrong)
     assert generate_latest(registry) == b""
 
 
