@@ -144,8 +144,11 @@ def _nodes(settings: Settings, management_url: str | None, timeout: float) -> tu
     from rmqpool.cli.failures import ReportedError
     from rmqpool.cli.management import ManagementApi
 
+    connection = settings.connection()
+    if management_url is None and connection.socket_path is not None:
+        return None, None, "behind an agent the management API is not known, --management-url names it"
     try:
-        nodes, queues = ManagementApi(settings.connection(), management_url, timeout).files_and_queues()
+        nodes, queues = ManagementApi(connection, management_url, timeout).files_and_queues()
     except ReportedError as error:
         return None, None, str(error)
     return (min(nodes) if nodes else None), queues, "this broker does not tell its limit"

@@ -1,4 +1,4 @@
-"""Permissions and alarms, by trying: a throw-away exclusive queue is declared, written to, read and deleted.
+"""Permissions and alarms, by trying: a throw-away queue is declared, written to, read and deleted.
 
 RabbitMQ tells a connection of an alarm (connection.blocked) only when it publishes: so a message is published on a
 connection that is used for nothing else. https://www.rabbitmq.com/docs/connection-blocked
@@ -26,15 +26,16 @@ from rmqpool.publisher import Publisher
 __all__ = ["probe"]
 
 _CALL = 5.0  # seconds for each call
-_EXPIRES = 60_000  # milliseconds
 _CONFIRM = 3.0  # seconds for the confirm of one small message
+_EXPIRES = 60_000  # milliseconds
 
 
 def probe(pool: ConnectionPool, blocked: threading.Event, *, named_queues: bool) -> list[Finding]:
     """Declare, write, read; then the alarms that the write told of. ``blocked`` is set when the broker blocks one of the
     pool's connections; ``named_queues``: real ones are looked at as well.
 
-    The exclusive queue dies with its connection, also if this process is killed; behind an agent it expires.
+    The queue is exclusive and dies with its connection, also if this process is killed. An agent shares its connections, and
+    lets none of them own a queue: there it expires after a minute.
     """
     name = f"rmqpool.doctor.{secrets.token_hex(6)}"
     declared = _declare(pool, name, named_queues=named_queues)
@@ -53,28 +54,25 @@ def _declare(pool: ConnectionPool, name: str, *, named_queues: bool) -> Finding:
         with pool.channel(_CALL) as channel:
             if pool.settings.socket_path is None:
                 channel.queue_declare(name, durable=False, exclusive=True, auto_delete=True, timeout=_CALL)
-            else:  # an agent's connection outlives this process
-                expires = {"x-expires": _EXPIRES}
-                channel.queue_declare(name, durable=False, auto_delete=True, arguments=expires, timeout=_CALL)
+            else:
+                channel.queue_declare(name, durable=True, arguments={"x-expires": _EXPIRES}, timeout=_CALL)
     except AccessRefusedError:
-        user, vhost = pool.settings.user, pool.settings.vhost
         kind = warning if named_queues else problem
         return kind(
             "declare",
-            f"user {user!r} may not declare a queue named {name} (configure permission)",
-            f"widen it (rabbitmqctl set_permissions -p {vhost} {user} CONFIGURE WRITE READ); if its pattern allows your "
+            f"{_user(pool)} may not declare a queue named {name} (configure permission)",
+            f"widen it ({_granting(pool)}); if its pattern allows your "
             "own names only, look at those: --queue NAME or --module",
         )
     except RmqpoolError as error:
         return problem("declare", f"a throw-away queue could not be declared: {error}")
-    return well("declare", f"user {pool.settings.user!r} {told}")
+    return well("declare", f"{_user(pool)} {told}")
 
 
 def _write(pool: ConnectionPool, name: str, blocked: threading.Event) -> tuple[Finding, Finding]:
     """Publishing tells of two things: the write permission, and alarms."""
-    user, vhost = pool.settings.user, pool.settings.vhost
     no_alarm = well("alarms", "none: the broker takes messages")
-    good = well("write", f"user {user!r} may publish to the default exchange (write permission)")
+    good = well("write", f"{_user(pool)} may publish to the default exchange (write permission)")
     try:
         future = Publisher(pool).submit(name, b"rmqpool doctor", timeout=_CONFIRM, persistent=False, retry=False)
         future.add_done_callback(lambda _: blocked.set())
@@ -87,9 +85,8 @@ def _write(pool: ConnectionPool, name: str, blocked: threading.Event) -> tuple[F
     except PublishAccessRefusedError:
         refused = problem(
             "write",
-            f"user {user!r} may not publish to the default exchange (write permission for amq.default)",
-            f"grant it (rabbitmqctl set_permissions -p {vhost} {user} CONFIGURE WRITE READ), or publish to an exchange "
-            "that the user may write to",
+            f"{_user(pool)} may not publish to the default exchange (write permission for amq.default)",
+            f"grant it ({_granting(pool)}), or publish to an exchange that the user may write to",
         )
         return refused, no_alarm
     except (NotSentError, UnknownOutcomeError) as error:
@@ -117,19 +114,30 @@ def _blocked(pool: ConnectionPool) -> tuple[Finding, Finding]:
 
 
 def _read(pool: ConnectionPool, name: str) -> Finding:
-    user = pool.settings.user
     try:
         with pool.channel(_CALL) as channel:
             channel.basic_get(name, auto_ack=True, timeout=_CALL)
     except AccessRefusedError:
         return problem(
             "read",
-            f"user {user!r} may not read from a queue named {name} (read permission)",
-            f"grant it: rabbitmqctl set_permissions -p {pool.settings.vhost} {user} CONFIGURE WRITE READ",
+            f"{_user(pool)} may not read from a queue named {name} (read permission)",
+            f"grant it: {_granting(pool)}",
         )
     except RmqpoolError as error:
         return problem("read", f"the throw-away queue could not be read: {error}")
-    return well("read", f"user {user!r} may consume (read permission)")
+    return well("read", f"{_user(pool)} may consume (read permission)")
+
+
+def _user(pool: ConnectionPool) -> str:
+    return "the agent's user" if pool.settings.socket_path is not None else f"user {pool.settings.user!r}"
+
+
+def _granting(pool: ConnectionPool) -> str:
+    """The command that gives permissions."""
+    user, vhost = pool.settings.user, pool.settings.vhost
+    if pool.settings.socket_path is not None:
+        user, vhost = "USER", "VHOST"  # only the agent knows them
+    return f"rabbitmqctl set_permissions -p {vhost} {user} CONFIGURE WRITE READ"
 
 
 def _delete(pool: ConnectionPool, name: str) -> list[Finding]:
@@ -138,9 +146,7 @@ def _delete(pool: ConnectionPool, name: str) -> list[Finding]:
         with pool.channel(_CALL) as channel:
             channel.queue_delete(name, timeout=_CALL)
     except ConnectionLostError:
-        return []  # an exclusive queue dies with its connection
+        return []  # it goes by itself
     except RmqpoolError as error:
-        return [
-            warning("declare", f"the throw-away queue could not be deleted, and goes with this connection: {error}")
-        ]
+        return [warning("declare", f"the throw-away queue could not be deleted, and goes by itself: {error}")]
     return []
