@@ -232,6 +232,7 @@ class ResourcePool(ThreadedBase[T]):
             sizes = (now_min if min_size is None else min_size, now_max if max_size is None else max_size)
             decision = self._ledger.resize(sizes[1], sizes[0])
             self._sizes = sizes
+            self._grown.notify_all()  # who waits for a minimum that is smaller now has it
         self._tell(ResourceEventKind.RESIZED, f"between {sizes[0]} and {sizes[1]} resources from now on")
         self._act(decision)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from concurrent.futures import as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 import pytest
@@ -112,6 +112,17 @@ def test_resize(make_any: Make) -> None:
         pool.release(one)
     stats = pool.stats()
     assert (stats.leased, stats.idle) == (0, int(pool.keeps_idle))
+
+
+def test_resize_ends_the_wait_for_the_minimum(make: Make, world: World) -> None:
+    """Who waits for more than is asked for now waits no longer."""
+    world.failing = True
+    pool = make(min_size=2)
+    with ThreadPoolExecutor(1) as executor:
+        waiting = executor.submit(pool.open)
+        wait_for(lambda: pool.stats().failures_in_a_row, "failed opens")
+        pool.resize(min_size=0)
+        waiting.result(PATIENCE / 2)
 
 
 def test_resize_of_the_minimum(make: Make, world: World) -> None:
