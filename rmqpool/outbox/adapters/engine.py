@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from rmqpool.secret import MASK
 __all__ = ["connect_failed", "described", "largest_of", "lender", "not_in_time", "sizes_of", "state_of"]
 
 _DRIVERS = ("psycopg", "psycopg2")
+_WAITING = 100  # threads that wait for SQLAlchemy's pool at once; who comes then waits for one of them
 
 
 class _Borrowed:
@@ -77,6 +79,7 @@ class _Lender:
             )
         self._engine = engine
         self._forked = False
+        self._permits = threading.BoundedSemaphore(_WAITING)
         self.driver = dialect.driver
 
     @property
@@ -93,7 +96,7 @@ class _Lender:
             raise PoolClosedError(f"{self.what} is of the process that forked this one: make one in each process")
         while True:
             try:
-                borrowed = _Borrowed(taken_by(deadline, self._engine.connect, Connection.close))
+                borrowed = _Borrowed(taken_by(deadline, self._engine.connect, Connection.close, self._permits))
             except (TimeoutError, PoolTimeout):
                 raise not_in_time(self.what, self.state(), time.monotonic() - began) from None
             except DBAPIError as error:

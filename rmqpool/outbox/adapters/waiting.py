@@ -54,14 +54,28 @@ class _Handover(Generic[_T]):
             self._undo(one)
 
 
-def taken_by(deadline: float, take: Callable[[], _T], undo: Callable[[_T], object]) -> _T:
+def taken_by(deadline: float, take: Callable[[], _T], undo: Callable[[_T], object], permits: threading.Semaphore) -> _T:
     """What ``take`` returns, before ``deadline`` (monotonic); else TimeoutError. Raises what ``take`` raises.
 
-    ``take`` runs in another thread, with the caller's context variables; ``undo`` gets what came too late.
+    ``take`` runs in another thread, with the caller's context variables; ``undo`` gets what came too late. There are as
+    many such threads as ``permits``: one for whom nobody waits any more goes on to wait, for as long as the pool lets it.
     """
     handover = _Handover(take, undo)
     context = contextvars.copy_context()
-    _help(lambda: context.run(handover.run))
+    if not permits.acquire(timeout=max(0.0, deadline - time.monotonic())):
+        raise TimeoutError
+
+    def work() -> None:
+        try:
+            context.run(handover.run)
+        finally:
+            permits.release()
+
+    try:
+        _help(work)
+    except BaseException:  # no more threads
+        permits.release()
+        raise
     try:
         if not handover.ended.wait(max(0.0, deadline - time.monotonic())):
             raise TimeoutError
