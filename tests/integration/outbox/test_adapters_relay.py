@@ -16,6 +16,7 @@ from rmqpool.outbox.adapters import lender_of
 from rmqpool.outbox.adapters.long_loan import LongLender
 from rmqpool.outbox.preflight import check_start
 from rmqpool.outbox.relay_connection import RelayConnection
+from rmqpool.testing.pgbouncer import PgBouncer
 from rmqpool.testing.waiting import wait_until
 from tests.integration.outbox.lenders import APPLICATIONS, Application
 from tests.integration.outbox.relay_bench import Bench
@@ -124,6 +125,19 @@ def test_an_application_that_listens_itself_goes_on_to_listen(bench: Bench, open
     wait_until(lambda: application.out() == 0, "all connections to be back", timeout=30)
     heard = [found[0][0] for found in states(application, 3)]
     assert sorted(heard) == [[], [], ["mine"]]
+
+
+def test_behind_pgbouncer_nothing_of_the_session_is_touched(bench: Bench, pgbouncer: PgBouncer) -> None:
+    """Two connections of a pool that goes through it: messages arrive, and both go back."""
+    application = APPLICATIONS["psycopg-pool"](pgbouncer.database_url(bench.database.rpartition("/")[2]), size=2)
+    with Relay(bench.amqp, application.handed, pgbouncer=True):
+        bench.write({"id": 1})
+        assert bench.bodies(1, timeout=60) == [{"id": 1}]
+        bench.wait_empty()
+        names = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'rmqpool-relay%'"
+        assert bench.connection.execute(names).fetchone() == (0,)
+    wait_until(lambda: application.out() == 0, "both connections to be back", timeout=60)
+    application.close()
 
 
 def test_what_went_back_is_neither_closed_nor_cut(bench: Bench, open_application: Open) -> None:
