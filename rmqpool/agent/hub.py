@@ -284,7 +284,8 @@ class Hub:
 
     def release(self, channel: Channel) -> None:
         """The broker has closed it."""
-        if self._channels.pop(channel.upstream_number, None) is channel:
+        if self._channels.get(channel.upstream_number) is channel:
+            del self._channels[channel.upstream_number]
             self._free.append(channel.upstream_number)
 
     def _from_upstream(self, number: int, kind: int, frame: bytes) -> None:

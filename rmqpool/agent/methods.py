@@ -85,7 +85,7 @@ def arguments_of(method: int, data: bytes | bytearray | memoryview, at: int, end
         if kind == "s":
             start = at + 1
             at = start + data[at] if at < end else end + 1
-            values.append(bytes(data[start:at]))
+            values.append(_text(data, start, at))
         elif kind == "t":
             at = check_table(data, at, end)
             values.append(None)
@@ -106,5 +106,19 @@ def publish_bits(data: bytearray, at: int, end: int) -> int:
     if exchange < end:
         routing_key = exchange + 1 + data[exchange]
         if routing_key < end and routing_key + 1 + data[routing_key] == end - 1:
+            if not data[at:end].isascii():  # a long name, or not of ASCII only
+                _text(data, exchange + 1, routing_key)
+                _text(data, routing_key + 1, end - 1)
             return data[end - 1]
     raise Violation(502, "SYNTAX_ERROR - method 60.40 has arguments of another size")
+
+
+def _text(data: bytes | bytearray | memoryview, start: int, end: int) -> bytes:
+    """A short string, which RabbitMQ wants in UTF-8."""
+    text = bytes(data[start:end])
+    if not text.isascii():
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            raise Violation(501, "FRAME_ERROR - Malformed UTF-8 in shortstr") from None
+    return text

@@ -252,6 +252,8 @@ BAD = {
         content(1, b"x")[0] + b"\x02\x00\x01\x00\x00\x00\x0e\x00\x3c\x00\x00" + b"\0" * 8 + b"\xff\xff\xce",
         502,
     ),
+    "text": (method(1, spec.Basic.Get(0, "q1")).replace(b"q1", b"q\xff"), 501),
+    "routing key": (method(1, spec.Basic.Publish(routing_key="q1")).replace(b"q1", b"q\xff"), 501),
     "message on 0": (body_frame(0, b"x"), 501),
 }
 
