@@ -55,6 +55,7 @@ class Channel:
     """``number`` is the client's, ``upstream_number`` the broker's; ``owner`` None: its client has ended."""
 
     __slots__ = (
+        "_answered",
         "_head",
         "_upstream",
         "answers",
@@ -78,6 +79,7 @@ class Channel:
         self.tags: set[bytes] = set()  # of its consumers
         self.missing: int | None = None  # bytes of a message's body; -1: its header comes next; None: no message begun
         self.parts: list[bytes] = []  # of that message, with the broker's number
+        self._answered = False
         self._head = number.to_bytes(2, "big")
         self._upstream = upstream
 
@@ -113,13 +115,15 @@ class Channel:
         return True
 
     def _on_close(self) -> bool:
+        """RabbitMQ says it once for each pipelined method that fails, and wants one answer: a second one would end all."""
         self.answers = None
+        if self._answered or self.state is ChannelState.CLOSED:
+            return False
         if self.owner is not None and self.state is ChannelState.OPEN:
             self.state = ChannelState.CLOSED
             return True
-        self._upstream.to_upstream(
-            channel_close_ok(self.upstream_number)
-        )  # both at once: the client has its close-ok yet to come
+        self._answered = True  # both at once: the client has its close-ok yet to come
+        self._upstream.to_upstream(channel_close_ok(self.upstream_number))
         return False
 
     # From the client

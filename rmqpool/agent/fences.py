@@ -17,6 +17,7 @@ __all__ = ["KNOWN_EXCHANGE_TYPES", "check_method", "check_publish"]
 KNOWN_EXCHANGE_TYPES = frozenset({b"direct", b"fanout", b"topic", b"headers"})
 _IMMEDIATE = 2
 _PASSIVE, _EXCLUSIVE = 1, 4
+_IF_UNUSED_OR_EMPTY = 3
 
 
 def check_publish(bits: int) -> None:
@@ -46,4 +47,10 @@ def check_method(method: int, arguments: list[Any], tags: Set[bytes], exchange_t
             405,
             "RESOURCE_LOCKED - an exclusive queue belongs to a connection, and the agent shares its connections: let "
             "the queue expire (x-expires) instead, or connect to the broker without the agent",
+        )
+    if method == methods.QUEUE_DELETE and arguments[2] & _IF_UNUSED_OR_EMPTY:
+        raise ChannelViolation(
+            540,
+            "NOT_IMPLEMENTED - queue.delete with if-unused or if-empty: for a quorum queue or stream it would end the "
+            "connection of all; look first, and delete without them, or connect to the broker without the agent",
         )

@@ -182,6 +182,24 @@ def test_a_channel_that_the_broker_closes_is_the_clients_to_confirm(host: Host) 
     opened(host, 1)
 
 
+def test_a_channel_that_the_broker_closes_twice_is_confirmed_once(host: Host) -> None:
+    """RabbitMQ says it for each pipelined method that fails; a second close-ok would end the connection of all (504)."""
+    upstream = opened(host, 1)
+    close = spec.Channel.Close(406, "PRECONDITION_FAILED", 60, 90)
+    host.broker_says(upstream, close)
+    host.broker_says(upstream, close)
+    assert closes(host) == [(1, 406)]
+    assert not host.upstream
+    host.session.feed(method(1, spec.Channel.CloseOk()))
+    assert [type(told) for _, told in host.told("upstream")] == [spec.Channel.CloseOk]
+    second = opened(host, 2)
+    host.session.abandon("gone")
+    host.told("upstream")
+    host.broker_says(second, close)
+    host.broker_says(second, close)
+    assert [type(told) for _, told in host.told("upstream")] == [spec.Channel.CloseOk]
+
+
 def test_both_sides_may_close_at_once(host: Host) -> None:
     """The number is free when both closes are answered."""
     upstream = opened(host, 1)
@@ -274,6 +292,8 @@ def test_what_would_end_the_connection_of_all_ends_this_client_only(host: Host, 
 REFUSED = {
     "too large": (content(1, b"x" * (LARGEST_MESSAGE + 1)), 406),
     "exclusive": ([method(1, spec.Queue.Declare(queue="q", exclusive=True))], 405),
+    "delete if unused": ([method(1, spec.Queue.Delete(queue="q", if_unused=True))], 540),
+    "delete if empty": ([method(1, spec.Queue.Delete(queue="q", if_empty=True))], 540),
     "exchange type": ([method(1, spec.Exchange.Declare(exchange="e", type="x-delayed-message"))], 406),
 }
 
