@@ -10,6 +10,7 @@ from collections.abc import Set
 from typing import Any
 
 from rmqpool.agent import methods
+from rmqpool.agent.crashing import check_arguments
 from rmqpool.agent.violation import ChannelViolation, Violation
 
 __all__ = ["KNOWN_EXCHANGE_TYPES", "check_method", "check_publish"]
@@ -42,6 +43,8 @@ def check_method(method: int, arguments: list[Any], tags: Set[bytes], exchange_t
             "PRECONDITION_FAILED - unknown exchange type: the agent lets only known ones through, as a wrong one can end the "
             "connection of all; start it with --exchange-type NAME if a plugin has it",
         )
+    if method in (methods.QUEUE_DECLARE, methods.CONSUME):
+        check_arguments(arguments[-1])
     if method == methods.QUEUE_DECLARE and arguments[2] & _EXCLUSIVE and not arguments[2] & _PASSIVE:
         raise ChannelViolation(
             405,

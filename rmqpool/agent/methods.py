@@ -77,7 +77,7 @@ _NUMBERS = {"H": struct.Struct(">H"), "L": struct.Struct(">I"), "Q": struct.Stru
 
 
 def arguments_of(method: int, data: bytes | bytearray | memoryview, at: int, end: int) -> list[Any]:
-    """The arguments between ``at`` and ``end``: numbers, texts as bytes, None for a table. Raises Violation."""
+    """The arguments between ``at`` and ``end``: numbers, texts and tables as bytes. Raises Violation."""
     shape = SHAPES.get(method)
     if shape is None:
         raise Violation(503, f"COMMAND_INVALID - no client sends method {method >> 16}.{method & 0xFFFF} on a channel")
@@ -88,8 +88,8 @@ def arguments_of(method: int, data: bytes | bytearray | memoryview, at: int, end
             at = start + data[at] if at < end else end + 1
             values.append(_text(data, start, at))
         elif kind == "t":
-            at = check_table(data, at, end)
-            values.append(None)
+            start, at = at, check_table(data, at, end)
+            values.append(bytes(data[start:at]))
         else:
             number = _NUMBERS[kind]
             values.append(number.unpack_from(data, at)[0] if at + number.size <= end else 0)

@@ -12,6 +12,7 @@ import struct
 from rmqpool.agent import methods
 from rmqpool.agent.answers import AnswerCount
 from rmqpool.agent.channel import METHOD, Channel, ChannelState
+from rmqpool.agent.crashing import REPLY_TO, check_reply_address
 from rmqpool.agent.fences import check_method, check_publish
 from rmqpool.agent.handshake import Handshake, SessionState
 from rmqpool.agent.host import Host
@@ -182,6 +183,8 @@ class Session(Handshake):
             method = _METHOD_ID.unpack_from(buffer, position + 7)[0]
             if method == methods.PUBLISH:
                 check_publish(methods.publish_bits(buffer, position + 11, end))
+                if buffer.startswith(REPLY_TO, position + 15) and not buffer[position + 13]:  # by the default exchange
+                    check_reply_address(bytes(buffer[position + 15 : end - 1]))
                 channel.missing = -1
                 return False
             return self._method(channel, method, buffer, position + 11, end)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pika import frame, spec
+from pika.data import decode_table
 
 __all__ = [
     "HEARTBEAT",
@@ -21,6 +22,7 @@ __all__ = [
     "open_ok",
     "parse_open",
     "parse_start_ok",
+    "parse_table",
     "parse_tune_ok",
     "start",
     "tune",
@@ -91,6 +93,14 @@ def parse_tune_ok(arguments: bytes) -> tuple[int, int, int]:
 def parse_open(arguments: bytes) -> str:
     """The virtual host of a connection.open. Raises ValueError."""
     return str(_decoded(spec.Connection.Open(), arguments).virtual_host)
+
+
+def parse_table(table: bytes) -> dict[str, Any]:
+    """A well-formed table. Raises ValueError if a value cannot be read."""
+    try:
+        return dict(decode_table(table, 0)[0])
+    except Exception as error:
+        raise ValueError("a table cannot be decoded") from error
 
 
 def _frame(number: int, method: Any) -> bytes:
