@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from rmqpool.agent.hub import Hub
+from rmqpool.agent.lessons import Lessons
 from rmqpool.agent.options import AgentOptions
 from rmqpool.agent.peers import peer_of, refusal_of
 from rmqpool.agent.socket_file import SocketFile
@@ -45,8 +46,10 @@ class Agent:
         _provide_files(options.max_clients)
         self._file = SocketFile(options)
         name = settings.connection_name or f"rmqpool agent {socket.gethostname()}:{os.getpid()}"[:200]
+        lessons = Lessons()
         self._hubs = [
-            Hub(Link(settings, f"{name}-{number}"), self._options) for number in range(1, options.connections + 1)
+            Hub(Link(settings, f"{name}-{number}"), self._options, lessons)
+            for number in range(1, options.connections + 1)
         ]
         self._listening: Any = None
         self._stopping = threading.Lock()

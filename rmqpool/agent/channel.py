@@ -59,6 +59,7 @@ class Channel:
         "_head",
         "_upstream",
         "answers",
+        "has_global_prefetch",
         "missing",
         "number",
         "owner",
@@ -77,6 +78,7 @@ class Channel:
         self.state = ChannelState.OPEN
         self.answers: AnswerCount | None = None  # only with confirms
         self.tags: set[bytes] = set()  # of its consumers
+        self.has_global_prefetch = False
         self.missing: int | None = None  # bytes of a message's body; -1: its header comes next; None: no message begun
         self.parts: list[bytes] = []  # of that message, with the broker's number
         self._answered = False
@@ -110,7 +112,7 @@ class Channel:
             self._upstream.release(self)
         elif method == methods.CONSUME_OK:
             self.tags.add(frame[12 : 12 + frame[11]])
-        elif method == methods.CANCEL:
+        elif method in (methods.CANCEL, methods.CANCEL_OK):
             self.tags.discard(frame[12 : 12 + frame[11]])
         return True
 

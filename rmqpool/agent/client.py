@@ -224,6 +224,9 @@ class Client:
     def new_channel(self, number: int) -> Channel | None:
         return self._hub.new_channel(number, self.session)
 
+    def check_lessons(self, method: int, arguments: list[Any], is_global: bool) -> None:
+        self._hub.lessons.check(method, arguments, is_global, time.monotonic())
+
     def to_upstream(self, data: bytes | bytearray) -> None:
         self._hub.to_upstream(data)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from typing import Protocol
+from typing import Any, Protocol
 
 from rmqpool.agent.channel import Channel
 from rmqpool.agent.violation import Violation
@@ -12,7 +12,7 @@ __all__ = ["Host"]
 
 
 class Host(Protocol):
-    """Sizes are bytes, ``heartbeat`` seconds. Nothing here raises."""
+    """Sizes are bytes, ``heartbeat`` seconds. Nothing here raises, if it does not say so."""
 
     @property
     def channel_max(self) -> int: ...
@@ -41,6 +41,10 @@ class Host(Protocol):
 
     def new_channel(self, number: int) -> Channel | None:
         """A channel of the broker's; None: there is none left. Raises Violation if the broker is not there."""
+        ...
+
+    def check_lessons(self, method: int, arguments: list[Any], is_global: bool) -> None:
+        """Whether such a method has ended a connection before (Lessons.check). Raises Violation."""
         ...
 
     def to_upstream(self, data: bytes | bytearray) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from rmqpool.agent.channel import Channel, ChannelState, Owner
 from rmqpool.agent.client import Client
 from rmqpool.agent.gate import Gate
+from rmqpool.agent.lessons import Lessons
 from rmqpool.agent.options import AgentOptions, Bounds
 from rmqpool.agent.peers import Peer
 from rmqpool.agent.session import SessionState
@@ -50,8 +51,9 @@ _UNKNOWN_BROKER: Mapping[str, Any] = {
 class Hub:
     """Stands on ``link`` as its only actor. ``adopt``, ``drain``, ``close`` and ``stats`` are thread-safe."""
 
-    def __init__(self, link: Link, options: AgentOptions) -> None:
+    def __init__(self, link: Link, options: AgentOptions, lessons: Lessons) -> None:
         self.link = link
+        self.lessons = lessons
         self.options = options
         self.bounds = Bounds.of(options.memory, options.connections)
         self.vhost = link.settings.vhost
@@ -139,6 +141,7 @@ class Hub:
     def link_down(self, error: RmqpoolError) -> None:
         if self._connection is not None:
             self._counts["lost"] += 1
+            self._learn(self._connection.broker_close)
         self._connection = None
         self._channels.clear()
         self._pending.clear()
@@ -148,6 +151,10 @@ class Hub:
             self._loop = self.link.loop
             for client in tuple(self._clients):
                 client.hang()
+
+    def _learn(self, close: tuple[int, str] | None) -> None:
+        if close is not None and self.lessons.learn(*close, time.monotonic()):
+            _LOGGER.warning("one client has ended the connection of all, and will not do so again soon: %d %s", *close)
 
     def link_blocked(self, reason: str) -> None:
         for client in tuple(self._clients):

@@ -14,6 +14,7 @@ from rmqpool.agent.violation import Violation
 __all__ = [
     "ACK",
     "CANCEL",
+    "CANCEL_OK",
     "CHANNEL_CLOSE",
     "CHANNEL_CLOSE_OK",
     "CHANNEL_OPEN",
@@ -23,8 +24,10 @@ __all__ = [
     "CONSUME_OK",
     "EXCHANGE_DECLARE",
     "FLOW",
+    "GET",
     "NACK",
     "PUBLISH",
+    "PURGE",
     "QOS",
     "QUEUE_DECLARE",
     "QUEUE_DELETE",
@@ -37,8 +40,8 @@ __all__ = [
 
 CHANNEL_OPEN, CHANNEL_OPEN_OK, FLOW = 0x14000A, 0x14000B, 0x140014
 CHANNEL_CLOSE, CHANNEL_CLOSE_OK = 0x140028, 0x140029
-EXCHANGE_DECLARE, QUEUE_DECLARE, QUEUE_DELETE = 0x28000A, 0x32000A, 0x320028
-QOS, CONSUME, CONSUME_OK, CANCEL = 0x3C000A, 0x3C0014, 0x3C0015, 0x3C001E
+EXCHANGE_DECLARE, QUEUE_DECLARE, PURGE, QUEUE_DELETE = 0x28000A, 0x32000A, 0x32001E, 0x320028
+QOS, CONSUME, CONSUME_OK, CANCEL, CANCEL_OK, GET = 0x3C000A, 0x3C0014, 0x3C0015, 0x3C001E, 0x3C001F, 0x3C0046
 PUBLISH, ACK, RECOVER_ASYNC, RECOVER, NACK = 0x3C0028, 0x3C0050, 0x3C0064, 0x3C006E, 0x3C0078
 CONFIRM_SELECT = 0x55000A
 
@@ -55,14 +58,14 @@ SHAPES: dict[int, str] = {
     0x280028: "Hsssbt",  # exchange.unbind
     QUEUE_DECLARE: "Hsbt",
     0x320014: "Hsssbt",  # queue.bind
-    0x32001E: "Hsb",  # queue.purge
+    PURGE: "Hsb",
     QUEUE_DELETE: "Hsb",
     0x320032: "Hssst",  # queue.unbind
     QOS: "LHb",
     CONSUME: "Hssbt",
     CANCEL: "sb",
     PUBLISH: "Hssb",
-    0x3C0046: "Hsb",  # basic.get
+    GET: "Hsb",
     ACK: "Qb",
     0x3C005A: "Qb",  # basic.reject
     RECOVER_ASYNC: "b",

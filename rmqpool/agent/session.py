@@ -230,14 +230,19 @@ class Session(Handshake):
         if method == methods.CHANNEL_CLOSE_OK:
             raise Violation(503, "COMMAND_INVALID - a channel.close-ok that nobody waits for")
         check_method(method, arguments, channel.tags, self._host.exchange_types)
+        self._host.check_lessons(method, arguments, channel.has_global_prefetch)
         if method == methods.CHANNEL_CLOSE:
             return channel.closed_by_client()
         if method == methods.CONFIRM_SELECT and channel.answers is None:
             channel.answers = AnswerCount()
         elif method == methods.CONSUME and arguments[2]:
             channel.tags.add(arguments[2])
-        elif method == methods.CANCEL:
+        elif (
+            method == methods.CANCEL and arguments[1] & 1
+        ):  # else cancel-ok frees the tag: used again before it, it ends all
             channel.tags.discard(arguments[0])
+        elif method == methods.QOS:
+            channel.has_global_prefetch = bool(arguments[2] & 1)
         return True
 
     def _aside(self, kind: int, number: int, buffer: bytearray, position: int, end: int) -> None:

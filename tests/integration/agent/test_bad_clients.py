@@ -109,6 +109,23 @@ def test_frames_that_would_end_the_connection_end_their_client(agent: LocalAgent
     innocent()
 
 
+def test_what_the_agent_cannot_see_coming_ends_all_connections_once_only(broker_url: str, queue_name: str) -> None:
+    """basic.get from a stream is 540 for everybody; who says it again, over any of the connections, is alone with it."""
+    with (
+        agent_folder() as folder,
+        AgentProcess(folder / "agent.sock", broker_url) as agent,
+        Publisher(agent.wait_ready().url, declare=[Queue(queue_name, type="stream")]) as publisher,
+    ):
+        publisher.publish(queue_name, b"x", timeout=PATIENCE)
+        for code in (320, 540, 540):
+            with RawClient(agent.path).shake_hands().open(1) as client:
+                client.say(1, spec.Basic.Get(queue=queue_name))
+                assert client.expect(spec.Connection.Close).reply_code == code
+            wait_until(lambda: agent.health()["lost"] == 1, "the one loss", timeout=PATIENCE)
+            wait_until(lambda: agent.health()["ready"], "its connections", timeout=PATIENCE)
+            publisher.publish(queue_name, b"x", timeout=PATIENCE)
+
+
 def test_a_client_that_does_not_read_is_cut(
     agent: LocalAgent, innocent: Callable[[], None], broker_url: str, queue_name: str
 ) -> None:

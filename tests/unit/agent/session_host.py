@@ -9,6 +9,7 @@ from pika import frame, spec
 
 from rmqpool.agent.channel import Channel
 from rmqpool.agent.fences import KNOWN_EXCHANGE_TYPES
+from rmqpool.agent.lessons import Lessons
 from rmqpool.agent.session import Session, SessionState
 from rmqpool.agent.violation import Violation
 from rmqpool.amqp.wire import encode_properties, marshal
@@ -40,6 +41,7 @@ class Host:
         self.violations: list[Violation] = []
         self.refused = refused
         self.is_ended = False
+        self.lessons = Lessons()
 
     def greeted(self) -> None:
         self.session.start({"product": "RabbitMQ", "version": "3.10.8"})
@@ -60,6 +62,9 @@ class Host:
     def release(self, channel: Channel) -> None:
         del self.channels[channel.upstream_number]
         self.free.append(channel.upstream_number)
+
+    def check_lessons(self, method: int, arguments: list[Any], is_global: bool) -> None:
+        self.lessons.check(method, arguments, is_global, now=0.0)
 
     def to_upstream(self, data: bytes | bytearray) -> None:
         self.upstream += data

@@ -317,7 +317,9 @@ def test_a_consumer_tag_is_used_once_at_a_time(host: Host) -> None:
     """The broker ends the connection for the second: not allowed (530)."""
     upstream = opened(host, 1)
     consume = method(1, spec.Basic.Consume(queue="q", consumer_tag="tag"))
-    host.session.feed(consume + method(1, spec.Basic.Cancel("tag")) + consume)
+    host.session.feed(consume + method(1, spec.Basic.Cancel("tag")))
+    host.broker_says(upstream, spec.Basic.CancelOk("tag"))
+    host.session.feed(consume)
     assert closes(host) == []
     host.broker_says(upstream, spec.Basic.Cancel("tag", True))
     host.session.feed(consume)
