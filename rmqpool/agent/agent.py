@@ -30,7 +30,7 @@ _LOGGER = logging.getLogger("rmqpool")
 _AT_ONCE = 64  # connections accepted in one turn
 _REST = 0.2  # seconds without accepting, when there are no descriptors left
 _SPARE_FILES = 128
-_GOODBYE = 5.0  # seconds, beyond the stop timeout
+_GOODBYE = 5.0  # seconds, beyond the grace period
 _OVER = 64  # clients above the limit that are still told so
 
 
@@ -96,7 +96,7 @@ class Agent:
         """
         with self._stopping:
             if self._stopped is None:
-                self._stopped = self._stop(self._options.stop_timeout if timeout is None else timeout)
+                self._stopped = self._stop(self._options.grace if timeout is None else timeout)
         return self._stopped
 
     def _stop(self, timeout: float) -> bool:

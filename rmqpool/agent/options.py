@@ -20,7 +20,8 @@ class AgentOptions:
     """How an agent listens, and how much it takes. ``mode`` None: 0600, with a group 0660. Bytes and seconds.
 
     ``users`` and ``groups`` (ids) may connect beside the agent's own user, root and the members of the socket's ``group``,
-    if the file's mode lets them. ``exchange_types`` are those of plugins that clients may declare.
+    if the file's mode lets them. ``grace`` is how long a stop waits for the broker's answers. ``exchange_types`` are those of
+    plugins that clients may declare.
 
     Raises ConfigurationError.
     """
@@ -33,7 +34,7 @@ class AgentOptions:
     connections: int = 2
     max_clients: int = 1000
     memory: int = 64 * 2**20
-    stop_timeout: float = 30.0
+    grace: float = 30.0
     exchange_types: frozenset[bytes] = KNOWN_EXCHANGE_TYPES
 
     def __post_init__(self) -> None:

@@ -45,12 +45,10 @@ def agent(
     memory: Annotated[
         int, typer.Option(min=1, max=65536, metavar="MIB", help="What waits, in either direction, in MiB.")
     ] = 64,
-    stop_timeout: Annotated[
-        float,
-        typer.Option(
-            "--stop-timeout", min=0.0, max=86400.0, metavar="SECONDS", help="How long to wait for confirms at the end."
-        ),
-    ] = 30.0,
+    grace: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=86400.0, metavar="SECONDS", help="How long to wait for confirms at the end."),
+    ] = None,
     exchange_type: Annotated[
         list[str] | None,
         typer.Option(
@@ -92,7 +90,7 @@ def agent(
     from rmqpool.cli.session import load
     from rmqpool.health.announcing import HealthOptions
 
-    settings = load(url=url, log_format="json" if as_json else log_format)
+    settings = load(url=url, grace=grace, log_format="json" if as_json else log_format)
     connection = settings.connection()
     options = AgentOptions(
         socket,
@@ -103,7 +101,7 @@ def agent(
         connections=connections,
         max_clients=max_clients,
         memory=memory * 2**20,
-        stop_timeout=stop_timeout,
+        grace=settings.grace,
         exchange_types=KNOWN_EXCHANGE_TYPES | {name.encode() for name in exchange_type or ()},
     )
     set_up_logging(settings.log_format, log_level, secrets=[connection.password.reveal()])

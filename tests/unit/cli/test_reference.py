@@ -74,6 +74,16 @@ def test_what_is_there_is_on_the_page(name: str) -> None:
     assert missing <= NOT_IN_A_SECTION
 
 
+def test_what_means_the_same_has_the_same_name() -> None:
+    """No two options of different commands have one help text and two names."""
+    names: dict[str, set[str]] = {}
+    for command in COMMANDS.values():
+        for parameter in command.params:
+            if parameter.param_type_name == "option" and parameter.help:
+                names.setdefault(parameter.help, set()).add(parameter.opts[0])
+    assert {text: found for text, found in names.items() if len(found) > 1} == {}
+
+
 def test_the_exit_codes_are_those_of_the_program() -> None:
     """All of them; those of signals are the shell's."""
     table = PAGE.partition("### Exit codes")[2].partition("\n## ")[0]
