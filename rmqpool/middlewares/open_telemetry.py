@@ -11,7 +11,7 @@ from typing import Any
 
 from rmqpool.breaker import Breaker
 from rmqpool.core.histogram import BOUNDS, Times
-from rmqpool.core.replay import values_of
+from rmqpool.core.histogram_values import values_of
 from rmqpool.errors import ConfigurationError
 from rmqpool.middlewares.circuit_breaker import CircuitBreaker
 from rmqpool.middlewares.open_telemetry_series import (

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rmqpool.core.histogram import BOUNDS, Histogram, Times
-from rmqpool.core.replay import values_of
+from rmqpool.core.histogram_values import values_of
 
 
 def of(values: list[float]) -> Times:
