@@ -9,17 +9,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from rmqpool.errors import PoolClosedError, PoolTimeoutError
-from rmqpool.outbox.adapters.failures import as_psycopg
 from rmqpool.outbox.adapters.port import AsyncBorrowed, AsyncLender
+from rmqpool.outbox.adapters.sessions import TIMEOUT
+from rmqpool.outbox.adapters.transaction_parts import outcome_of_commit, stats_of_lender
 from rmqpool.outbox.async_pool import AsyncOutboxPool
 from rmqpool.outbox.async_writing import AsyncOutbox
-from rmqpool.outbox.pool_parts import OutboxPoolStats, commit_failed, commit_is_impossible
+from rmqpool.outbox.pool_parts import OutboxPoolStats, commit_is_impossible
 from rmqpool.outbox.transaction import AsyncTransaction, Parameters
 from rmqpool.pool_options import seconds
 
 __all__ = ["AsyncBorrowedTransaction", "AsyncBorrowingPool", "borrowing"]
-
-_TIMEOUT = 30.0  # seconds to wait for the application's pool, unless the caller says how long
 
 
 class AsyncBorrowedTransaction(AsyncTransaction):
@@ -62,7 +61,7 @@ class AsyncBorrowingPool(AsyncOutboxPool):
 
     def __init__(self, lender: AsyncLender, outbox: AsyncOutbox) -> None:
         self._check_after = float("inf")
-        self._set_up(lender, None, _TIMEOUT, None, outbox)  # type: ignore[arg-type]
+        self._set_up(lender, None, TIMEOUT, None, outbox)  # type: ignore[arg-type]
 
     @property
     def _lender(self) -> AsyncLender:
@@ -90,12 +89,7 @@ class AsyncBorrowingPool(AsyncOutboxPool):
             try:
                 await borrowed.commit()
             except Exception as error:
-                known = as_psycopg(error)
-                unknown = None if known is None else commit_failed(known)
-                if known is not None and unknown is None:
-                    outcome = "rolled_back"
-                if unknown is not None:
-                    raise unknown from error
+                outcome = outcome_of_commit(error)
                 raise
             outcome = "committed"
         finally:
@@ -107,13 +101,7 @@ class AsyncBorrowingPool(AsyncOutboxPool):
 
     def stats(self) -> OutboxPoolStats:
         """The figures of this moment."""
-        counts, (size, largest, idle) = self._figures.counts(), self._lender.sizes()
-        own = ("leased", "waited_ms", "used_ms", "timeouts", "committed", "rolled_back", "unknown")
-        return OutboxPoolStats(
-            name=self._lender.what, min_size=0, max_size=largest, size=size, idle=idle, waiting=counts["waiting"],
-            requests=counts["requests"], connections=0, connections_lost=0, found_lost=0,
-            **{name: counts[name] for name in own},
-        )  # fmt: skip
+        return stats_of_lender(self._lender, self._figures)
 
     async def _open(self) -> None:
         self._check_open()

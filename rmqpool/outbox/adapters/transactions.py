@@ -8,18 +8,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from rmqpool.errors import PoolClosedError, PoolTimeoutError
-from rmqpool.outbox.adapters.failures import as_psycopg
 from rmqpool.outbox.adapters.liveness import is_dead, is_idle
 from rmqpool.outbox.adapters.port import Borrowed, Lender
+from rmqpool.outbox.adapters.sessions import TIMEOUT
+from rmqpool.outbox.adapters.transaction_parts import outcome_of_commit, stats_of_lender
 from rmqpool.outbox.pool import OutboxPool
-from rmqpool.outbox.pool_parts import Figures, OutboxPoolStats, commit_failed, commit_is_impossible
+from rmqpool.outbox.pool_parts import Figures, OutboxPoolStats, commit_is_impossible
 from rmqpool.outbox.transaction import Parameters, Transaction
 from rmqpool.outbox.writing import Outbox
 from rmqpool.pool_options import seconds
 
 __all__ = ["BorrowedTransaction", "BorrowingPool", "borrowing"]
-
-_TIMEOUT = 30.0  # seconds to wait for the application's pool, unless the caller says how long
 
 
 class BorrowedTransaction(Transaction):
@@ -63,7 +62,7 @@ class BorrowingPool(OutboxPool):
 
     def __init__(self, lender: Lender, outbox: Outbox) -> None:
         self._check_after = float("inf")
-        self._set_up(lender, None, None, _TIMEOUT, None, outbox)  # type: ignore[arg-type]
+        self._set_up(lender, None, None, TIMEOUT, None, outbox)  # type: ignore[arg-type]
 
     @property
     def _lender(self) -> Lender:
@@ -92,12 +91,7 @@ class BorrowingPool(OutboxPool):
             try:
                 borrowed.commit()
             except Exception as error:
-                known = as_psycopg(error)
-                unknown = None if known is None else commit_failed(known)
-                if known is not None and unknown is None:
-                    outcome = "rolled_back"
-                if unknown is not None:
-                    raise unknown from error
+                outcome = outcome_of_commit(error)
                 raise
             outcome = "committed"
         finally:
@@ -109,13 +103,7 @@ class BorrowingPool(OutboxPool):
 
     def stats(self) -> OutboxPoolStats:
         """The figures of this moment."""
-        counts, (size, largest, idle) = self._figures.counts(), self._lender.sizes()
-        own = ("leased", "waited_ms", "used_ms", "timeouts", "committed", "rolled_back", "unknown")
-        return OutboxPoolStats(
-            name=self._lender.what, min_size=0, max_size=largest, size=size, idle=idle, waiting=counts["waiting"],
-            requests=counts["requests"], connections=0, connections_lost=0, found_lost=0,
-            **{name: counts[name] for name in own},
-        )  # fmt: skip
+        return stats_of_lender(self._lender, self._figures)
 
     def _lend(self, timeout: float) -> Borrowed:
         began = time.monotonic()
