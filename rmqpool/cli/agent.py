@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from rmqpool.cli.options import JsonOption, UrlOption
+from rmqpool.cli.options import HealthOption, JsonOption, LogFormatOption, LogLevelOption, UrlOption
 
 __all__ = ["register"]
 
@@ -58,15 +58,9 @@ def agent(
             show_default=False,
         ),
     ] = None,
-    health: Annotated[
-        str | None, typer.Option("--health", metavar="HOST:PORT", help="Answer /live and /ready over HTTP.")
-    ] = None,
-    log_format: Annotated[
-        Literal["text", "json"] | None, typer.Option("--log-format", help="Lines for people, or JSON lines.")
-    ] = None,
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="What is logged.")
-    ] = "info",
+    health: HealthOption = None,
+    log_format: LogFormatOption = None,
+    log_level: LogLevelOption = "info",
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-__all__ = ["JsonOption", "TimeoutOption", "UrlOption", "WorkerArgument"]
+__all__ = [
+    "HealthOption",
+    "JsonOption",
+    "LogFormatOption",
+    "LogLevelOption",
+    "TimeoutOption",
+    "UrlOption",
+    "WorkerArgument",
+]
 
 UrlOption = Annotated[
     str | None,
@@ -29,4 +37,14 @@ TimeoutOption = Annotated[
 ]
 WorkerArgument = Annotated[
     str, typer.Argument(metavar="MODULE:WORKER", help="Where the Worker is, such as workers.orders:worker.")
+]
+# Of what runs until it is told to stop
+HealthOption = Annotated[
+    str | None, typer.Option("--health", metavar="HOST:PORT", help="Answer /live and /ready over HTTP.")
+]
+LogFormatOption = Annotated[
+    Literal["text", "json"] | None, typer.Option("--log-format", help="Lines for people, or JSON lines.")
+]
+LogLevelOption = Annotated[
+    Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="What is logged.")
 ]

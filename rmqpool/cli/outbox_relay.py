@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from rmqpool.cli.options import JsonOption
+from rmqpool.cli.options import JsonOption, LogFormatOption, LogLevelOption
 from rmqpool.cli.outbox_session import (
     BrokerOption,
     DatabaseOption,
@@ -73,12 +73,8 @@ def relay(
             show_default=False,
         ),
     ] = False,
-    log_format: Annotated[
-        Literal["text", "json"] | None, typer.Option("--log-format", help="Lines for people, or JSON lines.")
-    ] = None,
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="What is logged.")
-    ] = "info",
+    log_format: LogFormatOption = None,
+    log_level: LogLevelOption = "info",
     as_json: JsonOption = False,
 ) -> None:
     """Publish the outbox's rows until SIGTERM or Ctrl-C. Any number of relays share the work.

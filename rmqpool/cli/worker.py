@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from rmqpool.cli.options import JsonOption, UrlOption, WorkerArgument
+from rmqpool.cli.options import HealthOption, JsonOption, LogFormatOption, LogLevelOption, UrlOption, WorkerArgument
 
 __all__ = ["register"]
 
@@ -34,12 +34,8 @@ def worker(
         float | None,
         typer.Option(min=0.0, max=86400.0, metavar="SECONDS", help="How long to let handlers finish at the end."),
     ] = None,
-    log_format: Annotated[
-        Literal["text", "json"] | None, typer.Option("--log-format", help="Lines for people, or JSON lines.")
-    ] = None,
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="What is logged.")
-    ] = "info",
+    log_format: LogFormatOption = None,
+    log_level: LogLevelOption = "info",
     processes: Annotated[
         int | None, typer.Option(min=1, max=256, help="Run so many processes, and replace those that end.")
     ] = None,
@@ -50,9 +46,7 @@ def worker(
     ready_file: Annotated[
         Path | None, typer.Option("--ready-file", metavar="FILE", help="There while it is ready.")
     ] = None,
-    health: Annotated[
-        str | None, typer.Option("--health", metavar="HOST:PORT", help="Answer /live and /ready over HTTP.")
-    ] = None,
+    health: HealthOption = None,
     ready_timeout: Annotated[
         float,
         typer.Option(min=0.1, max=86400.0, metavar="SECONDS", help="On SIGHUP: how long a new process may take."),
