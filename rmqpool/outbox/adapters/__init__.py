@@ -12,6 +12,7 @@ from typing import Any, Final
 from rmqpool.errors import ConfigurationError
 from rmqpool.late_imports import IMPORTING
 from rmqpool.outbox.adapters.port import AsyncLender, Lender
+from rmqpool.outbox.class_lookup import module_for
 
 __all__ = [
     "AsyncLender",
@@ -44,12 +45,12 @@ _TAKEN_ASYNC: Final = (
 
 def is_pool(source: object) -> bool:
     """Whether it is a pool of the application's that blocks."""
-    return _module_of(type(source), _SYNC) is not None
+    return module_for(type(source), _SYNC) is not None
 
 
 def is_async_pool(source: object) -> bool:
     """Whether it is a pool of the application's that is awaited."""
-    return _module_of(type(source), _ASYNC) is not None
+    return module_for(type(source), _ASYNC) is not None
 
 
 def lender_of(source: object, place: str) -> Lender:
@@ -82,23 +83,15 @@ def async_borrowing_pool(source: object, outbox: object) -> Any:
 
 def _lender_of(source: object, place: str, *, asynchronous: bool) -> Any:
     kind = type(source)
-    module = _module_of(kind, _ASYNC if asynchronous else _SYNC)
+    module = module_for(kind, _ASYNC if asynchronous else _SYNC)
     if module is not None:
         with IMPORTING:
             return importlib.import_module(f"rmqpool.outbox.adapters.{module}").lender(source)
     name = f"{kind.__module__}.{kind.__qualname__}"
     taken = _TAKEN_ASYNC if asynchronous else _TAKEN
-    if _module_of(kind, _SYNC if asynchronous else _ASYNC) is not None:
+    if module_for(kind, _SYNC if asynchronous else _ASYNC) is not None:
         raise ConfigurationError(
             f"{place} {'is awaited' if asynchronous else 'blocks'}, and a {name} "
             f"{'blocks' if asynchronous else 'is awaited'}: give it a URL, or one of these: {taken}"
         )
     raise ConfigurationError(f"{place} was given a {name}; it takes a URL, or one of these: {taken}")
-
-
-def _module_of(kind: type, modules: dict[tuple[str, str], str]) -> str | None:
-    for base in kind.__mro__:
-        module = modules.get((base.__module__.partition(".")[0], base.__name__))
-        if module is not None:
-            return module
-    return None

@@ -10,6 +10,7 @@ from typing import Any
 
 from rmqpool.errors import UnsupportedConnectionError
 from rmqpool.late_imports import IMPORTING
+from rmqpool.outbox.class_lookup import module_for
 from rmqpool.outbox.drivers.protocol import AsyncDriver, SyncDriver
 
 __all__ = ["AsyncDriver", "SyncDriver", "async_driver_of", "sync_driver_of"]
@@ -53,7 +54,7 @@ def _driver_of(connection: object, *, asynchronous: bool) -> Any:
     kind = type(connection)
     driver = _found.get((kind, asynchronous))
     if driver is None:
-        module = _module_of(kind, _ASYNC if asynchronous else _SYNC)
+        module = module_for(kind, _ASYNC if asynchronous else _SYNC)
         if module is None:
             raise _unsupported(kind, asynchronous)
         with IMPORTING:
@@ -62,17 +63,9 @@ def _driver_of(connection: object, *, asynchronous: bool) -> Any:
     return driver
 
 
-def _module_of(kind: type, modules: dict[tuple[str, str], str]) -> str | None:
-    for base in kind.__mro__:
-        module = modules.get((base.__module__.partition(".")[0], base.__name__))
-        if module is not None:
-            return module
-    return None
-
-
 def _unsupported(kind: type, asynchronous: bool) -> UnsupportedConnectionError:
     name = f"{kind.__module__}.{kind.__qualname__}"
-    if _module_of(kind, _SYNC if asynchronous else _ASYNC) is not None:
+    if module_for(kind, _SYNC if asynchronous else _ASYNC) is not None:
         other = "Outbox" if asynchronous else "AsyncOutbox"
         return UnsupportedConnectionError(f"{name} is a connection for {other}: use that one with it")
     if any(base.__name__.endswith(_MAKERS) for base in kind.__mro__):
