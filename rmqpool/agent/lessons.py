@@ -1,8 +1,8 @@
 """What has ended the connection of all once is not let through a second time. Pure: the clock is passed in.
 
 Some errors of RabbitMQ's end a whole connection (540), and depend on a queue's type, which an agent cannot know: basic.get from a
-stream, purging one, consuming it without acknowledgements, if-unused and if-empty with a quorum queue, a global prefetch with
-one. The broker's words name the queue, so that they can be learnt from.
+stream, purging one, consuming it without acknowledgements, a global prefetch with a quorum queue. The broker's words name the
+queue, so that they can be learnt from.
 """
 
 from __future__ import annotations
@@ -24,11 +24,8 @@ _SIGNS = {  # words of the broker's, and the method that they are about
     "queue.purge": methods.PURGE,
     "automatic acknowledgement": methods.CONSUME,
     "global qos": methods.QOS,  # said of a basic.consume after a global basic.qos
-    "if-unused": methods.QUEUE_DELETE,
-    "if-empty": methods.QUEUE_DELETE,
 }
 _NO_ACK = 2
-_CONDITIONS = 3  # if-unused, if-empty
 
 
 class Lessons:
@@ -61,8 +58,6 @@ class Lessons:
 def _signs_of(method: int, arguments: list[Any], is_global: bool) -> list[int]:
     if method in (methods.GET, methods.PURGE):
         return [method]
-    if method == methods.QUEUE_DELETE:
-        return [method] if arguments[2] & _CONDITIONS else []
     if method == methods.CONSUME:
         return ([method] if arguments[3] & _NO_ACK else []) + ([methods.QOS] if is_global else [])
     return []

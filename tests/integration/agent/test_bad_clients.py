@@ -113,7 +113,7 @@ def test_what_the_agent_cannot_see_coming_ends_all_connections_once_only(broker_
     """basic.get from a stream is 540 for everybody; who says it again, over any of the connections, is alone with it."""
     with (
         agent_folder() as folder,
-        AgentProcess(folder / "agent.sock", broker_url) as agent,
+        LocalAgent(folder / "agent.sock", broker_url) as agent,
         Publisher(agent.wait_ready().url, declare=[Queue(queue_name, type="stream")]) as publisher,
     ):
         publisher.publish(queue_name, b"x", timeout=PATIENCE)
@@ -121,8 +121,8 @@ def test_what_the_agent_cannot_see_coming_ends_all_connections_once_only(broker_
             with RawClient(agent.path).shake_hands().open(1) as client:
                 client.say(1, spec.Basic.Get(queue=queue_name))
                 assert client.expect(spec.Connection.Close).reply_code == code
-            wait_until(lambda: agent.health()["lost"] == 1, "the one loss", timeout=PATIENCE)
-            wait_until(lambda: agent.health()["ready"], "its connections", timeout=PATIENCE)
+            wait_until(lambda: agent.figures()["lost"] == 1, "the one loss", timeout=PATIENCE)
+            agent.wait_ready()
             publisher.publish(queue_name, b"x", timeout=PATIENCE)
 
 

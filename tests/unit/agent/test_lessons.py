@@ -14,15 +14,12 @@ WORDS = {  # RabbitMQ 3.10's
     "get": "NOT_IMPLEMENTED - basic.get not supported by stream queues queue 'grüße' in vhost '/'",
     "purge": "NOT_IMPLEMENTED - queue.purge not supported by stream queues queue 'grüße' in vhost '/'",
     "no_ack": "NOT_IMPLEMENTED - automatic acknowledgement not supported by stream queues queue 'grüße' in vhost '/'",
-    "if_empty": "NOT_IMPLEMENTED - cannot delete queue 'grüße' in vhost '/'. queue.delete operations with if-empty flag set "
-    "are not supported by quorum queues",
     "global": "NOT_IMPLEMENTED - queue 'grüße' in vhost '/' does not support global qos",
 }
 SAID: dict[str, list[Any]] = {
     "get": [spec.Basic.Get(queue="grüße")],
     "purge": [spec.Queue.Purge(queue="grüße")],
     "no_ack": [spec.Basic.Consume(queue="grüße", no_ack=True)],
-    "if_empty": [spec.Queue.Delete(queue="grüße", if_empty=True)],
     "global": [spec.Basic.Qos(prefetch_count=5, global_qos=True), spec.Basic.Consume(queue="grüße")],
 }
 HARMLESS = [
