@@ -71,7 +71,7 @@ class TestBeforeUse:
             assert pool.use() != first.number
         wait_for(lambda: "closed" in first.log, "the end of the dead one")
         assert pool.stats().counters.checks_failed == 1
-        assert Kind.CHECK_FAILED in world.kinds
+        wait_for(lambda: Kind.CHECK_FAILED in world.kinds, "its event")  # told by another thread
 
     def test_check_timeout(self, make: Make, world: World) -> None:
         """A check that hangs has failed after check_timeout: the caller gets another resource in its own time."""
