@@ -186,10 +186,10 @@ class AsyncResourcePool(AsyncBase[T]):
         stats, error = self._stats(_monotonic()), self._ledger.last_open_error
         if refusal is not None:
             refused = self._refusal(refusal, stats)
-            self._tell(ResourceEventKind.REFUSED, str(refused), refused)
+            self._tell(ResourceEventKind.ACQUIRE_REFUSED, str(refused), refused)
             raise refused from (error if refusal is Refusal.OPEN_FAILED else None)
         exhausted = self._exhausted(timeout, stats)
-        self._tell(ResourceEventKind.TIMED_OUT, str(exhausted), exhausted)
+        self._tell(ResourceEventKind.ACQUIRE_TIMED_OUT, str(exhausted), exhausted)
         raise exhausted from (error if stats.failures_in_a_row else None)
 
     def _time_out(self, waiter: asyncio.Future[Refusal | None]) -> None:

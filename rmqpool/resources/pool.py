@@ -190,10 +190,10 @@ class ResourcePool(ThreadedBase[T]):
             raise
         if in_time and waiter.refusal is not None:
             refused = self._refusal(waiter.refusal, stats)
-            self._tell(ResourceEventKind.REFUSED, str(refused), refused)
+            self._tell(ResourceEventKind.ACQUIRE_REFUSED, str(refused), refused)
             raise refused from (error if waiter.refusal is Refusal.OPEN_FAILED else None)
         exhausted = self._exhausted(timeout, stats)
-        self._tell(ResourceEventKind.TIMED_OUT, str(exhausted), exhausted)
+        self._tell(ResourceEventKind.ACQUIRE_TIMED_OUT, str(exhausted), exhausted)
         raise exhausted from (error if stats.failures_in_a_row else None)
 
     # The owner

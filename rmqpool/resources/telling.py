@@ -76,7 +76,7 @@ class Telling:
         if not good:
             kind = ResourceEventKind.RESET_FAILED if reset else ResourceEventKind.CHECK_FAILED
             why = "it returned False" if error is None else type(error).__name__
-            self._tell(kind, f"{kind.value}: {why}; the resource is closed", error)
+            self._tell(kind, f"{'reset' if reset else 'check'} failed: {why}; the resource is closed", error)
 
     def _tell_lease(self, event: PoolEvent, sentence: str) -> None:
         overdue = event is PoolEvent.LEASE_OVERDUE

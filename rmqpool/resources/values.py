@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from enum import Enum
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
@@ -18,26 +18,25 @@ from rmqpool.pool_options import seconds, whole_number
 __all__ = ["Counters", "ResourceEvent", "ResourceEventKind", "ResourceOptions", "ResourceStats", "stats_of"]
 
 
-class ResourceEventKind(Enum):
-    """What an event of a resource pool tells."""
+class ResourceEventKind(StrEnum):
+    """What an event of a resource pool tells; what :class:`rmqpool.PoolEvent` tells as well has the same text there."""
 
-    POOL_OPENED = "pool opened"
-    POOL_CLOSED = "pool closed"
+    POOL_CLOSED = "pool_closed"
     OPENED = "opened"
-    OPEN_FAILED = "open failed"
-    RECONNECT_FAILED = "reconnect failed"
+    OPEN_FAILED = "open_failed"
+    RECONNECT_FAILED = "reconnect_failed"
     """Opening failed for ``reconnect_timeout`` seconds without a success: whoever waited was told; the pool goes on."""
     CLOSED = "closed"
-    CLOSE_FAILED = "close failed"
-    CHECK_FAILED = "check failed"
-    RESET_FAILED = "reset failed"
-    TIMED_OUT = "timed out"
-    REFUSED = "refused"
+    CLOSE_FAILED = "close_failed"
+    CHECK_FAILED = "check_failed"
+    RESET_FAILED = "reset_failed"
+    ACQUIRE_TIMED_OUT = "acquire_timed_out"
+    ACQUIRE_REFUSED = "acquire_refused"
     RESIZED = "resized"
     DRAINED = "drained"
-    LEASE_OVERDUE = "lease overdue"
+    LEASE_OVERDUE = "lease_overdue"
     """A lease lasts longer than ``leak_after``."""
-    LEASE_RETURNED = "lease returned"
+    LEASE_RETURNED = "lease_returned"
     """One that was overdue came back after all."""
 
 

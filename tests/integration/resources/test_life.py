@@ -328,7 +328,7 @@ class TestTelling:
         pool.drain()
         pool.release(held)
         pool.close()
-        expected = {Kind.OPENED, Kind.TIMED_OUT, Kind.RESIZED, Kind.DRAINED, Kind.CLOSED, Kind.POOL_CLOSED}
+        expected = {Kind.OPENED, Kind.ACQUIRE_TIMED_OUT, Kind.RESIZED, Kind.DRAINED, Kind.CLOSED, Kind.POOL_CLOSED}
         wait_for(lambda: expected <= set(world.kinds), "all events")
         assert {event.pool for event in world.events} == {"tested"}
 
