@@ -252,6 +252,9 @@ class Book(Generic[R, W]):
 
 def check_sizes(capacity: int, minimum: int, keep_idle: bool = True) -> None:
     """Raises ConfigurationError unless 1 <= capacity and 0 <= minimum <= capacity; 0 where nothing is kept idle."""
+    for name, size in (("max_size", capacity), ("min_size", minimum)):
+        if isinstance(size, bool) or not isinstance(size, int):
+            raise ConfigurationError(f"{name} is {size!r}; give a whole number")
     if capacity < 1:
         raise ConfigurationError(f"max_size is {capacity}; give at least 1")
     if not 0 <= minimum <= capacity:

@@ -66,7 +66,7 @@ class PoolBase(Telling, Generic[T]):
         self._plan = OpenPlan(options.backoff, options.reconnect_timeout)
         self._slots: dict[int, Slot[T]] = {}  # by the identity of the resource
         self._inherited: dict[int, Slot[T]] = {}
-        self._borrowing = Borrowing(self._ledger, options.leak_after)
+        self._borrowing = Borrowing(self._ledger, options.leak_after, self.name)
         self._tokens = new_tokens(self._borrowing.remembers, self._in_tasks)
         self._waits = Histogram()
         self._opens = Histogram()

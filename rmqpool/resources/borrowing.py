@@ -55,9 +55,10 @@ def _task() -> Borrower:
 class Borrowing(Generic[T]):
     """The borrowers of one pool. To be called as its ledger is: under the pool's lock, or on its loop."""
 
-    def __init__(self, ledger: Ledger[Slot[T], Any], leak_after: float | None) -> None:
+    def __init__(self, ledger: Ledger[Slot[T], Any], leak_after: float | None, name: str) -> None:
         self._ledger = ledger
         self._watch = LeakWatch(leak_after)
+        self._what = f"resource of pool {name!r}"  # a process has many pools, and the log is one
         self._returned: deque[tuple[Borrower, float]] = deque()
         self.leak_after = leak_after
         self.remembers = leak_after is not None or all_are_remembered()
@@ -90,7 +91,7 @@ class Borrowing(Generic[T]):
 
     def tell_overdue(self, borrowers: list[Borrower], tell: Tell) -> None:
         """Outside of the lock."""
-        report_overdue(borrowers, self.leak_after or 0.0, tell, "resource")
+        report_overdue(borrowers, self.leak_after or 0.0, tell, self._what)
 
     def tell_returned(self, tell: Tell) -> None:
         """Outside of the lock."""
@@ -99,7 +100,7 @@ class Borrowing(Generic[T]):
                 borrower, seconds = self._returned.popleft()
             except IndexError:  # another thread tells of it
                 return
-            report_returned(borrower, seconds, tell, "resource")
+            report_returned(borrower, seconds, tell, self._what)
 
     def _leases(self, now: float) -> list[Held[Slot[T], Borrower]]:
         found: list[Held[Slot[T], Borrower]] = []

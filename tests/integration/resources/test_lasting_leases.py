@@ -31,15 +31,16 @@ def told(world: World, kind: ResourceEventKind) -> list[str]:
 def test_a_lease_that_lasts_is_reported_and_again_when_it_comes_back(
     make: Make, world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Once, in the log and as an event, with the code that borrowed it; and counted."""
-    pool = make(leak_after=0.05)
+    """Once, in the log and as an event, with the pool's name and the code that borrowed it; and counted."""
+    pool = make(leak_after=0.05, name="database")
     with caplog.at_level(logging.WARNING, logger="rmqpool"):
         held = pool.acquire()
         wait_for(lambda: told(world, OVERDUE), "the report")
         pool.release(held)
         wait_for(lambda: told(world, RETURNED), "its end")
-    assert "a resource is held for more than 0.05 s (leak_after) by t" in told(world, OVERDUE)[0]
+    assert "a resource of pool 'database' is held for more than 0.05 s (leak_after) by t" in told(world, OVERDUE)[0]
     assert "tests/integration/resources/" in told(world, OVERDUE)[0]
+    assert told(world, RETURNED)[0].startswith("the resource of pool 'database' that ")
     assert "came back after" in told(world, RETURNED)[0]
     assert told(world, OVERDUE)[0] in caplog.text
     assert len(told(world, OVERDUE)) == len(told(world, RETURNED)) == 1

@@ -137,7 +137,11 @@ def test_bad_resize(make_any: Make) -> None:
     """Sizes that make no sense change nothing."""
     pool = make_any(min_size=1, max_size=2)
     things = hasattr(pool, "world")
-    for sizes in [{"max_size": 0}, {"max_size": -1}, *([{"min_size": 5}, {"min_size": -1}] if things else [])]:
+    for sizes in [
+        {"max_size": 0},
+        {"max_size": -1},
+        *([{"min_size": 5}, {"min_size": -1}, {"max_size": 2.5}, {"max_size": "3"}] if things else []),
+    ]:
         with pytest.raises(ConfigurationError):
             pool.resize(**sizes)
     held = [pool.acquire(), pool.acquire()]
