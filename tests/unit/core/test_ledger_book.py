@@ -57,10 +57,10 @@ def test_who_holds_what_is_known_both_ways() -> None:
 @pytest.mark.parametrize(("capacity", "minimum"), [(0, 0), (-1, 0), (1, 2), (1, -1)])
 def test_sizes_out_of_range_are_refused(capacity: int, minimum: int) -> None:
     """Sizes that contradict each other are refused, when made and when resized, and change nothing."""
-    with pytest.raises(ConfigurationError, match="pool: "):
+    with pytest.raises(ConfigurationError, match="max_size"):
         Ledger(capacity, minimum=minimum)
     ledger: Ledger[str, str] = Ledger(3, minimum=1)
-    with pytest.raises(ConfigurationError, match="pool: "):
+    with pytest.raises(ConfigurationError, match="max_size"):
         ledger.resize(capacity, minimum)
     assert (ledger.snapshot(0).capacity, ledger.snapshot(0).minimum) == (3, 1)
 
