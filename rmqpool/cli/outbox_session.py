@@ -73,14 +73,14 @@ def tables_of(schema: str | None, prefix: str) -> Tables:
     return Tables(schema, prefix)
 
 
-def database_of(url: str | None) -> str:
-    """The URL of the database, from the option, the environment or pyproject.toml. ConfigurationError if there is none."""
+def database_of(url: str | None, option: str = "--url") -> str:
+    """The URL of the database, from the option of that name, the environment or pyproject.toml. ConfigurationError if there is none."""
     from rmqpool.cli.session import load
 
     settings = load(postgres_url=url)
     if settings.postgres_url is None or not settings.postgres_url:
         raise ConfigurationError(
-            "no database is named: set RMQPOOL_POSTGRES_URL (or RMQPOOL_POSTGRES_URL_FILE), or give --url "
+            f"no database is named: set RMQPOOL_POSTGRES_URL (or RMQPOOL_POSTGRES_URL_FILE), or give {option} "
             "postgresql://user:password@host:5432/database"
         )
     return settings.postgres_url.reveal()

@@ -85,7 +85,7 @@ def of_postgres(
     if not offline and (calls or None in (max_connections, reserved, others)):
         from rmqpool.cli.outbox_session import database_of, require_driver
 
-        database = database_of(url)
+        database = database_of(url, "--postgres")
         require_driver()
         from rmqpool.outbox.inspection_connection import connect
 

@@ -98,6 +98,9 @@ def test_too_little_is_a_sentence(inline: Run) -> None:
     no_hold = inline("pool", "size", "--rate", "5", "--offline")
     assert no_hold.code == 3
     assert "--hold SECONDS" in no_hold.err
+    no_database = inline("pool", "size", "postgres", "--threads", "4")
+    assert no_database.code == 3
+    assert "give --postgres postgresql://" in no_database.err
     absurd = inline("pool", "size", "--rate", "nan", "--url", "amqp://nobody.invalid")
     assert absurd.code == 3  # before anybody is asked
     assert "rate is nan" in absurd.err

@@ -94,4 +94,8 @@ def _lender_of(source: object, place: str, *, asynchronous: bool) -> Any:
             f"{place} {'is awaited' if asynchronous else 'blocks'}, and a {name} "
             f"{'blocks' if asynchronous else 'is awaited'}: give it a URL, or one of these: {taken}"
         )
+    if isinstance(source, str):  # which may hold a password
+        raise ConfigurationError(
+            f"{place}.of was given text; for a URL write {place}(url): of() takes your own pool, {taken}"
+        )
     raise ConfigurationError(f"{place} was given a {name}; it takes a URL, or one of these: {taken}")

@@ -73,3 +73,11 @@ def test_a_message_has_a_queue() -> None:
     with pytest.raises(MessageError, match="queue is empty"):
         writes.many("", "", [1], None, None, None, {})
     assert writes.one("events", "", 1, None, None, None, {}).columns.routing_keys == [""]
+
+
+@pytest.mark.parametrize("kind", [OutboxPool, AsyncOutboxPool])
+def test_a_url_in_the_place_of_a_pool_is_told_where_it_goes(kind: type[OutboxPool] | type[AsyncOutboxPool]) -> None:
+    """``of`` takes the application's own pool; the class takes the URL."""
+    with pytest.raises(ConfigurationError, match=rf"for a URL write {kind.__name__}\(url\)") as refused:
+        kind.of(URL)
+    assert MARK not in str(refused.value)
