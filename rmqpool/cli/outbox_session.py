@@ -74,7 +74,7 @@ def tables_of(schema: str | None, prefix: str) -> Tables:
 
 
 def database_of(url: str | None, option: str = "--url") -> str:
-    """The URL of the database, from the option of that name, the environment or pyproject.toml. ConfigurationError if there is none."""
+    """The URL of the database, from the option, the environment or pyproject.toml. ConfigurationError if there is none."""
     from rmqpool.cli.session import load
 
     settings = load(postgres_url=url)

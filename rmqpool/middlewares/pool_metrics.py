@@ -25,7 +25,7 @@ try:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
     from prometheus_client.core import Metric as Family
 except ImportError as missing:
-    raise ConfigurationError("PoolMetrics needs prometheus-client: pip install rmqpool[metrics]") from missing
+    raise ConfigurationError("PoolMetrics needs prometheus-client: pip install 'rmqpool[metrics]'") from missing
 
 __all__ = ["PoolMetrics"]
 
