@@ -24,6 +24,7 @@ try:
     from prometheus_client import REGISTRY, CollectorRegistry
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
     from prometheus_client.core import Metric as Family
+    from prometheus_client.registry import Collector
 except ImportError as missing:
     raise ConfigurationError("PoolMetrics needs prometheus-client: pip install 'rmqpool[metrics]'") from missing
 
@@ -39,14 +40,18 @@ class PoolMetrics:
 
     Pools are :class:`rmqpool.ConnectionPool`, :class:`rmqpool.ResourcePool`, :class:`rmqpool.AsyncResourcePool` (asked on its
     loop) and :class:`rmqpool.PoolManager`, which tells each tenant as ``name/tenant``. Costs nothing until somebody reads the
-    registry. Pools are not kept alive, and those that are closed are told no more. ``close`` takes it out of the registry.
+    registry. Pools are not kept alive, and those that are closed are told no more. ``close`` takes what it has added out of the
+    registry. Several on one registry tell together: no name and no family of figures is told twice.
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        self._registry = registry
-        self._lock = threading.Lock()
-        self._watched: dict[str, weakref.ref[AnyPool]] = {}
-        registry.register(self)
+        self._added: dict[str, weakref.ref[AnyPool]] = {}
+        with _LOCK:
+            collector = _COLLECTORS.get(registry)
+            if collector is None:
+                collector = _COLLECTORS[registry] = _Pools()
+                registry.register(collector)
+            self._pools = collector
 
     def add(self, name: str, pool: AnyPool) -> None:
         """Tell of this pool from now on. Raises ConfigurationError for the name of another living pool, and for what is none."""
@@ -54,15 +59,34 @@ class PoolMetrics:
             raise ConfigurationError(
                 f"PoolMetrics: {name!r} is {pool!r}; give a pool (of circuit breakers tells BreakerMetrics().add(breaker))"
             )
+        self._added[name] = self._pools.add(name, pool)
+
+    def close(self) -> None:
+        """Tell nothing more."""
+        self._pools.forget(self._added)
+        self._added = {}
+
+
+class _Pools(Collector):
+    """The pools of one registry, by name."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watched: dict[str, weakref.ref[AnyPool]] = {}
+
+    def add(self, name: str, pool: AnyPool) -> weakref.ref[AnyPool]:
+        """Raises ConfigurationError when the name is another living pool's."""
         with self._lock:
             known = self._watched.get(name)
             if known is not None and known() not in (None, pool):
                 raise ConfigurationError(f"a pool named {name!r} is told already: give each its own name")
             self._watched[name] = weakref.ref(pool)
+            return self._watched[name]
 
-    def close(self) -> None:
-        """Tell nothing more."""
-        self._registry.unregister(self)
+    def forget(self, added: Mapping[str, weakref.ref[AnyPool]]) -> None:
+        """Those that are another pool's by now stay."""
+        with self._lock:
+            self._watched = {name: pool for name, pool in self._watched.items() if added.get(name) is not pool}
 
     def describe(self) -> Iterable[Family]:
         """Nothing is read when it is registered."""
@@ -199,3 +223,7 @@ class _Families:
 def _add(family: HistogramMetricFamily, name: str, times: Times) -> None:
     buckets = [("+Inf" if bound == float("inf") else str(bound), count) for bound, count in times.cumulative()]
     family.add_metric((name,), buckets, times.total)
+
+
+_LOCK = threading.Lock()
+_COLLECTORS: weakref.WeakKeyDictionary[CollectorRegistry, _Pools] = weakref.WeakKeyDictionary()

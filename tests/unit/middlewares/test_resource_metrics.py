@@ -48,6 +48,25 @@ def test_what_is_no_pool_is_refused(wrong: Any) -> None:
     assert generate_latest(registry) == b""
 
 
+def test_two_that_tell_one_registry_tell_together() -> None:
+    """Each family once, as a scrape must have it, and no name twice; what one has added goes with it."""
+    registry = CollectorRegistry()
+    first, second = PoolMetrics(registry), PoolMetrics(registry)
+    with ResourcePool(object) as database, ResourcePool(object) as cache:
+        first.add("database", database)
+        second.add("cache", cache)
+        with pytest.raises(ConfigurationError, match="told already"):
+            second.add("database", cache)
+        told = generate_latest(registry).decode()
+        assert told.count("# TYPE rmqpool_resource_max gauge") == 1
+        assert told.count('rmqpool_resource_max{pool="') == 2
+        first.close()
+        assert value(registry, "resource_max") is None
+        assert 'rmqpool_resource_max{pool="cache"}' in generate_latest(registry).decode()
+        second.close()
+        assert generate_latest(registry) == b""
+
+
 async def test_a_pool_of_a_loop_is_asked_on_its_loop() -> None:
     """From the loop itself, and from another thread, as a scrape comes; one that does not answer is left out."""
     registry = CollectorRegistry()
