@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import grp
 import os
 import pwd
@@ -45,7 +46,7 @@ def peer_of(connected: socket.socket) -> Peer:
 
 
 def refusal_of(peer: Peer, options: AgentOptions) -> Violation | None:
-    """None if it may. Pure."""
+    """None if it may."""
     if peer.user in options.users or peer.groups & options.groups:
         return None
     return Violation(
@@ -82,7 +83,9 @@ def _groups_of_user(user: int, group: int) -> list[int]:
         return []
 
 
+@functools.lru_cache(maxsize=256)
 def _name_of(user: int) -> str:
+    """Asked once for each user: a directory service may take its time, and everybody on the I/O thread waits for it."""
     try:
         return f"{pwd.getpwuid(user).pw_name} ({user})"
     except KeyError:
