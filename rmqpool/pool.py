@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rmqpool.callables import plain_function
-from rmqpool.errors import ConfigurationError, PoolClosedError
+from rmqpool.errors import PoolClosedError
 from rmqpool.late_imports import IMPORTING
 from rmqpool.pool_events import EventListener, PoolEvent
 from rmqpool.pool_options import autoscale_below, bounds, channels_below, connection_settings, seconds, whole_number
@@ -85,9 +85,7 @@ class ConnectionPool(PoolTelling):
             "consume_connections": whole_number("consume_connections", consume_connections),
             "channels_per_connection": channels_below(self.settings.channel_max, channels_per_connection),
         }
-        if isinstance(max_waiting, bool) or not isinstance(max_waiting, int) or max_waiting < 0:
-            raise ConfigurationError(f"max_waiting is {max_waiting!r}; give a whole number, 0 for no bound")
-        self._max_waiting = max_waiting
+        self._max_waiting = whole_number("max_waiting", max_waiting, least=0)
         self._max_lifetime = seconds("max_lifetime", max_lifetime)
         self._max_idle = seconds("max_idle", max_idle)
         self._window = whole_number("window", window)

@@ -34,10 +34,10 @@ def connection_settings(
     return dataclasses.replace(url, **given)
 
 
-def whole_number(name: str, value: int) -> int:
-    """A whole number of at least 1, or ConfigurationError."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigurationError(f"{name} is {value!r}; give a whole number of at least 1")
+def whole_number(name: str, value: int, least: int = 1) -> int:
+    """A whole number of at least ``least``, or ConfigurationError."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigurationError(f"{name} is {value!r}; give a whole number of at least {least}")
     return value
 
 

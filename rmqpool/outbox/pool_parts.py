@@ -100,8 +100,7 @@ class Figures:
 
 def check_sizes(*, min_size: int, max_size: int, timeout: float, max_lifetime: float, max_idle: float) -> None:
     """Raise ConfigurationError for values that make no sense."""
-    if isinstance(min_size, bool) or not isinstance(min_size, int) or min_size < 0:
-        raise ConfigurationError(f"min_size is {min_size!r}; give a whole number of at least 0")
+    whole_number("min_size", min_size, least=0)
     if whole_number("max_size", max_size) < min_size:
         raise ConfigurationError(f"max_size is {max_size}, min_size {min_size}: give a max_size that is not below it")
     seconds("timeout", timeout)

@@ -77,9 +77,7 @@ class ResourceOptions:
         whole_number("max_size", self.max_size)
         whole_number("workers", self.workers)
         for name in ("min_size", "max_waiting", "growth"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ConfigurationError(f"{name} is {value!r}; give a whole number, 0 or more")
+            whole_number(name, getattr(self, name), least=0)
         for name in ("timeout", "max_lifetime", "max_idle", "check_timeout", "open_timeout", "reconnect_timeout"):
             object.__setattr__(self, name, seconds(name, getattr(self, name)))
         if self.check_after_idle:  # 0: before each use
