@@ -13,13 +13,13 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rmqpool.agent.channel import Channel, ChannelState, Owner
+from rmqpool.agent.channel import Channel, ChannelState
 from rmqpool.agent.client import Client
 from rmqpool.agent.gate import Gate
 from rmqpool.agent.lessons import Lessons
 from rmqpool.agent.options import AgentOptions, Bounds
 from rmqpool.agent.peers import Peer
-from rmqpool.agent.session import SessionState
+from rmqpool.agent.session import Session, SessionState
 from rmqpool.agent.stats import AgentStats
 from rmqpool.agent.violation import ChannelViolation, Violation
 from rmqpool.amqp.connection import Connection
@@ -35,6 +35,8 @@ _PATIENCE = 2.0  # seconds that a client waits for the broker before it is told 
 _TICK = 1.0
 _DRAIN_LOOK = 0.02
 _FORCED = 320
+_MODEST = 8  # channels of a client; who has as many gets no more out of the last eighth
+_KEPT_SHARE = 8
 _UNKNOWN_BROKER: Mapping[str, Any] = {
     "product": "rmqpool agent",
     "version": __version__,
@@ -277,13 +279,14 @@ class Hub:
 
     # Channels
 
-    def new_channel(self, number: int, owner: Owner) -> Channel | None:
-        """A channel of the broker's under a number that is free there; None: all are taken."""
+    def new_channel(self, number: int, owner: Session) -> Channel | None:
+        """A channel of the broker's under a number that is free there; None: all are taken, or kept for others."""
         if self._connection is None:
             raise Violation(
                 _FORCED, f"CONNECTION_FORCED - the agent has no connection to the broker: {self.link.why_not_ready()}"
             )
-        if not self._free:
+        kept = self.channel_max // _KEPT_SHARE if len(owner.channels) >= _MODEST else 0
+        if len(self._free) <= kept:
             return None
         channel = Channel(number, self._free.popleft(), owner, self)
         self._channels[channel.upstream_number] = channel

@@ -287,7 +287,8 @@ class Session(Handshake):
         if channel is None:
             self._refused.add(number)
             text = (
-                "RESOURCE_ERROR - all channels of the agent's connection are in use: start it with more --connections"
+                "RESOURCE_ERROR - the channels of the agent's connection are in use, or kept for others: start it with more "
+                "--connections"
             )
             self._host.to_client(server_side.channel_close(number, 506, text))
             return

@@ -202,6 +202,20 @@ def test_one_client_too_many_is_told_so(folder: Path, broker_url: str) -> None:
             pass
 
 
+def test_a_client_with_many_channels_leaves_some_to_others(folder: Path, broker_url: str) -> None:
+    """The last eighth is for those that have few; who wants more is told which option helps."""
+    with LocalAgent(folder / "agent.sock", f"{broker_url}?channel_max=64", connections=1).wait_ready() as agent:
+        with RawClient(agent.path).shake_hands() as greedy, RawClient(agent.path).shake_hands() as modest:
+            for number in range(1, 57):
+                greedy.open(number)
+            greedy.say(57, spec.Channel.Open())
+            refused = greedy.expect(spec.Channel.Close)
+            assert (refused.reply_code, "--connections" in refused.reply_text) == (506, True)
+            for number in range(1, 9):
+                modest.open(number)
+        wait_until(lambda: agent.figures()["channels"] == 0, "the end of all channels", timeout=PATIENCE)
+
+
 def test_a_client_that_says_nothing_does_not_stay(agent: LocalAgent, innocent: Callable[[], None]) -> None:
     """The handshake has a deadline."""
     with socket.socket(socket.AF_UNIX) as mute:
