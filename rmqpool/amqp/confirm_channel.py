@@ -39,12 +39,15 @@ class ConfirmListener(Protocol):
 
 
 class ConfirmChannel:
-    """``channel`` is pika's, None until confirms are on. I/O thread only."""
+    """``channel`` is pika's, None until confirms are on; ``why_closed`` is what was said of the last one, empty when there is
+    one. I/O thread only.
+    """
 
     def __init__(
         self, link: Link, listener: ConfirmListener, random_fraction: Callable[[], float] = random.random
     ) -> None:
         self.channel: Any = None
+        self.why_closed = ""
         self._link = link
         self._listener = listener
         self._contained = link.contained(lambda function: function())
@@ -61,6 +64,7 @@ class ConfirmChannel:
     def forget(self) -> None:
         """The connection is gone."""
         self._connection = self.channel = self._opening = None
+        self.why_closed = ""
         self._closes = 0
 
     def worked(self) -> None:
@@ -74,6 +78,7 @@ class ConfirmChannel:
         try:
             self._opening = new_channel(self._link, connection, self._on_open, self._on_closed)
         except ChannelLimitError as error:
+            self.why_closed = str(error)
             _LOGGER.warning("the publish channel could not be opened, and is tried again: %s", error)
             self._open_again(connection)
 
@@ -86,6 +91,7 @@ class ConfirmChannel:
         if channel is not self._opening or self._connection is None:
             return
         self.channel = channel
+        self.why_closed = ""
         self._connection.listen(channel.channel_number, self)
         self._listener.channel_ready()
 
@@ -96,6 +102,7 @@ class ConfirmChannel:
         self.channel = self._opening = None
         connection.unlisten(channel.channel_number)
         code, text = close_reason(reason)
+        self.why_closed = f"{code} {text}"
         _LOGGER.warning("the publish channel of %s was closed: %s %s", self._link.name, code, text)
         expected = self._listener.channel_closed(code, text)
         self._open_again(connection, at_once=expected)

@@ -5,7 +5,7 @@ thread; those that their users withdraw, and what is left when the thread has en
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rmqpool.amqp.link import Link
 from rmqpool.core.confirms import Returned
@@ -35,9 +35,10 @@ _REFUSALS: dict[int, tuple[type[NackedError], str]] = {
 class Outcomes:
     """Gives each message its one outcome and frees its place in the window."""
 
-    def __init__(self, window: Window, link: Link, lock: threading.Lock) -> None:
+    def __init__(self, window: Window, link: Link, lock: threading.Lock, why_no_channel: Callable[[], str]) -> None:
         self._window = window
         self._link = link
+        self._why_no_channel = why_no_channel
         self._lock = lock  # whoever ends a message that its user may withdraw in this moment holds it
 
     def confirmed(self, futures: Sequence[PublishFuture]) -> None:
@@ -183,6 +184,9 @@ class Outcomes:
     def _why_waiting(self) -> str:
         if not self._link.is_ready:
             return f"connection {self._link.name} is not ready ({self._link.why_not_ready()})"
+        why = self._why_no_channel()
+        if why:
+            return f"its channel is being opened again (the last one was closed: {why})"
         return "its turn did not come (too much is being published, or the network is slow)"
 
     def _end(self, future: PublishFuture, outcome: PublishError, cause: BaseException | None = None) -> None:

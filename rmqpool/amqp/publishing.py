@@ -64,11 +64,11 @@ class Publishing:
         self._random = random_fraction
         self._unsent = Unsent()
         self._written: ConfirmWindow[PublishFuture] = ConfirmWindow(PublishFuture.name_in_return)
-        self._outcomes = Outcomes(self.window, link, self._unsent.lock)
+        self._outcomes = Outcomes(self.window, link, self._unsent.lock, lambda: self._confirms.why_closed)
         self._topology: dict[Topology, None] = {}
         self._redeclaring = Redeclaring(link)
         self._connection: Connection | None = None
-        self._confirms = ConfirmChannel(link, self, random_fraction)
+        self._confirms: ConfirmChannel = ConfirmChannel(link, self, random_fraction)
         self._header_max = 0  # bytes of encoded properties that fit into one frame, as negotiated with this broker
         self._awake = False
         self._alone = False  # a suspect is on its way: nothing else is written until the broker spoke

@@ -213,6 +213,11 @@ def test_a_client_with_many_channels_leaves_some_to_others(folder: Path, broker_
             assert (refused.reply_code, "--connections" in refused.reply_text) == (506, True)
             for number in range(1, 9):
                 modest.open(number)
+            with (
+                Publisher(agent.url) as publisher,
+                pytest.raises(NotSentError, match="--connections"),
+            ):
+                publisher.publish("orders", b"x", timeout=2.0)
         wait_until(lambda: agent.figures()["channels"] == 0, "the end of all channels", timeout=PATIENCE)
 
 
