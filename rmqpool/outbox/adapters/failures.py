@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 
-__all__ = ["as_psycopg", "sqlstate_of"]
+__all__ = ["as_psycopg"]
 
 _LIBRARIES = ("psycopg2", "asyncpg")
 _LOST = ("OperationalError", "InterfaceError", "InternalClientError")
@@ -32,11 +32,6 @@ def as_psycopg(error: BaseException) -> psycopg.Error | None:
     if any(base.__name__ in _LOST for base in type(cause).__mro__):
         return psycopg.OperationalError(words)
     return psycopg.DatabaseError(words)
-
-
-def sqlstate_of(error: BaseException) -> str | None:
-    """The server's code, behind any wrapper; None if it told none."""
-    return _state_of(_cause_of(error))
 
 
 def _cause_of(error: BaseException) -> BaseException:
