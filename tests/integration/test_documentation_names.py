@@ -98,6 +98,13 @@ def rows_of(name: str) -> list[list[str]]:
     return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
 
 
+def test_the_readme_lists_each_page_once() -> None:
+    """And leaves none out."""
+    _, _, listed = (ROOT / "README.md").read_text().partition("## Documentation")
+    targets = [match["target"] for match in _LINK.finditer(listed)]
+    assert sorted(targets) == sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
+
+
 def test_the_settings_are_documented_as_they_are() -> None:
     """Each name with its variable and its default, in the order of the code, and no others."""
     documented = [tuple(cell.strip("`") for cell in row[:3]) for row in rows_of("docs/reference/settings.md")[1:]]
