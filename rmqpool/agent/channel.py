@@ -60,6 +60,7 @@ class Channel:
         "_upstream",
         "answers",
         "has_global_prefetch",
+        "held_cancels",
         "missing",
         "number",
         "owner",
@@ -78,6 +79,9 @@ class Channel:
         self.state = ChannelState.OPEN
         self.answers: AnswerCount | None = None  # only with confirms
         self.tags: set[bytes] = set()  # of its consumers
+        self.held_cancels: dict[
+            bytes, bytes | None
+        ] = {}  # of consumers without consume-ok: a basic.cancel that waits for it
         self.has_global_prefetch = False
         self.missing: int | None = None  # bytes of a message's body; -1: its header comes next; None: no message begun
         self.parts: list[bytes] = []  # of that message, with the broker's number
@@ -111,7 +115,11 @@ class Channel:
                 self.owner.forget(self.number)
             self._upstream.release(self)
         elif method == methods.CONSUME_OK:
-            self.tags.add(frame[12 : 12 + frame[11]])
+            tag = frame[12 : 12 + frame[11]]
+            self.tags.add(tag)
+            cancel = self.held_cancels.pop(tag, None)
+            if cancel is not None and self.state is ChannelState.OPEN:
+                self._upstream.to_upstream(cancel)
         elif method in (methods.CANCEL, methods.CANCEL_OK):
             self.tags.discard(frame[12 : 12 + frame[11]])
         return True

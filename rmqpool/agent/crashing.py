@@ -1,7 +1,7 @@
 """Arguments that RabbitMQ does not check and that crash a channel's process (541), which ends the whole connection. Pure.
 
 Seen with RabbitMQ 3.10: ``x-max-age`` and ``x-stream-offset`` that are no interval, an ``x-queue-master-locator`` that does not
-exist, an address of direct reply-to that was not made by a broker.
+exist, an ``x-credit`` that is no table (it crashes the queue as well), an ``x-queue-type`` that is no text, an address of direct reply-to that was not made by a broker.
 """
 
 from __future__ import annotations
@@ -41,10 +41,20 @@ def _is_locator(value: Any) -> bool:
     return isinstance(value, str) and value in _LOCATORS
 
 
+def _is_credit(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
 _CHECKS: Mapping[bytes, Callable[[Any], bool]] = {
     b"x-max-age": _is_interval,
     b"x-stream-offset": _is_offset,
     b"x-queue-master-locator": _is_locator,
+    b"x-credit": _is_credit,
+    b"x-queue-type": _is_text,
 }
 
 

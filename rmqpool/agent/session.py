@@ -28,6 +28,11 @@ _HEADER, _BODY, _HEARTBEAT = 2, 3, 8
 _CONTENT_HEAD = struct.Struct(">HHQ")  # class, weight, body size
 _METHOD_ID = struct.Struct(">I")
 _IN_RUN = frozenset({methods.ACK, methods.NACK, 0x3C005A})  # they change nothing here
+_NO_WAIT = 8  # of basic.consume
+
+
+class _HeldBack(Exception):  # noqa: N818 - no error
+    """This method goes on later: a basic.cancel before its consume-ok, which can crash a channel of RabbitMQ 3.10 (541)."""
 
 
 class Session(Handshake):
@@ -142,6 +147,11 @@ class Session(Handshake):
                     part = None
                     self._refuse(channel, violation)
                     continue
+                except _HeldBack:
+                    if done > run:
+                        host.to_upstream(buffer[run:done])
+                    run = done = position = end + 1
+                    continue
                 begin = position
                 position = end + 1
                 if not forward:  # more of this message is to come
@@ -237,6 +247,11 @@ class Session(Handshake):
             channel.answers = AnswerCount()
         elif method == methods.CONSUME and arguments[2]:
             channel.tags.add(arguments[2])
+            if not arguments[3] & _NO_WAIT:
+                channel.held_cancels[arguments[2]] = None
+        elif method == methods.CANCEL and arguments[0] in channel.held_cancels:
+            channel.held_cancels[arguments[0]] = bytes(buffer[at - 11 : end + 1])
+            raise _HeldBack
         elif (
             method == methods.CANCEL and arguments[1] & 1
         ):  # else cancel-ok frees the tag: used again before it, it ends all

@@ -48,6 +48,8 @@ def test_arguments_that_the_broker_answers_go_on(arguments: dict[str, Any]) -> N
         *({"x_max_age": value} for value in ("", "D", "-5D", " 5D")),
         *({"x_stream_offset": value} for value in ("", "D", True, [1], {"a": 1}, None)),
         *({"x_queue_master_locator": value} for value in ("foo", 5)),
+        {"x_credit": "a"},
+        {"x_queue_type": -1},
     ],
 )
 def test_arguments_that_crash_a_channel_are_refused(arguments: dict[str, Any]) -> None:

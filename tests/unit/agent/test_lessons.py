@@ -69,12 +69,25 @@ def test_other_ends_teach_nothing(close: tuple[int, str]) -> None:
     assert not Lessons().learn(*close, now=0.0)
 
 
+def test_a_consumer_is_cancelled_after_its_consume_ok() -> None:
+    """A basic.cancel that comes earlier waits for it, and nothing else waits: RabbitMQ 3.10 can crash between the two (541)."""
+    host = running(Host())
+    upstream = opened(host, 1)
+    consume, cancel = method(1, spec.Basic.Consume(queue="q", consumer_tag="t")), method(1, spec.Basic.Cancel("t"))
+    host.session.feed(consume + cancel + method(1, spec.Basic.Ack(1)))
+    assert [type(told) for _, told in host.told("upstream")] == [spec.Basic.Consume, spec.Basic.Ack]
+    host.broker_says(upstream, spec.Basic.ConsumeOk("t"))
+    assert [(number, type(told)) for number, told in host.told("upstream")] == [(upstream, spec.Basic.Cancel)]
+
+
 def test_a_consumer_tag_is_free_again_with_cancel_ok() -> None:
     """Used again before, it crashes a channel of RabbitMQ 3.10 (541) if the first consume-ok is still to come."""
     host = running(Host())
     upstream = opened(host, 1)
     host.session.feed(method(1, spec.Basic.Consume(queue="q", consumer_tag="t")) + method(1, spec.Basic.Cancel("t")))
+    assert [type(told) for _, told in host.told("upstream")] == [spec.Basic.Consume]
     host.broker_says(upstream, spec.Basic.ConsumeOk("t"))
+    assert host.told("upstream")[0][0] == upstream
     host.broker_says(upstream, spec.Basic.CancelOk("t"))
     host.told()
     host.session.feed(method(1, spec.Basic.Consume(queue="q", consumer_tag="t")) + method(1, spec.Basic.Cancel("t")))
