@@ -1,7 +1,8 @@
 """Arguments that RabbitMQ does not check and that crash a channel's process (541), which ends the whole connection. Pure.
 
 Seen with RabbitMQ 3.10: ``x-max-age`` and ``x-stream-offset`` that are no interval, an ``x-queue-master-locator`` that does not
-exist, an ``x-credit`` that is no table (it crashes the queue as well), an ``x-queue-type`` that is no text, an address of direct reply-to that was not made by a broker.
+exist, an ``x-credit`` that is no table (it crashes the queue as well), an ``x-queue-type`` that is no text, or is unknown and the
+broker is to name the queue, an address of direct reply-to that was not made by a broker.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ __all__ = ["REPLY_TO", "check_arguments", "check_reply_address"]
 
 _INTERVAL = re.compile(r"[0-9]+[YMDhms]")
 _LOCATORS = frozenset({"min-masters", "client-local", "random"})
+_TYPES = frozenset({"classic", "quorum", "stream"})
 _OFFSETS = frozenset({"first", "last", "next"})
 REPLY_TO = b"amq.rabbitmq.reply-to."
 _TERM = 0x83  # Erlang's external term format (erlang.org/doc/apps/erts/erl_ext_dist)
@@ -58,8 +60,10 @@ _CHECKS: Mapping[bytes, Callable[[Any], bool]] = {
 }
 
 
-def check_arguments(table: bytes) -> None:
-    """The arguments of a queue.declare or basic.consume, a well-formed table. Raises ChannelViolation."""
+def check_arguments(table: bytes, *, has_name: bool = True) -> None:
+    """The arguments of a queue.declare or basic.consume, a well-formed table; ``has_name``: the client names the queue. Raises
+    ChannelViolation.
+    """
     if not any(name in table for name in _CHECKS):
         return
     try:
@@ -69,6 +73,8 @@ def check_arguments(table: bytes) -> None:
     for name, is_right in _CHECKS.items():
         if name.decode() in values and not is_right(values[name.decode()]):
             raise _refused(f"an invalid {name.decode()}")
+    if not has_name and values.get("x-queue-type", "classic") not in _TYPES:
+        raise _refused("an unknown x-queue-type")
 
 
 def _refused(what: str) -> ChannelViolation:

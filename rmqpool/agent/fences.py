@@ -44,7 +44,7 @@ def check_method(method: int, arguments: list[Any], tags: Set[bytes], exchange_t
             "connection of all; start it with --exchange-type NAME if a plugin has it",
         )
     if method in (methods.QUEUE_DECLARE, methods.CONSUME):
-        check_arguments(arguments[-1])
+        check_arguments(arguments[-1], has_name=arguments[1] != b"" or method == methods.CONSUME)
     if method == methods.QUEUE_DECLARE and arguments[2] & _EXCLUSIVE and not arguments[2] & _PASSIVE:
         raise ChannelViolation(
             405,

@@ -58,6 +58,14 @@ def test_arguments_that_crash_a_channel_are_refused(arguments: dict[str, Any]) -
         check_arguments(table(**arguments))
 
 
+def test_an_unknown_type_is_refused_where_the_broker_is_to_name_the_queue() -> None:
+    """541; with a name it is the broker's own 406."""
+    check_arguments(table(x_queue_type="other"))
+    check_arguments(table(x_queue_type="classic"), has_name=False)
+    with pytest.raises(ChannelViolation, match="x-queue-type"):
+        check_arguments(table(x_queue_type="other"), has_name=False)
+
+
 @pytest.mark.parametrize("address", [b"orders", b"amq.rabbitmq.reply-to.", b"amq.rabbitmq.reply-to.a", ADDRESS])
 def test_addresses_that_the_broker_can_read_go_on(address: bytes) -> None:
     """Its own, and what is not taken for one."""
