@@ -1,8 +1,8 @@
 """Arguments that RabbitMQ does not check and that crash a channel's process (541), which ends the whole connection. Pure.
 
 Seen with RabbitMQ 3.10: ``x-max-age`` and ``x-stream-offset`` that are no interval, an ``x-queue-master-locator`` that does not
-exist, an ``x-credit`` that is no table (it crashes the queue as well), an ``x-queue-type`` that is no text, or is unknown and the
-broker is to name the queue, an address of direct reply-to that was not made by a broker.
+exist, an ``x-credit`` that is no table (it crashes the queue as well), an ``x-queue-type`` that is no text, or is unknown and
+the broker is to name the queue, an address of direct reply-to that was not made by a broker.
 """
 
 from __future__ import annotations
