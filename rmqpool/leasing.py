@@ -282,8 +282,6 @@ class ChannelLeases:
     def _open(self) -> None:
         with self._lock:  # what is asked for; an interrupted caller may have posted it twice, or not at all
             self._to_open = self._ledger.opening - self._begun
-        self._sweep_from_now_on()
-        self._watch_from_now_on()
         refusal = self.link.refusal
         if refusal is not None:
             self.link_refused(refusal)
@@ -302,6 +300,8 @@ class ChannelLeases:
         self._begun -= 1
         if isinstance(result, BlockingChannel):
             result.on_lost = self._on_lost
+            self._sweep_from_now_on()  # neither of the two before: where they find no channel they end
+            self._watch_from_now_on()
             lifetime = self._max_lifetime * (1.0 - _JITTER * self._random())
             with self._lock:
                 now = time.monotonic()

@@ -83,6 +83,16 @@ def test_a_lease_that_lasts_is_reported_and_again_when_it_comes_back(
     assert (channels(pool).leaked >= 1, channels(pool).overdue) == (True, 0)
 
 
+def test_a_lease_is_watched_also_where_opening_it_took_longer(broker: RabbitMQNode, vhost_url: str) -> None:
+    """The watch does not end before there is anything to watch."""
+    heard = Heard()
+    with FaultProxy(("127.0.0.1", broker.port)) as proxy:
+        proxy.latency(0.1)
+        slow_url = vhost_url.replace(str(broker.port), str(proxy.port))
+        with ConnectionPool(slow_url, leak_after=0.02, on_event=heard) as pool, pool.channel():
+            wait_until(lambda: heard.of("lease_overdue"), "the report", timeout=PATIENCE)
+
+
 def test_nobody_is_reported_unless_asked_for(pool: ConnectionPool) -> None:
     """Consuming leases last for ever, and are no leak."""
     with pool.channel():

@@ -69,7 +69,7 @@ def test_a_client_killed_in_the_middle_of_a_message_leaves_nothing_of_it(
     wait_until(lambda: agent.figures()["clients"] == 2, "the end of the client", timeout=PATIENCE)
     innocent()
     wait_until(lambda: agent.figures()["channels"] == 1, "the end of its channel", timeout=PATIENCE)
-    assert agent.figures()["waiting_bytes"] == 0
+    wait_until(lambda: agent.figures()["waiting_bytes"] == 0, "nothing on its way", timeout=PATIENCE)
     wait_until(lambda: count(broker_url, queue_name) == 3, "before, whole and x", timeout=PATIENCE)
     os.close(reader)
     os.close(writer)
