@@ -55,12 +55,12 @@ class Channel:
     """``number`` is the client's, ``upstream_number`` the broker's; ``owner`` None: its client has ended."""
 
     __slots__ = (
-        "_answered",
         "_head",
         "_upstream",
         "answers",
         "has_global_prefetch",
         "held_cancels",
+        "is_crossed",
         "missing",
         "number",
         "owner",
@@ -85,7 +85,7 @@ class Channel:
         self.has_global_prefetch = False
         self.missing: int | None = None  # bytes of a message's body; -1: its header comes next; None: no message begun
         self.parts: list[bytes] = []  # of that message, with the broker's number
-        self._answered = False
+        self.is_crossed = False  # both sides have closed it, and the broker's close is answered
         self._head = number.to_bytes(2, "big")
         self._upstream = upstream
 
@@ -93,6 +93,11 @@ class Channel:
     def unanswered(self) -> int:
         """Publishes that the broker still owes an answer."""
         return 0 if self.answers is None else self.answers.missing
+
+    @property
+    def is_leaving(self) -> bool:
+        """The broker owes close-ok, and will say it."""
+        return self.state is ChannelState.CLOSING and not self.is_crossed
 
     # From the broker
 
@@ -111,6 +116,8 @@ class Channel:
         elif method == methods.CHANNEL_CLOSE:
             return self._on_close()
         elif method == methods.CHANNEL_CLOSE_OK:
+            if self.state is ChannelState.OPEN:
+                return False  # late, and of the channel that had this number before
             if self.owner is not None:
                 self.owner.forget(self.number)
             self._upstream.release(self)
@@ -127,13 +134,19 @@ class Channel:
     def _on_close(self) -> bool:
         """RabbitMQ says it once for each pipelined method that fails, and wants one answer: a second one would end all."""
         self.answers = None
-        if self._answered or self.state is ChannelState.CLOSED:
+        if self.is_crossed or self.state is ChannelState.CLOSED:
             return False
         if self.owner is not None and self.state is ChannelState.OPEN:
             self.state = ChannelState.CLOSED
             return True
-        self._answered = True  # both at once: the client has its close-ok yet to come
+        self.is_crossed = True
         self._upstream.to_upstream(channel_close_ok(self.upstream_number))
+        if (
+            self.owner is not None
+        ):  # the broker's close-ok may never come: RabbitMQ forgets a close that came before its own
+            self.owner.to_client(channel_close_ok(self.number))
+            self.owner.forget(self.number)
+            self.owner = None
         return False
 
     # From the client

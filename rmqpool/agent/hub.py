@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rmqpool.agent.channel import Channel, ChannelState
+from rmqpool.agent.channel import Channel
 from rmqpool.agent.client import Client
 from rmqpool.agent.gate import Gate
 from rmqpool.agent.lessons import Lessons
@@ -77,6 +77,7 @@ class Hub:
         self.gate: Gate[Client] = Gate(link.call_later, self.bounds, self._unwritten)
         self._waiting: dict[Client, None] = {}  # for the broker
         self._counts = {"messages": 0, "refused": 0, "cut": 0, "lost": 0}
+        self._crossed: set[Channel] = set()  # at the last tick
         self._loop: Any = None
         link.attach(self)
         link.post(self._begin)
@@ -361,6 +362,10 @@ class Hub:
         now = time.monotonic()
         for client in tuple(self._clients):
             self.contained(client, functools.partial(client.tick, now))
+        crossed = {channel for channel in self._channels.values() if channel.is_crossed}
+        for channel in crossed & self._crossed:
+            self.release(channel)  # its close-ok will not come any more
+        self._crossed = crossed
         stalled = self.gate.stalled(now)
         if stalled is not None:
             self.cut(stalled, "it stopped in the middle of a message, and memory is short")
@@ -378,7 +383,7 @@ class Hub:
     def _await_answers(self, deadline: float, on_done: Callable[[int], None]) -> None:
         connection = self._connection
         missing = sum(channel.unanswered for channel in self._channels.values())
-        leaving = any(channel.state is ChannelState.CLOSING for channel in self._channels.values())
+        leaving = any(channel.is_leaving for channel in self._channels.values())
         if connection is None or time.monotonic() >= deadline or not (missing or leaving or self._unwritten()):
             for client in tuple(self._clients):
                 client.session.close(_FORCED, "CONNECTION_FORCED - the agent stops")

@@ -221,6 +221,19 @@ def test_a_client_with_many_channels_leaves_some_to_others(folder: Path, broker_
         wait_until(lambda: agent.figures()["channels"] == 0, "the end of all channels", timeout=PATIENCE)
 
 
+def test_closes_of_both_sides_at_once_leave_no_channel_behind(agent: LocalAgent, innocent: Callable[[], None]) -> None:
+    """RabbitMQ answers no close that came before its own: the number is free, and the client has its close-ok, all the same."""
+    with RawClient(agent.path).shake_hands() as client:
+        for number in range(1, 201):
+            client.open(number)
+            client.say(number, spec.Tx.Commit())  # an error: the channel is not transactional
+            client.say(number, spec.Channel.Close(200, "", 0, 0))
+            while isinstance(client.expect((spec.Channel.Close, spec.Channel.CloseOk)), spec.Channel.Close):
+                client.say(number, spec.Channel.CloseOk())
+    wait_until(lambda: agent.figures()["channels"] == 1, "the end of all but the innocent's", timeout=PATIENCE)
+    innocent()
+
+
 def test_a_client_that_says_nothing_does_not_stay(agent: LocalAgent, innocent: Callable[[], None]) -> None:
     """The handshake has a deadline."""
     with socket.socket(socket.AF_UNIX) as mute:

@@ -201,16 +201,28 @@ def test_a_channel_that_the_broker_closes_twice_is_confirmed_once(host: Host) ->
 
 
 def test_both_sides_may_close_at_once(host: Host) -> None:
-    """The number is free when both closes are answered."""
+    """The client has its close-ok at once, as the broker's may never come; the number is free with it, or by the host."""
     upstream = opened(host, 1)
     host.session.feed(method(1, spec.Channel.Close(200, "", 0, 0)))
     host.told("upstream")
     host.broker_says(upstream, spec.Channel.Close(404, "NOT_FOUND", 60, 40))
     assert [type(told) for _, told in host.told("upstream")] == [spec.Channel.CloseOk]
+    assert [type(told) for _, told in host.told()] == [spec.Channel.CloseOk]
     assert upstream not in host.free
+    assert host.channels[upstream].is_crossed
+    opened(host, 1)
     host.broker_says(upstream, spec.Channel.CloseOk())
     assert upstream in host.free
-    assert [type(told) for _, told in host.told()] == [spec.Channel.CloseOk]
+    assert host.told() == []
+    assert 1 in host.session.channels
+
+
+def test_a_late_close_ok_is_not_the_next_channels(host: Host) -> None:
+    """It is ignored on a channel that nobody has closed."""
+    upstream = opened(host, 1)
+    host.broker_says(upstream, spec.Channel.CloseOk())
+    assert upstream not in host.free
+    assert host.told() == []
 
 
 def test_a_client_that_ends_leaves_no_close_unanswered(host: Host) -> None:
