@@ -61,7 +61,8 @@ def bounds(name: str, policy: Autoscale | None) -> Autoscale | None:
 
 def autoscale_below(channel_max: int, policy: Autoscale | None) -> Autoscale | None:
     """Bounds for leased channels, which fit below ``channel_max``; None for a fixed size. ConfigurationError."""
-    if bounds("autoscale", policy) is not None and policy is not None and policy.maximum >= channel_max:
+    policy = bounds("autoscale", policy)
+    if policy is not None and policy.maximum >= channel_max:
         raise ConfigurationError(
             f"autoscale: maximum is {policy.maximum}, channel_max of the URL {channel_max}: one channel stays for declarations"
         )

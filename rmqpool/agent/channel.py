@@ -79,9 +79,8 @@ class Channel:
         self.state = ChannelState.OPEN
         self.answers: AnswerCount | None = None  # only with confirms
         self.tags: set[bytes] = set()  # of its consumers
-        self.held_cancels: dict[
-            bytes, bytes | None
-        ] = {}  # of consumers without consume-ok: a basic.cancel that waits for it
+        # Of consumers without consume-ok: a basic.cancel that waits for it.
+        self.held_cancels: dict[bytes, bytes | None] = {}
         self.has_global_prefetch = False
         self.missing: int | None = None  # bytes of a message's body; -1: its header comes next; None: no message begun
         self.parts: list[bytes] = []  # of that message, with the broker's number
@@ -141,9 +140,7 @@ class Channel:
             return True
         self.is_crossed = True
         self._upstream.to_upstream(channel_close_ok(self.upstream_number))
-        if (
-            self.owner is not None
-        ):  # the broker's close-ok may never come: RabbitMQ forgets a close that came before its own
+        if self.owner is not None:  # no close-ok may come: RabbitMQ forgets a close that came before its own
             self.owner.to_client(channel_close_ok(self.number))
             self.owner.forget(self.number)
             self.owner = None

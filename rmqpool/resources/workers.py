@@ -259,7 +259,5 @@ class Workers:
 
 
 def _start(thread: threading.Thread) -> None:
-    with contextlib.suppress(
-        RuntimeError
-    ):  # no more threads now, as at the interpreter's end: those that are there do it
+    with contextlib.suppress(RuntimeError):  # no more threads, as at the interpreter's end: those that are there do it
         thread.start()
