@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
-from rmqpool.cli import agent, check, config, dlq, doctor, outbox, pool, publish, queues, topology, worker
+from rmqpool.cli.commands import Commands
 from rmqpool.cli.exits import EXIT_CODES_HELP, ExitCode
 from rmqpool.cli.failures import Failure, failure_of, missing_extra
 from rmqpool.cli.misplaced import right_place
@@ -26,19 +25,9 @@ _NAME = "rmqpool"
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or Typer's own copy of it
 
 
-class _Commands(TyperGroup):
-    """Typer ends with 130 and not a word where it hears of a Ctrl-C; Abort comes as far as to :func:`run`."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise typer.Abort from None
-
-
 app = typer.Typer(
     name=_NAME,
-    cls=_Commands,
+    cls=Commands,
     help="RabbitMQ for Python services: publish, work, look and diagnose.\n\n"
     "\b\nExample:\n  rmqpool doctor --url amqp://guest:guest@localhost/\n\n" + EXIT_CODES_HELP,
     no_args_is_help=True,
@@ -46,17 +35,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-worker.register(app)
-agent.register(app)
-publish.register(app)
-queues.register(app)
-dlq.register(app)
-doctor.register(app)
-pool.register(app)
-outbox.register(app)
-topology.register(app)
-check.register(app)
-config.register(app)
 
 
 def _print_version(wanted: bool) -> None:
