@@ -91,6 +91,7 @@ def verdict_of(broker_url: str, queue: str, told: Clients) -> Verdict:
     return verdict
 
 
+@pytest.mark.timeout(400)  # the start of so many interpreters alone takes minutes where other things run
 def test_200_processes_share_one_agent_and_nothing_is_lost_while_the_broker_is_killed(
     private_broker: RabbitMQNode, queue_name: str, folder: Path
 ) -> None:

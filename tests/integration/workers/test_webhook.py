@@ -88,13 +88,13 @@ def test_what_may_be_taken_later_is_tried_again(bench: Bench, http_endpoint: Htt
         if attempt == 2:
             raise ConnectionResetError
         if attempt == 3:
-            held.wait(10)
+            held.wait(60)
         return 200, {}
 
     http_endpoint.answer = answer
-    worker = bench.start(make(http_endpoint, TIMEOUT="0.5"))
+    worker = bench.start(make(http_endpoint, TIMEOUT="1.5"))
     bench.publisher.publish(QUEUE, {"id": 7}, message_id="seven")
-    wait_until(lambda: worker.stats().handled == 1, "the message to be taken", timeout=15)
+    wait_until(lambda: worker.stats().handled == 1, "the message to be taken", timeout=45)
     held.set()
     assert [int(request.headers["webhook-attempt"]) for request in http_endpoint.requests] == [1, 2, 3, 4]
     assert {request.headers["webhook-id"] for request in http_endpoint.requests} == {"seven"}
