@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from rmqpool import (
 from rmqpool.testing.checker import TotalQueueChecker
 from rmqpool.testing.proxy import FaultProxy
 from rmqpool.testing.rabbitmq import RabbitMQNode
+from tests.garbage import collect_until
 
 
 def borrow_and_forget(pool: ConnectionPool) -> None:
@@ -44,7 +44,7 @@ def test_channel_that_is_dropped_is_reported_with_its_borrower_and_comes_back(
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 borrow_and_forget(pool)
-                gc.collect()
+                collect_until(caught.copy, "the warning")
             (warning,) = [warning for warning in caught if warning.category is ResourceWarning]
             assert "a leased channel was never released" in str(warning.message)
             assert "in borrow_and_forget" in str(warning.message)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 import warnings
@@ -24,6 +23,7 @@ from rmqpool.pool_stats import ChannelStats
 from rmqpool.testing.proxy import FaultProxy
 from rmqpool.testing.rabbitmq import RabbitMQNode
 from rmqpool.testing.waiting import wait_until
+from tests.garbage import collect_until
 
 MakePool = Callable[..., ConnectionPool]
 PATIENCE = 60.0  # seconds: for a machine that is much slower
@@ -108,8 +108,7 @@ def test_a_dropped_lease_is_counted_and_told(make_pool: MakePool) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         pool.channel()
-        gc.collect()
-    wait_until(lambda: channels(pool).dropped == 1 and channels(pool).leased == 0, "its end", timeout=PATIENCE)
+        collect_until(lambda: channels(pool).dropped == 1 and channels(pool).leased == 0, "its end")
     assert "test_pool_figures.py" in heard.of("lease_dropped")[0]
     assert pool.health().kind == "leak"
 

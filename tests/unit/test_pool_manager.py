@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from rmqpool import (
 )
 from rmqpool.settings import ConnectionSettings
 from rmqpool.testing.waiting import wait_until
+from tests.garbage import collect_until
 from tests.interrupts import interrupts
 
 PATIENCE = 60.0  # seconds: for a machine that is much slower
@@ -241,9 +241,7 @@ def test_a_dropped_manager_leaves_no_thread() -> None:
         return manager._keeper
 
     keeper = keeper_of_a_dropped_one()
-    gc.collect()
-    keeper.join(PATIENCE)
-    assert not keeper.is_alive()
+    collect_until(lambda: not keeper.is_alive(), "the end of its keeper")
 
 
 def test_without_a_thread_to_be_had_pools_are_closed_all_the_same(

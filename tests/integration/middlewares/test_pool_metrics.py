@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from rmqpool import ConfigurationError, ConnectionPool, NotFoundError, PoolManager
 from rmqpool.middlewares import OpenTelemetryMetrics, PoolMetrics
+from tests.garbage import collect
 
 
 @pytest.fixture
@@ -58,8 +59,9 @@ def test_two_pools_of_one_name_are_refused(registry: CollectorRegistry) -> None:
     metrics.add("orders", one)
     with pytest.raises(ConfigurationError, match="'orders' is told already"):
         metrics.add("orders", two)
+    gone = weakref.ref(one)
     del one
-    gc.collect()
+    collect(gone)
     metrics.add("orders", two)
 
 

@@ -20,6 +20,7 @@ from rmqpool.outbox.statements import lock_class
 from rmqpool.outbox.tables import quote_literal
 from rmqpool.testing.passwords import MARK
 from rmqpool.testing.ports import ReservedPort
+from rmqpool.testing.waiting import wait_until
 
 TABLES = Tables(schema="it's 100%", prefix='p"%s{x}')
 
@@ -173,8 +174,13 @@ def test_who_holds_back_vacuum_is_named(connection: psycopg.Connection[Any], pos
         assert (holder.state, holder.query) == ("idle in transaction", "SELECT 'the long report'")
         assert holder.age is not None
         assert 0 <= holder.age < 60
-        pids = [holder.name]
-    assert not {one.name for one in health(connection, TABLES).holders} & set(pids)
+        pid = holder.name
+    # close() does not wait for the server's process to end.
+    wait_until(
+        lambda: all(one.name != pid for one in health(connection, TABLES).holders),
+        "the session to be named no more",
+        timeout=60,
+    )
 
 
 def test_an_unused_replication_slot_is_named(connection: psycopg.Connection[Any]) -> None:

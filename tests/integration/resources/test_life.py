@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import warnings
+import weakref
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from rmqpool import (
     TooManyWaitingError,
 )
 from rmqpool import ResourceEventKind as Kind
+from tests.garbage import collect
 from tests.integration.resources.conftest import Make
 from tests.integration.resources.world import PATIENCE, World, elapsed, in_thread, wait_for
 
@@ -177,8 +178,9 @@ class TestEnding:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             pool = kind() if kind is ConnectionPool else kind(object)
+            gone = weakref.ref(pool)
             del pool
-            gc.collect()
+            collect(gone)
 
     def test_del_no_warning_after_close(self, make_any: Make) -> None:
         """So is one that was closed."""

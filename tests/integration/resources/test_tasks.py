@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
+import weakref
 
 import pytest
 
 from rmqpool import AsyncResourcePool, Backoff, ConfigurationError
+from tests.garbage import collect
 from tests.integration.resources.world import PATIENCE, Thing, World
 
 
@@ -224,8 +225,9 @@ def test_one_loop() -> None:
 
 def drop(pools: list[AsyncResourcePool[object]]) -> None:
     """Nobody holds them any more."""
+    gone = [weakref.ref(pool) for pool in pools]
     pools.clear()
-    gc.collect()
+    collect(*gone)
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")

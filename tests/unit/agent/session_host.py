@@ -15,7 +15,7 @@ from rmqpool.agent.violation import Violation
 from rmqpool.amqp.wire import encode_properties, marshal
 from rmqpool.message import Message
 
-__all__ = ["FRAME_MAX", "Host", "content", "decoded", "method", "opened", "running"]
+__all__ = ["FRAME_MAX", "Host", "closes", "content", "decoded", "method", "opened", "running"]
 
 FRAME_MAX = 4096
 LARGEST_MESSAGE = 20_000
@@ -148,3 +148,12 @@ def opened(host: Host, number: int) -> int:
     host.told()
     host.told("upstream")
     return upstream
+
+
+def closes(host: Host) -> list[tuple[int, int]]:
+    """The closes that the client was told: channel, code."""
+    return [
+        (number, told.reply_code)
+        for number, told in host.told()
+        if isinstance(told, spec.Connection.Close | spec.Channel.Close)
+    ]

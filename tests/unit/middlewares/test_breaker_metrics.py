@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gc
+import weakref
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from rmqpool import Backoff, Breaker, CircuitOpenError, ConfigurationError, Delivery
 from rmqpool.middlewares import BreakerMetrics, BreakerPolicy, CircuitBreaker, Metrics
+from tests.garbage import collect
 
 POLICY = BreakerPolicy(minimum=1, pause=Backoff(3600.0, 3600.0))
 
@@ -46,8 +47,9 @@ def test_two_breakers_of_one_name_are_refused_while_both_are_in_use() -> None:
     Metrics(registry, breakers=[first])
     with pytest.raises(ConfigurationError, match="two circuit breakers are named 'bank'"):
         Metrics(registry, breakers=[bank()])
+    gone = weakref.ref(first)
     del first
-    gc.collect()
+    collect(gone)
     Metrics(registry, breakers=[kept := bank()])
     assert kept.opened == 0
 

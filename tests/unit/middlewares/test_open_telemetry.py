@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from rmqpool import (
 )
 from rmqpool.core.histogram import BOUNDS
 from rmqpool.middlewares import CircuitBreaker, OpenTelemetryMetrics
+from tests.garbage import collect
 
 
 class Collected:
@@ -115,8 +116,9 @@ def test_another_pool_of_the_same_name_counts_from_its_own_beginning(collected: 
         with pytest.raises(ConfigurationError, match="is told already"):
             telemetry.add("database", ResourcePool(object))
         pool.close()
+        gone = weakref.ref(pool)
         del pool
-        gc.collect()
+        collect(gone)
     assert collected.times("resource.use_time", **DATABASE).count == 4
 
 
@@ -175,8 +177,9 @@ def test_what_is_gone_or_wrong_is_not_told(collected: Collected) -> None:
     telemetry.add("orders", pool)
     collected.collect()
     assert collected.value("unsettled_messages", rmqpool__pool__name="orders") == 0
+    gone = weakref.ref(pool)
     del pool
-    gc.collect()
+    collect(gone)
     collected.collect()
     assert collected.value("unsettled_messages", rmqpool__pool__name="orders") is None
     telemetry.add("database", kept := ResourcePool(object))
