@@ -9,6 +9,7 @@ import typer
 from rmqpool.cli.doctor import Told
 from rmqpool.cli.exits import ExitCode
 from rmqpool.cli.options import JsonOption
+from rmqpool.cli.outbox_replica import MaxLagOption, ReplicaOption, replica_of
 from rmqpool.cli.outbox_session import (
     BrokerOption,
     DatabaseOption,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from rmqpool.cli.diagnosis.finding import Finding
     from rmqpool.outbox.tables import Tables
+    from rmqpool.secret import Secret
 
 __all__ = ["register"]
 
@@ -36,11 +38,13 @@ def register(group: typer.Typer) -> None:
 def doctor(
     url: DatabaseOption = None,
     broker: BrokerOption = None,
+    replica_url: ReplicaOption = None,
+    max_lag: MaxLagOption = None,
     schema: SchemaOption = None,
     prefix: PrefixOption = "rmqpool",
     as_json: JsonOption = False,
 ) -> None:
-    """Look at the database, the tables, vacuum, the relays and the broker, and say what is wrong and what to do.
+    """Look at the database, the tables, vacuum, the relays, a replica and the broker: what is wrong, and what to do.
 
     Who holds back vacuum is named: the pid, its query and age, the prepared transaction, or the replication slot.
     Nothing is changed. Ends with 0 if there is no problem (warnings do not count), with 1 if there is one.
@@ -53,9 +57,12 @@ def doctor(
 
     tables = tables_of(schema, prefix)
     database = database_of(url)
+    replica = replica_of(replica_url, max_lag)
     require_driver()
     told = Told(as_json, "server")
     server = _examine(database, tables, told.tell)
+    if replica is not None:
+        told.tell(_look_at_replica(database, replica, max_lag, tables))
     told.tell(_look_at_broker(broker))
     well_enough = exit_state(told.findings)
     told.end(well_enough, server)
@@ -97,6 +104,24 @@ def _examine(database: str, tables: Tables, tell: Callable[[Finding], None]) -> 
     except RmqpoolError as error:
         tell(problem("look", str(error)))
     return server
+
+
+def _look_at_replica(database: str, replica: Secret, max_lag: float | None, tables: Tables) -> Finding:
+    """One finding: the primary answers in its place."""
+    from rmqpool.cli.diagnosis.finding import problem, skipped
+    from rmqpool.cli.diagnosis.outbox_replica import replica_finding
+    from rmqpool.errors import ConfigurationError
+    from rmqpool.outbox.conninfo import read_conninfo
+    from rmqpool.outbox.inspector import Inspector
+
+    try:
+        read_conninfo(database)
+    except ConfigurationError:
+        return skipped("replica", "not looked at: the database's URL cannot be read")
+    try:
+        return replica_finding(Inspector(database, replica=replica, max_lag=max_lag, tables=tables).replica_health())
+    except ConfigurationError as error:
+        return problem("replica", str(error), "rmqpool config show tells where the URL comes from")
 
 
 def _look_at_broker(url: str | None) -> Finding:

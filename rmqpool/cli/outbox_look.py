@@ -36,7 +36,7 @@ def status(
     schema: SchemaOption = None,
     prefix: PrefixOption = "rmqpool",
     replica_url: ReplicaOption = None,
-    max_lag: MaxLagOption = 10.0,
+    max_lag: MaxLagOption = None,
     watch: Annotated[bool, typer.Option("--watch", help="Again and again, until Ctrl-C.")] = False,
     interval: Annotated[
         float, typer.Option("--interval", min=0.1, max=3600.0, metavar="SECONDS", help="With --watch: how often.")
@@ -77,7 +77,7 @@ def stalled(
     schema: SchemaOption = None,
     prefix: PrefixOption = "rmqpool",
     replica_url: ReplicaOption = None,
-    max_lag: MaxLagOption = 10.0,
+    max_lag: MaxLagOption = None,
     limit: LimitOption = 100,
     as_json: JsonOption = False,
 ) -> None:
@@ -122,7 +122,7 @@ def dead(
     schema: SchemaOption = None,
     prefix: PrefixOption = "rmqpool",
     replica_url: ReplicaOption = None,
-    max_lag: MaxLagOption = 10.0,
+    max_lag: MaxLagOption = None,
     limit: LimitOption = 100,
     as_json: JsonOption = False,
 ) -> None:

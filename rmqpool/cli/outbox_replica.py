@@ -14,8 +14,9 @@ from rmqpool.cli.terminal import print_line
 if TYPE_CHECKING:
     from rmqpool.outbox.inspector import Inspector, Looked
     from rmqpool.outbox.tables import Tables
+    from rmqpool.secret import Secret
 
-__all__ = ["MaxLagOption", "ReplicaOption", "looking", "source_facts", "tell_source"]
+__all__ = ["MaxLagOption", "ReplicaOption", "looking", "replica_of", "source_facts", "tell_source"]
 
 ReplicaOption = Annotated[
     str | None,
@@ -27,15 +28,30 @@ ReplicaOption = Annotated[
     ),
 ]
 MaxLagOption = Annotated[
-    float,
+    float | None,
     typer.Option(
         "--max-lag",
         min=0.001,
         max=86400.0,
         metavar="SECONDS",
         help="A replica that may be further behind is passed over.",
+        show_default="10.0",
     ),
 ]
+
+
+def replica_of(replica_url: str | None, max_lag: float | None) -> Secret | None:
+    """The replica's URL, from the option or the settings; None if there is none. A usage error for a lag of none."""
+    from rmqpool.cli.session import load
+
+    replica = load(postgres_replica_url=replica_url).postgres_replica_url
+    if replica is not None and replica:
+        return replica
+    if max_lag is not None:
+        raise typer.BadParameter(
+            "--max-lag is for a replica, and none is named: give --replica-url, or set RMQPOOL_POSTGRES_REPLICA_URL"
+        )
+    return None
 
 
 @contextlib.contextmanager
@@ -43,23 +59,20 @@ def looking(
     command: str,
     url: str | None,
     replica_url: str | None,
-    max_lag: float,
+    max_lag: float | None,
     tables: Tables,
     method: str,
     **options: Any,
 ) -> Iterator[Callable[[], Looked[Any]]]:
     """A function that looks again and again: with a method of an Inspector. Without a replica on one connection."""
-    from rmqpool.cli.session import load
-
-    settings = load(postgres_url=url, postgres_replica_url=replica_url)
-    replica = settings.postgres_replica_url
+    replica = replica_of(replica_url, max_lag)
     require_driver()
     from rmqpool.outbox.inspector import Inspector
 
     def of(inspector: Inspector) -> Callable[[], Looked[Any]]:
         return lambda: getattr(inspector, method)(**options)
 
-    if replica is None or not replica:
+    if replica is None:
         with connected(url, command, tables) as connection:
             yield of(Inspector(connection, tables=tables))
         return

@@ -13,10 +13,12 @@ from rmqpool.late_imports import IMPORTING
 
 if TYPE_CHECKING:
     from rmqpool.outbox.async_inbox import AsyncInbox
+    from rmqpool.outbox.async_inspector import AsyncInspector
     from rmqpool.outbox.async_pool import AsyncOutboxPool
     from rmqpool.outbox.async_writing import AsyncOutbox
     from rmqpool.outbox.inbox import Inbox
-    from rmqpool.outbox.inspector import Inspector, Looked
+    from rmqpool.outbox.inspector import Inspector
+    from rmqpool.outbox.looking import Looked, ReplicaHealth
     from rmqpool.outbox.pool import OutboxPool
     from rmqpool.outbox.pool_parts import OutboxPoolStats
     from rmqpool.outbox.relay import Relay
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncInbox",
+    "AsyncInspector",
     "AsyncOutbox",
     "AsyncOutboxPool",
     "AsyncTransaction",
@@ -38,23 +41,26 @@ __all__ = [
     "OutboxPoolStats",
     "Relay",
     "RelayStats",
+    "ReplicaHealth",
     "Tables",
     "Transaction",
 ]
 
 _HOME = {
     "AsyncInbox": "async_inbox",
+    "AsyncInspector": "async_inspector",
     "AsyncOutbox": "async_writing",
     "AsyncOutboxPool": "async_pool",
     "AsyncTransaction": "transaction",
     "Inbox": "inbox",
     "Inspector": "inspector",
-    "Looked": "inspector",
+    "Looked": "looking",
     "Outbox": "writing",
     "OutboxPool": "pool",
     "OutboxPoolStats": "pool_parts",
     "Relay": "relay",
     "RelayStats": "relay_values",
+    "ReplicaHealth": "looking",
     "Tables": "tables",
     "Transaction": "transaction",
 }

@@ -27,11 +27,14 @@ CONNECTION_OPTIONS: Final[Mapping[str, Any]] = MappingProxyType(
 """What every connection of ours has unless its URL says otherwise: a dead peer is noticed. Seconds unless noted."""
 
 
-def read_conninfo(database: str | Secret) -> dict[str, Any]:
-    """libpq's parameters of a URL, or of key=value pairs. Raises ConfigurationError for what cannot be read."""
+def read_conninfo(database: str | Secret, whose: str = "the database's") -> dict[str, Any]:
+    """libpq's parameters of a URL, or of key=value pairs. Raises ConfigurationError for what cannot be read.
+
+    ``whose`` URL it is, for the error.
+    """
     text = database.reveal() if isinstance(database, Secret) else database
     wrong = ConfigurationError(
-        "the database's URL cannot be read: write postgresql://user:password@host:5432/database, with ':', '/', '@', '?', "
+        f"{whose} URL cannot be read: write postgresql://user:password@host:5432/database, with ':', '/', '@', '?', "
         "'#' and '%' of a password as %3A, %2F, %40, %3F, %23 and %25"
     )
     if not isinstance(text, str) or not text.strip():

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rmqpool.core.lanes import LANES
 from rmqpool.outbox.adapters.lent import lent
-from rmqpool.outbox.inspection_connection import names_of, rows_of, transaction
+from rmqpool.outbox.asking import Ask, asking, at_once
+from rmqpool.outbox.inspection_connection import names_of, transaction
 from rmqpool.outbox.tables import Tables, quote_literal
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COUNTED",
+    "TIMEOUT",
     "Count",
     "DeadRow",
     "LaneStatus",
@@ -24,15 +26,20 @@ __all__ = [
     "StalledKey",
     "Status",
     "dead_rows",
+    "dead_rows_of",
     "relays_of",
     "stalled_keys",
+    "stalled_keys_of",
     "status",
+    "status_of",
 ]
 
 COUNTED: Final = 100_000
 """Rows are counted up to here, in each table; beyond it the lanes that hold most share that number."""
 
-_TIMEOUT = 30.0  # seconds for a statement
+TIMEOUT: Final = 30.0
+"""Seconds for a statement that looks."""
+
 _ALIVE = -2 % 2**32  # second keys of advisory locks, as pg_locks shows them
 _AWAKE = -1 % 2**32
 _OF_LANES = " lanes"  # what a relay adds to its name on the connection that holds its lanes
@@ -129,18 +136,22 @@ class DeadRow:
 @lent
 def status(connection: psycopg.Connection[Any], tables: Tables, *, counted: int = COUNTED) -> Status:
     """The state of the outbox now. Raises OutboxSchemaError, OutboxError, ConnectionLostError."""
+    with transaction(connection, tables, timeout=TIMEOUT, read_only=True) as cursor:
+        return at_once(status_of(asking(cursor), tables, counted=counted))
+
+
+async def status_of(ask: Ask, tables: Tables, *, counted: int = COUNTED) -> Status:
+    """As :func:`status`, in the transaction in which ``ask`` asks: nothing else may be done in it afterwards."""
     names = names_of(tables)
-    with transaction(connection, tables, timeout=_TIMEOUT, read_only=True) as cursor:
-        # A table that was never analysed looks empty, and is read from end to end then.
-        cursor.execute(b"SET LOCAL enable_seqscan = off")
-        cursor.execute(b"SET LOCAL enable_bitmapscan = off")
-        total, lanes = _waiting(cursor, names, counted)
-        counts = {
-            name: Count.of(rows_of(cursor, _COUNT.format(table=names[name]), counted + 1)[0][0], counted)
-            for name in ("held", "stalled", "dead", "scheduled")
-        }
-        ((next_due,),) = rows_of(cursor, _NEXT_DUE.format_map(names))
-        relays, awake = relays_of(cursor, tables)
+    # A table that was never analysed looks empty, and is read from end to end then.
+    await ask("SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)")
+    total, lanes = await _waiting(ask, names, counted)
+    counts = {
+        name: Count.of((await ask(_COUNT.format(table=names[name]), counted + 1))[0][0], counted)
+        for name in ("held", "stalled", "dead", "scheduled")
+    }
+    ((next_due,),) = await ask(_NEXT_DUE.format_map(names))
+    relays, awake = await relays_of(ask, tables)
     return Status(
         waiting=total,
         oldest_age=max((lane.oldest_age for lane in lanes), default=None),
@@ -157,42 +168,51 @@ def stalled_keys(
     connection: psycopg.Connection[Any], tables: Tables, *, limit: int = 100, counted: int = COUNTED
 ) -> list[StalledKey]:
     """The keys that stall, those that do so for longest first. Raises as :func:`status`."""
-    with transaction(connection, tables, timeout=_TIMEOUT, read_only=True) as cursor:
-        found = rows_of(cursor, _STALLED.format_map(names_of(tables)), counted + 1, limit)
+    with transaction(connection, tables, timeout=TIMEOUT, read_only=True) as cursor:
+        return at_once(stalled_keys_of(asking(cursor), tables, limit=limit, counted=counted))
+
+
+async def stalled_keys_of(ask: Ask, tables: Tables, *, limit: int = 100, counted: int = COUNTED) -> list[StalledKey]:
+    """As :func:`stalled_keys`, in the transaction in which ``ask`` asks."""
+    found = await ask(_STALLED.format_map(names_of(tables)), counted + 1, limit)
     return [StalledKey(*told, Count.of(held, counted), first) for *told, held, first in found]  # type: ignore[call-arg]
 
 
 @lent
 def dead_rows(connection: psycopg.Connection[Any], tables: Tables, *, limit: int = 100) -> list[DeadRow]:
     """The rows that were given up, the newest ids first. Raises as :func:`status`."""
-    with transaction(connection, tables, timeout=_TIMEOUT, read_only=True) as cursor:
-        return [DeadRow(*row) for row in rows_of(cursor, _DEAD.format_map(names_of(tables)), limit)]
+    with transaction(connection, tables, timeout=TIMEOUT, read_only=True) as cursor:
+        return at_once(dead_rows_of(asking(cursor), tables, limit=limit))
 
 
-def _waiting(cursor: psycopg.Cursor[Any], names: dict[str, str], counted: int) -> tuple[Count, tuple[LaneStatus, ...]]:
+async def dead_rows_of(ask: Ask, tables: Tables, *, limit: int = 100) -> list[DeadRow]:
+    """As :func:`dead_rows`, in the transaction in which ``ask`` asks."""
+    return [DeadRow(*row) for row in await ask(_DEAD.format_map(names_of(tables)), limit)]
+
+
+async def _waiting(ask: Ask, names: dict[str, str], counted: int) -> tuple[Count, tuple[LaneStatus, ...]]:
     """All rows and each lane's. Rows of one lane lie far apart: a million of them take seconds, so they are not counted."""
-    total = Count.of(rows_of(cursor, _COUNT_ALL.format_map(names), counted + 1)[0][0], counted)
-    lanes = {
-        lane.lane: lane for lane in _lanes(cursor, names, range(LANES), counted // LANES if total.more else counted)
-    }
+    total = Count.of((await ask(_COUNT_ALL.format_map(names), counted + 1))[0][0], counted)
+    bound = counted // LANES if total.more else counted
+    lanes = {lane.lane: lane for lane in await _lanes(ask, names, range(LANES), bound)}
     full = [lane.lane for lane in lanes.values() if lane.waiting.more]
     if full and len(full) < LANES:
-        lanes |= {lane.lane: lane for lane in _lanes(cursor, names, full, counted // len(full))}
+        lanes |= {lane.lane: lane for lane in await _lanes(ask, names, full, counted // len(full))}
     if not any(lane.waiting.more for lane in lanes.values()):
         total = sum((lane.waiting for lane in lanes.values()), Count(0))
     return total, tuple(lanes.values())
 
 
-def _lanes(cursor: psycopg.Cursor[Any], names: dict[str, str], lanes: Iterable[int], bound: int) -> list[LaneStatus]:
+async def _lanes(ask: Ask, names: dict[str, str], lanes: Iterable[int], bound: int) -> list[LaneStatus]:
     bound = max(1, bound)
-    found = rows_of(cursor, _LANES.format_map(names), bound + 1, list(lanes))
+    found = await ask(_LANES.format_map(names), bound + 1, list(lanes))
     return [LaneStatus(lane, Count.of(rows, bound), age) for lane, rows, age in found if rows and age is not None]
 
 
-def relays_of(cursor: psycopg.Cursor[Any], tables: Tables) -> tuple[tuple[RelayStatus, ...], bool]:
+async def relays_of(ask: Ask, tables: Tables) -> tuple[tuple[RelayStatus, ...], bool]:
     """The relays that are alive, and whether one is at work just now. A replica sees none of them."""
     table = quote_literal(tables.outbox).replace("%", "%%")
-    found = rows_of(cursor, _RELAYS.format(table=table), _ALIVE, LANES - 1, _AWAKE)
+    found = await ask(_RELAYS.format(table=table), _ALIVE, LANES - 1, _AWAKE)
     alive = tuple(
         RelayStatus(pid, name.removesuffix(_OF_LANES), tuple(lanes))
         for pid, name, is_alive, lanes, _ in found

@@ -21,7 +21,7 @@ from rmqpool.outbox.rights import missing_grants
 from rmqpool.outbox.tables import Tables
 from rmqpool.secret import Secret
 
-__all__ = ["connect", "explained", "names_of", "password_of", "rows_of", "transaction"]
+__all__ = ["connect", "connect_async", "explained", "explanation", "names_of", "password_of", "rows_of", "transaction"]
 
 # postgresql.org/docs/current/errcodes-appendix.html
 _REASONS = {
@@ -46,14 +46,33 @@ def connect(database: str | Secret, *, name: str = "rmqpool outbox") -> psycopg.
     """
     given = read_conninfo(database)
     try:
-        # No prepared statements: PgBouncer before 1.21 knows none in transaction mode.
-        options = {**CONNECTION_OPTIONS, "application_name": name, **given, "prepare_threshold": None}
-        return psycopg.Connection.connect(**options, autocommit=True)
+        return psycopg.Connection.connect(**_options(given, name))
     except psycopg.Error as error:
-        told = masked(str(error).strip(), given)
-        stage = stage_of(told)
-        host, port = str(given.get("host") or ""), str(given.get("port") or "")
-    raise ConnectionFailedError(
+        failed = _failed(error, given)
+    raise failed
+
+
+async def connect_async(database: str | Secret, *, name: str = "rmqpool outbox") -> psycopg.AsyncConnection[Any]:
+    """As :func:`connect`, awaited."""
+    given = read_conninfo(database)
+    try:
+        return await psycopg.AsyncConnection.connect(**_options(given, name))
+    except psycopg.Error as error:
+        failed = _failed(error, given)
+    raise failed
+
+
+def _options(given: dict[str, Any], name: str) -> dict[str, Any]:
+    # No prepared statements: PgBouncer before 1.21 knows none in transaction mode.
+    own = {"prepare_threshold": None, "autocommit": True}
+    return {**CONNECTION_OPTIONS, "application_name": name, **given, **own}
+
+
+def _failed(error: psycopg.Error, given: dict[str, Any]) -> ConnectionFailedError:
+    told = masked(str(error).strip(), given)
+    stage = stage_of(told)
+    host, port = str(given.get("host") or ""), str(given.get("port") or "")
+    return ConnectionFailedError(
         f"no connection to Postgres, {_CHECK[stage]}: {told}",
         host=host,
         port=int(port) if port.isdigit() else 0,
@@ -76,25 +95,28 @@ def explained(connection: psycopg.Connection[Any], tables: Tables) -> Iterator[N
     try:
         yield
     except psycopg.Error as error:
-        state = error.sqlstate or ""
-        # The first line only: the details of a violated constraint would show the row.
-        said = f"(Postgres said: {error.diag.message_primary or str(error).strip() or type(error).__name__})"
-        reason = schema_reason(state, tables, "operate")
-        if state == INSUFFICIENT_PRIVILEGE:
-            reason = f"its role may not do that; {_what_to_grant(connection, tables)}"
-        if reason is not None:
-            raise OutboxSchemaError(f"the outbox cannot be used: {reason} {said}") from error
-        if state.startswith(_LOST) or (not state and isinstance(error, psycopg.OperationalError)):
-            raise ConnectionLostError(f"the connection to Postgres was lost; try again {said}") from error
-        why = _REASONS.get(state, "it failed").format(doctor=command(tables, "doctor"))
-        raise OutboxError(f"nothing was changed by the last step: {why} {said}") from error
+        lacking: list[str] = []
+        if error.sqlstate == INSUFFICIENT_PRIVILEGE:
+            with contextlib.suppress(psycopg.Error):  # for a better word only
+                lacking = missing_grants(connection, tables, "operate")
+        raise explanation(error, tables, lacking) from error
 
 
-def _what_to_grant(connection: psycopg.Connection[Any], tables: Tables) -> str:
-    lacking: list[str] = []
-    with contextlib.suppress(psycopg.Error):  # for a better word only
-        lacking = missing_grants(connection, tables, "operate")
-    return grant_advice(lacking) if lacking else "use the role that owns the tables"
+def explanation(error: psycopg.Error, tables: Tables, lacking: list[str]) -> OutboxError | ConnectionLostError:
+    """What Postgres' refusal means; ``lacking`` are the grants that its role lacks."""
+    state = error.sqlstate or ""
+    # The first line only: the details of a violated constraint would show the row.
+    said = f"(Postgres said: {error.diag.message_primary or str(error).strip() or type(error).__name__})"
+    reason = schema_reason(state, tables, "operate")
+    if state == INSUFFICIENT_PRIVILEGE:
+        advice = grant_advice(lacking) if lacking else "use the role that owns the tables"
+        reason = f"its role may not do that; {advice}"
+    if reason is not None:
+        return OutboxSchemaError(f"the outbox cannot be used: {reason} {said}")
+    if state.startswith(_LOST) or (not state and isinstance(error, psycopg.OperationalError)):
+        return ConnectionLostError(f"the connection to Postgres was lost; try again {said}")
+    why = _REASONS.get(state, "it failed").format(doctor=command(tables, "doctor"))
+    return OutboxError(f"nothing was changed by the last step: {why} {said}")
 
 
 @contextlib.contextmanager

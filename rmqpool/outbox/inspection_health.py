@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from rmqpool.outbox.adapters.lent import lent
-from rmqpool.outbox.inspection_connection import names_of, rows_of, transaction
+from rmqpool.outbox.asking import Ask, asking, at_once
+from rmqpool.outbox.inspection_connection import names_of, transaction
 from rmqpool.outbox.tables import Tables, quote_literal
 
 if TYPE_CHECKING:
     import psycopg
 
-__all__ = ["Health", "Holder", "Sequence", "TableHealth", "health"]
+__all__ = ["Health", "Holder", "Sequence", "TableHealth", "health", "health_of"]
 
 _TIMEOUT = 30.0  # seconds for a statement
 _QUERY = 200  # characters of a query that are told
@@ -79,15 +80,20 @@ class Health:
 def health(connection: psycopg.Connection[Any], tables: Tables) -> Health:
     """Look now; holders come oldest first. Raises OutboxSchemaError, OutboxError, ConnectionLostError."""
     with transaction(connection, tables, timeout=_TIMEOUT, read_only=True) as cursor:
-        ((server, autovacuum, sees_all, read_only, synchronous_commit, role),) = rows_of(cursor, _SERVER)
-        holders = [Holder("session", str(pid), *told) for pid, *told in rows_of(cursor, _SESSIONS, _QUERY)]
-        holders += [Holder("prepared", *told) for told in rows_of(cursor, _PREPARED)]
-        holders += [Holder("slot", *told) for told in rows_of(cursor, _SLOTS)]
-        looked_at = [
-            TableHealth(name, *rows_of(cursor, _TABLE.format(table=quote_literal(quoted)))[0])
-            for name, quoted in names_of(tables).items()
-        ]
-        sequences = rows_of(cursor, _SEQUENCE.format(table=quote_literal(tables.outbox).replace("%", "%%")))
+        return at_once(health_of(asking(cursor), tables))
+
+
+async def health_of(ask: Ask, tables: Tables) -> Health:
+    """As :func:`health`, in the transaction in which ``ask`` asks."""
+    ((server, autovacuum, sees_all, read_only, synchronous_commit, role),) = await ask(_SERVER)
+    holders = [Holder("session", str(pid), *told) for pid, *told in await ask(_SESSIONS, _QUERY)]
+    holders += [Holder("prepared", *told) for told in await ask(_PREPARED)]
+    holders += [Holder("slot", *told) for told in await ask(_SLOTS)]
+    looked_at = [
+        TableHealth(name, *(await ask(_TABLE.format(table=quote_literal(quoted))))[0])
+        for name, quoted in names_of(tables).items()
+    ]
+    sequences = await ask(_SEQUENCE.format(table=quote_literal(tables.outbox).replace("%", "%%")))
     holders.sort(key=lambda holder: (holder.transactions, holder.age or 0.0), reverse=True)
     sequence = Sequence(*sequences[0]) if sequences else None
     return Health(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rmqpool.errors import OutboxError, OutboxSchemaError
 from rmqpool.outbox.adapters.lent import lent
+from rmqpool.outbox.asking import Ask, asking, at_once
 from rmqpool.outbox.refusals import INSUFFICIENT_PRIVILEGE, command, grant_advice
 from rmqpool.outbox.rights import version_grants
 from rmqpool.outbox.tables import Tables, quote_identifier, quote_literal
@@ -21,13 +22,16 @@ __all__ = [
     "LATEST",
     "Migration",
     "applied_versions",
+    "applied_versions_of",
     "check_version",
+    "check_versions",
     "drop_sql",
     "migrate",
     "migration_sql",
     "migrations",
     "pending_migrations",
     "refuse_older",
+    "version_not_readable",
 ]
 
 _FILE = re.compile(r"(\d{4})_(\w+)\.sql")
@@ -205,23 +209,37 @@ def applied_versions(connection: psycopg.Connection[Any], tables: Tables) -> lis
 
     try:
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT to_regclass({quote_literal(tables.migrations)})".encode())
-            if cursor.fetchone() == (None,):
-                return []
-            cursor.execute(f"SELECT version FROM {tables.migrations} ORDER BY version".encode())
-            return [version for (version,) in cursor]
+            return at_once(applied_versions_of(asking(cursor), tables))
     except InsufficientPrivilege as error:
-        role = connection.info.user
-        advice = grant_advice(version_grants(tables, role))
-        raise OutboxSchemaError(
-            f"the version of {tables.outbox} cannot be read by the role {role!r}; {advice} (Postgres said: {error})"
-        ) from error
+        raise version_not_readable(error, tables, connection.info.user) from error
+
+
+async def applied_versions_of(ask: Ask, tables: Tables) -> list[int]:
+    """As :func:`applied_versions`, through ``ask``, whose errors are passed on."""
+    table = quote_literal(tables.migrations).replace("%", "%%")
+    if await ask(f"SELECT to_regclass({table}) IS NULL") == [(True,)]:
+        return []
+    name = tables.migrations.replace("%", "%%")
+    return [version for (version,) in await ask(f"SELECT version FROM {name} ORDER BY version")]
+
+
+def version_not_readable(error: BaseException, tables: Tables, role: str | None) -> OutboxSchemaError:
+    """The role may not read which versions were applied; None: it is not known."""
+    advice = grant_advice(version_grants(tables, role))
+    who = "this role" if role is None else f"the role {role!r}"
+    return OutboxSchemaError(
+        f"the version of {tables.outbox} cannot be read by {who}; {advice} (Postgres said: {error})"
+    )
 
 
 @lent
 def check_version(connection: psycopg.Connection[Any], tables: Tables) -> None:
     """Raise OutboxSchemaError unless the tables are of the version that this release works with, and the role may see it."""
-    applied = set(applied_versions(connection, tables))
+    check_versions(set(applied_versions(connection, tables)), tables)
+
+
+def check_versions(applied: set[int], tables: Tables) -> None:
+    """As :func:`check_version`, of the versions that were applied."""
     _refuse_newer(applied, tables)
     missing = {one.version for one in migrations(tables)} - applied
     refuse_older(LATEST if not missing else max(applied, default=0), tables, bool(missing))

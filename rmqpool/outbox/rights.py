@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from rmqpool.outbox.asking import Ask, asking, at_once
 from rmqpool.outbox.tables import Tables, quote_identifier, quote_literal
 
 if TYPE_CHECKING:
     import psycopg
 
-__all__ = ["Purpose", "grants", "missing_grants", "version_grants"]
+__all__ = ["Purpose", "grants", "missing_grants", "missing_grants_of", "version_grants"]
 
 Purpose = Literal["write", "relay", "handle", "operate"]
 """What a program does: services write, relays publish, workers handle with an inbox, operators look and repair."""
@@ -65,14 +66,18 @@ def missing_grants(connection: psycopg.Connection[Any], tables: Tables, purpose:
     The tables must be there.
     """
     with connection.cursor() as cursor:
-        row = cursor.execute(b"SELECT current_user").fetchone()
-        role = quote_identifier(str(row[0])) if row else _quoted(None)
-        if tables.schema is not None:
-            schema = quote_literal(quote_identifier(tables.schema))
-            usage = f"SELECT has_schema_privilege(to_regnamespace({schema}), 'USAGE')"
-            if cursor.execute(usage.encode()).fetchone() == (False,):
-                return _with_schema(tables, _RIGHTS[purpose], role)
-        lacking = [right for right in _RIGHTS[purpose] if cursor.execute(_lacks(tables, right)).fetchone() == (True,)]
+        return at_once(missing_grants_of(asking(cursor), tables, purpose))
+
+
+async def missing_grants_of(ask: Ask, tables: Tables, purpose: Purpose) -> list[str]:
+    """As :func:`missing_grants`, through ``ask``."""
+    ((name,),) = await ask("SELECT CAST(current_user AS text)")
+    role = quote_identifier(name)
+    if tables.schema is not None:
+        schema = quote_literal(quote_identifier(tables.schema)).replace("%", "%%")
+        if await ask(f"SELECT has_schema_privilege(to_regnamespace({schema}), 'USAGE')") == [(False,)]:
+            return _with_schema(tables, _RIGHTS[purpose], role)
+    lacking = [right for right in _RIGHTS[purpose] if await ask(_lacks(tables, right)) == [(True,)]]
     return [right.grant(tables, role) for right in lacking]
 
 
@@ -81,7 +86,7 @@ def _with_schema(tables: Tables, rights: tuple[_Right, ...], role: str) -> list[
     return [*usage, *(right.grant(tables, role) for right in rights)]
 
 
-def _lacks(tables: Tables, right: _Right) -> bytes:
+def _lacks(tables: Tables, right: _Right) -> str:
     """Whether one of the privileges is missing. An object that is not there counts as no lack: that is told elsewhere."""
     checks = []
     for name in right.names:
@@ -92,7 +97,7 @@ def _lacks(tables: Tables, right: _Right) -> bytes:
             else f"to_regclass({table})"
         )
         checks += [f"coalesce(has_table_privilege({found}, '{one}'), true)" for one in right.privileges]
-    return f"SELECT NOT ({' AND '.join(checks)})".encode()
+    return f"SELECT NOT ({' AND '.join(checks)})".replace("%", "%%")
 
 
 def _quoted(role: str | None) -> str:

@@ -354,6 +354,9 @@ def test_on_a_terminal_it_is_drawn(
         (("prune", "--dead-older-than", "30d", "--yes"), 6, "rmqpool outbox migrate"),
         (("status", "--url", "amqp://host/"), 3, "postgresql://"),
         (("relay", "--url", f"postgresql://u:{MARK}1/x@h/d"), 3, "postgresql://"),
+        (("status", "--max-lag", "5"), 2, "RMQPOOL_POSTGRES_REPLICA_URL"),
+        (("doctor", "--max-lag", "5"), 2, "RMQPOOL_POSTGRES_REPLICA_URL"),
+        (("dead", "--replica-url", f"postgresql://u:{MARK}1/x@h/d"), 3, "the replica's URL"),
     ],
 )
 def test_a_mistake_is_one_sentence_with_its_exit_code(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import psycopg
 import pytest
 
@@ -42,6 +44,28 @@ def test_a_replica_that_will_not_do_is_told(outbox: Run, replicated: Pair) -> No
     assert found.code == 0
     assert "from the primary: the replica could not be asked" in found.err
     assert replicated.primary.password not in found.err + found.out
+
+
+def test_the_doctor_looks_at_the_replica(outbox: Run, replicated: Pair) -> None:
+    """Well while it would be asked; a warning with the reason when the primary is asked in its place."""
+
+    def look(*more: str) -> dict[str, Any]:
+        ended = outbox("doctor", "--json", *more)
+        (found,) = [one for one in ended.json["findings"] if one["stage"] == "replica"]
+        assert replicated.primary.password not in ended.text
+        return dict(found)
+
+    found = look()
+    assert (found["state"], found["facts"]["in_recovery"], found["facts"]["why"]) == ("ok", True, "")
+    assert 0 <= found["facts"]["lag_seconds"] <= 3600
+    found = look("--replica-url", replicated.primary.url)
+    assert (found["state"], found["facts"]["in_recovery"]) == ("warning", False)
+    found = look("--replica-url", "postgresql://shop:a@b@127.0.0.1/shop")
+    assert (found["state"], found["text"].startswith("the replica's URL cannot be read")) == ("problem", True)
+    replicated.replica.kill()
+    found = look()
+    assert (found["state"], found["facts"]["in_recovery"]) == ("warning", None)
+    assert "the replica could not be asked" in found["text"]
 
 
 def test_a_replica_tells_what_it_knows_without_its_primary(outbox: Run, replicated: Pair) -> None:

@@ -13,10 +13,11 @@ from rmqpool.outbox.adapters import lender_of
 from rmqpool.outbox.adapters.liveness import is_idle
 from rmqpool.outbox.adapters.port import Borrowed, Lender
 from rmqpool.outbox.adapters.raw_manners import PlainManners
+from rmqpool.outbox.conninfo import read_conninfo
 from rmqpool.outbox.inspection_connection import connect
 from rmqpool.secret import Secret
 
-__all__ = ["TIMEOUT", "session"]
+__all__ = ["TIMEOUT", "check_source", "session"]
 
 TIMEOUT: Final = 30.0
 """Seconds to wait for the application's pool, where the caller says nothing else."""
@@ -81,6 +82,14 @@ def _end_transaction(borrowed: Borrowed) -> None:
     if raw is not None and not raw.closed and not is_idle(raw):
         with contextlib.suppress(Exception):  # it is discarded then
             raw.rollback()
+
+
+def check_source(source: object, place: str, whose: str) -> None:
+    """Raise ConfigurationError for what :func:`session` would not take; ``place`` and ``whose`` URL it is, for the error."""
+    if isinstance(source, str | Secret):
+        read_conninfo(source, whose)
+    elif not isinstance(source, psycopg.Connection) and not _is_facade(source):
+        lender_of(source, place)
 
 
 def _is_facade(source: object) -> bool:
