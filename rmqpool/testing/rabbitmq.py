@@ -25,8 +25,8 @@ from rmqpool.testing.rabbitmq_files import (
     configuration,
     enabled_plugins,
     environment,
-    loading_at_once,
     modules_list,
+    starting_at_once,
 )
 from rmqpool.testing.rabbitmq_install import find_rabbitmq
 from rmqpool.testing.rabbitmq_node import RabbitMQNode
@@ -79,6 +79,7 @@ class LocalRabbitMQ(RabbitMQNode):
             self._give_back()
             raise
         self._environment = environment(self._places, path, self._epmd.environment)
+        self._starting = starting_at_once(self._places, config.get("net_ticktime"))
 
     @property
     def name(self) -> str:
@@ -102,7 +103,7 @@ class LocalRabbitMQ(RabbitMQNode):
                 self._install.command("rabbitmq-server"),
                 folder=self._folder.path,
                 log=self._folder.path / "output.log",
-                environment={**self._environment, **loading_at_once()},
+                environment={**self._environment, **self._starting},
                 user=self._user,
             )
         self.wait_ready(timeout)

@@ -10,8 +10,8 @@ __all__ = [
     "configuration",
     "enabled_plugins",
     "environment",
-    "loading_at_once",
     "modules_list",
+    "starting_at_once",
 ]
 
 MODULES_FILE = "modules"  # in the node's folder; an atom of Erlang as it stands
@@ -63,10 +63,17 @@ def modules_list(names: Iterable[str]) -> str:
     return "[" + ",".join(f"'{name}'" for name in names) + "].\n"
 
 
-def loading_at_once() -> dict[str, str]:
-    """What the environment of the node, and not of its tools, has besides: it loads MODULES_FILE's before it starts."""
+def starting_at_once(places: NodePlaces, ticktime: str | None) -> dict[str, str]:
+    """What the environment of the node, and not of its tools, has besides: it loads MODULES_FILE's before it starts, and has
+    its name from the beginning. `ticktime`: net_ticktime of rabbitmq.conf, in seconds, which RabbitMQ reads too late then."""
+    # RabbitMQ names a node that has no name itself, and runs a second Erlang, to its end, to have an epmd before.
+    named = f"-sname {places.name} -kernel inet_dist_listen_min {places.distribution_port}"
+    named += f" -kernel inet_dist_listen_max {places.distribution_port}"
+    if ticktime is not None:
+        named += f" -kernel net_ticktime {ticktime}"
     # Without blanks and quotes, which erl would take for its own. Nothing happens when the file cannot be read.
-    return {"ERL_AFLAGS": f"-eval catch(code:ensure_modules_loaded(hd(element(2,file:consult({MODULES_FILE})))))"}
+    loading = f"-eval catch(code:ensure_modules_loaded(hd(element(2,file:consult({MODULES_FILE})))))"
+    return {"ERL_AFLAGS": loading, "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{_EMULATOR} {named}"}
 
 
 def environment(places: NodePlaces, path: str, epmd: Mapping[str, str]) -> dict[str, str]:
@@ -89,7 +96,6 @@ def environment(places: NodePlaces, path: str, epmd: Mapping[str, str]) -> dict[
         "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
         "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "generated"),
         "RABBITMQ_PID_FILE": str(folder / "pid"),
-        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _EMULATOR,
         "RABBITMQ_CTL_ERL_ARGS": "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}",
         # Any free port for rabbitmqctl's own node: the default is a fixed, narrow range.
         "RABBITMQ_CTL_DIST_PORT_MIN": "0",
