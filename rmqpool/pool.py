@@ -331,12 +331,17 @@ class ConnectionPool(PoolTelling):
             return self._leases
 
     def _new_link(self, role: str) -> Link:
-        from rmqpool.pool_parts import Link
+        from rmqpool.pool_parts import Link, Purpose
 
         client = self.settings.connection_name or f"rmqpool@{socket.gethostname()}:{os.getpid()}"
         name = f"{client}:{role}-{next(_SERIALS)}"
         figures = self._figures  # a link must not hold its pool: a pool that is dropped is to be noticed
-        link = Link(self.settings, name, lambda event, _, sentence: figures.heard(link, event, sentence))
+        link = Link(
+            self.settings,
+            name,
+            lambda event, _, sentence: figures.heard(link, event, sentence),
+            purpose=Purpose(role),
+        )
         return link
 
     def _new_publish_connection(self) -> PublishConnection:

@@ -11,6 +11,7 @@ import encodings.idna  # noqa: F401 - Python's look-up of host names loads it on
 from rmqpool.amqp.calling import Calling
 from rmqpool.amqp.link import Link
 from rmqpool.amqp.publishing import Publishing
+from rmqpool.amqp.purposes import Purpose
 from rmqpool.connection_scaling import ConnectionScaling
 from rmqpool.consume_connections import ConsumeConnections
 from rmqpool.lease import LeasedChannel
@@ -36,6 +37,7 @@ __all__ = [
     "PublishConnection",
     "PublishConnections",
     "Publishing",
+    "Purpose",
     "channel_stats",
     "declare_now",
     "pool_stats",

@@ -9,19 +9,23 @@ import select
 import socket
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from rmqpool.agent.hub import Hub
+from rmqpool.agent.hubs import Hubs
 from rmqpool.agent.lessons import Lessons
 from rmqpool.agent.options import AgentOptions
 from rmqpool.agent.peers import peer_of, refusal_of
+from rmqpool.agent.refusal import RefusalListener
 from rmqpool.agent.socket_file import SocketFile
 from rmqpool.agent.stats import AgentStats
 from rmqpool.agent.violation import Violation
 from rmqpool.amqp.link import Link
+from rmqpool.amqp.purposes import Purpose
 from rmqpool.amqp.wire_support import why_slow
-from rmqpool.errors import ConfigurationError
+from rmqpool.errors import ConfigurationError, ConnectionFailedError
 from rmqpool.settings import ConnectionSettings
 
 __all__ = ["Agent"]
@@ -47,21 +51,25 @@ class Agent:
         self._file = SocketFile(options)
         name = settings.connection_name or f"rmqpool agent {socket.gethostname()}:{os.getpid()}"[:200]
         lessons = Lessons()
-        self._hubs = [
-            Hub(Link(settings, f"{name}-{number}"), self._options, lessons)
-            for number in range(1, options.connections + 1)
-        ]
+
+        def make(purpose: Purpose, number: int) -> Hub:
+            shown = f"{number}" if purpose is Purpose.PUBLISH else purpose
+            link = Link(settings, f"{name}-{shown}", purpose=purpose)
+            return Hub(link, self._options, lessons, lambda wanted, there: self._hubs.place_of(wanted, there))
+
+        self._hubs = Hubs(make, options.connections)
+        self._links = [hub.link for hub in self._hubs.publishing]
         self._listening: Any = None
         self._stopping = threading.Lock()
         self._stopped: bool | None = None
         try:
-            for hub in self._hubs:
-                hub.link.start()
+            for link in self._links:
+                link.start()
         except BaseException:
             self._file.remove()
-            _close([hub.link for hub in self._hubs], 1.0)
+            _close(self._links, 1.0)
             raise
-        self._hubs[0].link.post(self._listen)
+        self._links[0].post(self._listen)
         _LOGGER.info(
             "the agent listens at %s (mode %04o) for %s, with %d connections",
             options.socket_path,
@@ -72,22 +80,35 @@ class Agent:
 
     @property
     def is_ready(self) -> bool:
-        """Every connection to the broker is up."""
-        return all(hub.link.is_ready for hub in self._hubs)
+        """Every connection to the broker that was needed so far is up."""
+        return all(hub.link.is_ready for hub in self._hubs.needed)
 
     @property
     def was_ready(self) -> bool:
-        """Every connection has been up at least once."""
-        return all(hub.link.status().epoch > 0 for hub in self._hubs)
+        """Every connection for publishing has been up at least once."""
+        return all(link.status().epoch > 0 for link in self._links)
+
+    @property
+    def refusal(self) -> ConnectionFailedError | None:
+        """Why the broker lets none of its connections in and never has (password, virtual host, TLS); None if that is not so."""
+        refusals = [link.refusal for link in self._links]
+        return refusals[0] if all(refusals) else None
+
+    def on_refusal(self, function: Callable[[], None]) -> None:
+        """Call ``function`` as soon as there is a :attr:`refusal`, on an I/O thread, and maybe more than once. Thread-safe."""
+        listener = RefusalListener(lambda: function() if self.refusal is not None else None)
+        for link in self._links:
+            link.attach(listener)
 
     @property
     def why_not_ready(self) -> str:
         """A clause for each connection that is not up."""
-        return "; ".join(f"{hub.link.name}: {hub.link.why_not_ready()}" for hub in self._hubs if not hub.link.is_ready)
+        links = [hub.link for hub in self._hubs.needed]
+        return "; ".join(f"{link.name}: {link.why_not_ready()}" for link in links if not link.is_ready)
 
     def stats(self) -> AgentStats:
         """Of all its connections together."""
-        return sum((hub.stats() for hub in self._hubs), AgentStats())
+        return sum((hub.stats() for hub in self._hubs.all), AgentStats())
 
     def stop(self, timeout: float | None = None) -> bool:
         """Take nothing more, wait at most ``timeout`` seconds (None: the option) for the broker's answers, then end.
@@ -109,7 +130,7 @@ class Agent:
             self._close_listener()
             unheard.set()
 
-        if not self._hubs[0].link.post(close_listener) or not unheard.wait(_GOODBYE):
+        if not self._links[0].post(close_listener) or not unheard.wait(_GOODBYE):
             self._close_listener()
         missing: list[int] = []
         done = threading.Semaphore(0)
@@ -118,10 +139,11 @@ class Agent:
             missing.append(count)
             done.release()
 
-        for hub in self._hubs:
+        hubs = self._hubs.close()
+        for hub in hubs:
             hub.drain(deadline, on_done)
-        clean = all(done.acquire(timeout=max(0.0, deadline - time.monotonic()) + _GOODBYE) for _ in self._hubs)
-        clean = _close([hub.link for hub in self._hubs], _GOODBYE) and clean
+        clean = all(done.acquire(timeout=max(0.0, deadline - time.monotonic()) + _GOODBYE) for _ in hubs)
+        clean = _close([hub.link for hub in hubs], _GOODBYE) and clean
         if sum(missing):
             _LOGGER.warning("the agent has stopped; %d publishes had no answer within %g s", sum(missing), timeout)
         else:
@@ -133,11 +155,11 @@ class Agent:
     def _listen(self) -> None:
         if self._file.socket.fileno() < 0:
             return
-        loop = self._hubs[0].loop
+        loop = self._links[0].loop
         if loop is not self._listening:  # a fault replaces it
             loop.add_handler(self._file.socket.fileno(), lambda _file, _events: self._accept(), loop.READ)
             self._listening = loop
-        self._hubs[0].link.call_later(1.0, self._listen)
+        self._links[0].call_later(1.0, self._listen)
 
     def _accept(self) -> None:
         for _ in range(_AT_ONCE):
@@ -159,7 +181,7 @@ class Agent:
     def _welcome(self, connected: socket.socket) -> None:
         peer = peer_of(connected)
         refused = refusal_of(peer, self._options)
-        count = sum(hub.clients for hub in self._hubs)
+        count = sum(hub.clients for hub in self._hubs.all)
         if count >= self._options.max_clients:
             if count >= self._options.max_clients + _OVER:
                 connected.close()
@@ -167,12 +189,12 @@ class Agent:
             refused = refused or Violation(
                 506, f"RESOURCE_ERROR - the agent serves {count} clients already: start it with more --max-clients"
             )
-        min(self._hubs, key=lambda hub: hub.load).adopt(connected, peer, refused)
+        min(self._hubs.publishing, key=lambda hub: hub.load).adopt(connected, peer, refused)
 
     def _pause_listening(self) -> None:
         self._listening.remove_handler(self._file.socket.fileno())
         self._listening = None
-        self._hubs[0].link.call_later(_REST, self._listen)
+        self._links[0].call_later(_REST, self._listen)
 
     def _close_listener(self) -> None:
         if self._listening is not None and self._file.socket.fileno() >= 0:

@@ -59,6 +59,18 @@ class Client:
         self._loop, self._interest = self._hub.loop, 0
         self._wait()
 
+    def leave(self) -> None:
+        """Wait for nothing any more, in this loop."""
+        if self._interest:
+            self._loop.remove_handler(self._socket.fileno())
+        self._interest = 0
+
+    def come_to(self, hub: Hub) -> None:
+        """It belongs to another hub from here on; on the I/O thread of that one."""
+        self._hub = hub
+        self.hang()
+        self.resume()
+
     def pause(self) -> None:
         """Read nothing more for now."""
         self._reads = False
@@ -156,9 +168,7 @@ class Client:
         """Close the socket; what it had open at the broker's is closed too. Idempotent."""
         if self.is_closed:
             return
-        if self._interest:
-            self._loop.remove_handler(self._socket.fileno())
-        self._interest = 0
+        self.leave()
         self._socket.close()
         self._out.clear()
         self._left = None
@@ -213,13 +223,13 @@ class Client:
         return self._hub.options.exchange_types
 
     def greeted(self) -> None:
-        self._hub.greeted(self)
+        self._hub.entrance.greeted(self)
 
     def refusal(self) -> Violation | None:
         return self._refused
 
     def wants_in(self) -> None:
-        self._hub.wants_in(self)
+        self._hub.entrance.wants_in(self)
 
     def new_channel(self, number: int) -> Channel | None:
         return self._hub.new_channel(number, self.session)

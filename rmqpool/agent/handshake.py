@@ -10,6 +10,7 @@ from typing import Any
 from rmqpool.agent.host import Host
 from rmqpool.agent.violation import Violation
 from rmqpool.amqp import server_side
+from rmqpool.amqp.purposes import PURPOSE_PROPERTY, Purpose
 from rmqpool.amqp.wire import FRAME_OVERHEAD
 
 __all__ = ["Handshake", "SessionState"]
@@ -42,9 +43,15 @@ class Handshake(abc.ABC):
         self.frame_max = 0  # bytes, as agreed on
         self.client: Mapping[str, Any] = {}
         self.hears_blocked = False
+        self._only_consumes = False
         self._host = host
         self._channel_max = _HIGHEST
         self._largest = _FIRST_FRAMES - FRAME_OVERHEAD  # bytes of a frame's payload
+
+    @property
+    def purpose(self) -> str:
+        """What the client says that its connection is for; empty if it says nothing."""
+        return str(self.client.get(PURPOSE_PROPERTY, ""))
 
     @property
     def has_ended(self) -> bool:
@@ -125,6 +132,7 @@ class Handshake(abc.ABC):
     def _started(self, properties: dict[str, Any]) -> None:
         self.client = properties
         capabilities = properties.get("capabilities")
+        self._only_consumes = self.purpose == Purpose.CONSUME
         self.hears_blocked = isinstance(capabilities, dict) and capabilities.get("connection.blocked") is True
         refusal = self._host.refusal()
         if refusal is not None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from rmqpool.agent.channel import Channel
 from rmqpool.agent.client import Client
+from rmqpool.agent.entrance import FORCED, Entrance, PlaceOf
 from rmqpool.agent.gate import Gate
 from rmqpool.agent.lessons import Lessons
 from rmqpool.agent.options import AgentOptions, Bounds
@@ -23,37 +24,22 @@ from rmqpool.agent.session import Session, SessionState
 from rmqpool.agent.stats import AgentStats
 from rmqpool.agent.violation import ChannelViolation, Violation
 from rmqpool.amqp.connection import Connection
-from rmqpool.amqp.failures import REFUSALS
 from rmqpool.amqp.link import Link
 from rmqpool.errors import ConnectionFailedError, RmqpoolError
-from rmqpool.version import __version__
 
 __all__ = ["Hub"]
 
 _LOGGER = logging.getLogger("rmqpool")
-_PATIENCE = 2.0  # seconds that a client waits for the broker before it is told that there is none
 _TICK = 1.0
 _DRAIN_LOOK = 0.02
-_FORCED = 320
 _MODEST = 8  # channels of a client; who has as many gets no more out of the last eighth
 _KEPT_SHARE = 8
-_UNKNOWN_BROKER: Mapping[str, Any] = {
-    "product": "rmqpool agent",
-    "version": __version__,
-    "capabilities": {
-        "publisher_confirms": True,
-        "basic.nack": True,
-        "consumer_cancel_notify": True,
-        "connection.blocked": True,
-        "authentication_failure_close": True,
-    },
-}
 
 
 class Hub:
-    """Stands on ``link`` as its only actor. ``adopt``, ``drain``, ``close`` and ``stats`` are thread-safe."""
+    """Stands on ``link``. ``adopt``, ``drain``, ``clients`` and ``stats`` are thread-safe."""
 
-    def __init__(self, link: Link, options: AgentOptions, lessons: Lessons) -> None:
+    def __init__(self, link: Link, options: AgentOptions, lessons: Lessons, place_of: PlaceOf) -> None:
         self.link = link
         self.lessons = lessons
         self.options = options
@@ -63,19 +49,20 @@ class Hub:
         self.channel_max = link.settings.channel_max
         self.frame_max = link.settings.frame_max
         self.adopted = 0  # by the listener's thread
-        self.left = 0  # by this one
+        self.taken_over = 0  # from other hubs; by this one's
+        self.left = 0  # the same
+        self.entrance = Entrance(self, place_of)
         self._clients: dict[Client, None] = {}
         self._channels: dict[int, Channel] = {}
         self._free: deque[int] = deque()
         self._connection: Connection | None = None
-        self._properties: Mapping[str, Any] | None = None
+        self.properties: Mapping[str, Any] | None = None  # the broker's, since it was there first
         self._pending: list[bytes | bytearray] = []
         self._pending_size = 0
         self._dirty: dict[Client, None] = {}
         self._flushing = False
         self._unread = 0
         self.gate: Gate[Client] = Gate(link.call_later, self.bounds, self._unwritten)
-        self._waiting: dict[Client, None] = {}  # for the broker
         self._counts = {"messages": 0, "refused": 0, "cut": 0, "lost": 0}
         self._crossed: set[Channel] = set()  # at the last tick
         self._loop: Any = None
@@ -93,7 +80,7 @@ class Hub:
     @property
     def clients(self) -> int:
         """How many there are."""
-        return self.adopted - self.left
+        return self.adopted + self.taken_over - self.left
 
     @property
     def load(self) -> int:
@@ -133,13 +120,12 @@ class Hub:
         self._connection = connection
         self.channel_max = connection.params.channel_max or 65535
         self.frame_max = connection.params.frame_max or self.frame_max
-        self._properties = connection.server_properties
+        self.properties = connection.server_properties
         self._free = deque(range(1, self.channel_max + 1))
         connection.forward(self._from_upstream)
         if other_frames:
             self._end_clients("the broker's frames have another size now", all_of_them=epoch > 1)
-        for client in tuple(self._waiting):
-            self._let_in(client)
+        self.entrance.broker_is_there()
 
     def link_down(self, error: RmqpoolError) -> None:
         if self._connection is not None:
@@ -168,14 +154,13 @@ class Hub:
             client.session.blocked(None)
 
     def link_refused(self, error: ConnectionFailedError) -> None:
-        for client in tuple(self._waiting):
-            self._not_there(client)
+        self.entrance.broker_refuses()
 
     def _end_clients(self, why: str, *, all_of_them: bool) -> None:
         """Those that had channels have lost them; the others stay, unless ``all_of_them`` go."""
         for client in tuple(self._clients):
             if client.session.upstream_lost() or (all_of_them and client.session.state is SessionState.RUNNING):
-                client.session.close(_FORCED, f"CONNECTION_FORCED - the agent has no connection to the broker: {why}")
+                client.session.close(FORCED, f"CONNECTIONFORCED - the agent has no connection to the broker: {why}")
             self.gate.has_read(client, client.session.waiting_bytes)
 
     # Clients come and go
@@ -190,6 +175,16 @@ class Hub:
         self.link.nudge()
 
     @property
+    def is_connected(self) -> bool:
+        """The broker is there."""
+        return self._connection is not None
+
+    @property
+    def no_broker(self) -> str:
+        """What clients are told then."""
+        return f"CONNECTION_FORCED - the agent has no connection to the broker: {self.link.why_not_ready()}"
+
+    @property
     def loop(self) -> Any:
         """The I/O loop of this moment."""
         return self.link.loop
@@ -197,10 +192,26 @@ class Hub:
     def gone(self, client: Client) -> None:
         """Its socket is closed."""
         self._counts["messages"] += client.session.forwarded
+        self.let_go(client)
+
+    def let_go(self, client: Client) -> None:
+        """It has no place here any longer."""
+        client.leave()
+        self._unread -= client.unread_bytes
         self.gate.forget(client)
-        for group in (self._clients, self._dirty, self._waiting):
+        self.entrance.forget(client)
+        for group in (self._clients, self._dirty):
             group.pop(client, None)
         self.left += 1
+
+    def take_over(self, client: Client) -> None:
+        """It was let go, by another hub or this one."""
+        self.taken_over += 1
+        self._clients[client] = None
+        self._unread += client.unread_bytes
+        client.come_to(self)
+        self.wants_flush(client)
+        self.entrance.admit(client)
 
     def cut(self, client: Client, why: str) -> None:
         """End it, at the end of this turn."""
@@ -212,7 +223,7 @@ class Hub:
 
     def misbehaved(self, client: Client, violation: Violation) -> None:
         """It is refused something, or everything."""
-        if violation.code == _FORCED:
+        if violation.code == FORCED:
             return
         if client.session.state is SessionState.STARTED:
             self._counts["refused"] += 1
@@ -231,60 +242,13 @@ class Hub:
             _LOGGER.exception("an error with the client %s was contained; please report it", client)
             client.drop("a fault inside the agent")
 
-    # Handshakes
-
-    def greeted(self, client: Client) -> None:
-        """Answer with what the broker says of itself, if it can be asked in time."""
-        client.deadline = time.monotonic() + _PATIENCE
-        if self._properties is not None:
-            client.session.start(self._properties)
-        else:
-            self._wait_for_broker(client)
-
-    def wants_in(self, client: Client) -> None:
-        """Let it in when the broker is there."""
-        if self._connection is not None:
-            self._let_in(client)
-        else:
-            self._wait_for_broker(client)
-
-    def _wait_for_broker(self, client: Client) -> None:
-        if isinstance(self.link.last_error, REFUSALS) and self._properties is None:
-            self._not_there(client)
-            return
-        self._waiting[client] = None
-        self.link.nudge()
-        self.link.call_later(max(0.0, client.deadline - time.monotonic()), lambda: self._not_there(client))
-
-    def _let_in(self, client: Client) -> None:
-        self._waiting.pop(client, None)
-        if client.session.state is SessionState.GREETED:
-            client.session.start(self._properties or _UNKNOWN_BROKER)
-        elif self.gate.is_closed:
-            client.session.close(_FORCED, "CONNECTION_FORCED - the agent stops")
-        elif client.session.frame_max != self.frame_max:
-            client.session.close(_FORCED, "CONNECTION_FORCED - the broker's frames have another size now: come again")
-        else:
-            client.session.opened(self.link.blocked)
-
-    def _not_there(self, client: Client) -> None:
-        if self._connection is not None or client.is_closed:
-            return
-        if client.session.state is SessionState.GREETED:
-            client.session.start(_UNKNOWN_BROKER)
-        elif client.session.state is SessionState.WAITING:
-            self._waiting.pop(client, None)
-            client.session.close(
-                _FORCED, f"CONNECTION_FORCED - the agent has no connection to the broker: {self.link.why_not_ready()}"
-            )
-
     # Channels
 
     def new_channel(self, number: int, owner: Session) -> Channel | None:
         """A channel of the broker's under a number that is free there; None: all are taken, or kept for others."""
         if self._connection is None:
             raise Violation(
-                _FORCED, f"CONNECTION_FORCED - the agent has no connection to the broker: {self.link.why_not_ready()}"
+                FORCED, f"CONNECTIONFORCED - the agent has no connection to the broker: {self.link.why_not_ready()}"
             )
         kept = self.channel_max // _KEPT_SHARE if len(owner.channels) >= _MODEST else 0
         if len(self._free) <= kept:
@@ -386,7 +350,7 @@ class Hub:
         leaving = any(channel.is_leaving for channel in self._channels.values())
         if connection is None or time.monotonic() >= deadline or not (missing or leaving or self._unwritten()):
             for client in tuple(self._clients):
-                client.session.close(_FORCED, "CONNECTION_FORCED - the agent stops")
+                client.session.close(FORCED, "CONNECTIONFORCED - the agent stops")
                 client.resume()
             self._await_goodbyes(lambda: on_done(missing))
             return

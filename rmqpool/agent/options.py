@@ -13,12 +13,14 @@ from rmqpool.settings import ConnectionSettings
 __all__ = ["AgentOptions", "Bounds"]
 
 _LEAST_MEMORY = 4 * 2**20  # bytes
+_APART = 2  # connections beside those for publishing: for consuming, and for leased channels
 
 
 @dataclass(frozen=True, slots=True)
 class AgentOptions:
     """How an agent listens, and how much it takes. ``mode`` None: 0600, with a group 0660. Bytes and seconds.
 
+    ``connections`` are those for publishing; one more each, for consuming and for leased channels, is opened when it is needed.
     ``users`` and ``groups`` (ids) may connect beside the agent's own user, root and the members of the socket's ``group``,
     if the file's mode lets them. ``grace`` is how long a stop waits for the broker's answers. ``exchange_types`` are those of
     plugins that clients may declare.
@@ -33,7 +35,7 @@ class AgentOptions:
     groups: frozenset[int] = frozenset()
     connections: int = 2
     max_clients: int = 1000
-    memory: int = 64 * 2**20
+    memory: int = 128 * 2**20
     grace: float = 30.0
     exchange_types: frozenset[bytes] = KNOWN_EXCHANGE_TYPES
 
@@ -43,9 +45,10 @@ class AgentOptions:
             raise ConfigurationError(f"connections is {self.connections}; it must be from 1 to 64")
         if self.max_clients < 1:
             raise ConfigurationError(f"max_clients is {self.max_clients}; it must be at least 1")
-        if self.memory < _LEAST_MEMORY * self.connections:
+        if self.memory < _LEAST_MEMORY * (self.connections + _APART):
             raise ConfigurationError(
-                f"memory is {self.memory} bytes; each of the {self.connections} connections needs {_LEAST_MEMORY} at least"
+                f"memory is {self.memory} bytes; each of the {self.connections} connections, and of {_APART} more for consuming "
+                f"and for leased channels, needs {_LEAST_MEMORY} at least"
             )
         if self.mode is not None and self.mode & ~0o777:
             raise ConfigurationError(f"mode is {self.mode:#o}; it must be from 0 to 0777")
@@ -74,6 +77,6 @@ class Bounds:
 
     @classmethod
     def of(cls, memory: int, connections: int) -> Bounds:
-        """Equal shares."""
-        share = memory // connections
+        """Equal shares for ``connections`` that publish, and those that are kept apart."""
+        share = memory // (connections + _APART)
         return cls(share // 2, share // 16, share // 16, share * 5 // 16)

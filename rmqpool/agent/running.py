@@ -22,7 +22,9 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def run_agent(make: Callable[[], Agent], told: HealthOptions) -> bool:
     """Run until a signal, then stop it: True if every publish that was forwarded has its answer. Main thread only.
 
-    A second signal ends the process at once. Raises ConfigurationError, from ``make`` too.
+    A second signal ends the process at once. Raises ConfigurationError, from ``make`` too, and AuthenticationError,
+    VirtualHostNotFoundError, VirtualHostAccessError or TLSError if the broker lets it in nowhere at the start: later refusals
+    (a password that was changed) are waited for.
     """
     stopping = threading.Event()
 
@@ -33,16 +35,26 @@ def run_agent(make: Callable[[], Agent], told: HealthOptions) -> bool:
 
     before = {one: signal.signal(one, stop) for one in _SIGNALS}
     try:
-        with make() as agent:
-            reporter = HealthReporter(lambda: _health(agent, stopping.is_set()), open_sinks(told))
-            try:
+        reporter = HealthReporter(_starting, open_sinks(told))  # before clients may come: these may be refused
+        try:
+            with make() as agent:
+                reporter.probe = lambda: _health(agent, stopping.is_set())
+                agent.on_refusal(stopping.set)
                 stopping.wait()
-                return agent.stop()
-            finally:
-                reporter.close()
+                refusal = agent.refusal
+                clean = agent.stop()
+                if refusal is not None:
+                    raise refusal
+                return clean
+        finally:
+            reporter.close()
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+
+
+def _starting() -> Health:
+    return Health(alive=True, ready=False, state="starting")
 
 
 def _health(agent: Agent, stopping: bool) -> Health:

@@ -20,6 +20,7 @@ from rmqpool.agent.tables import check_properties
 from rmqpool.agent.violation import ChannelViolation, Violation
 from rmqpool.amqp import server_side
 from rmqpool.amqp.frame_reader import FRAME_HEAD
+from rmqpool.amqp.purposes import Purpose
 from rmqpool.amqp.wire import BASIC_CLASS, FRAME_END, FRAME_OVERHEAD
 
 __all__ = ["Session", "SessionState"]
@@ -29,6 +30,10 @@ _CONTENT_HEAD = struct.Struct(">HHQ")  # class, weight, body size
 _METHOD_ID = struct.Struct(">I")
 _IN_RUN = frozenset({methods.ACK, methods.NACK, 0x3C005A})  # they change nothing here
 _NO_WAIT = 8  # of basic.consume
+_NO_PUBLISHER = (
+    "ACCESS_REFUSED - this connection has told the agent that it only consumes (purpose): publish on another one, as the broker "
+    "may block those that do"
+)
 
 
 class _HeldBack(Exception):  # noqa: N818 - no error
@@ -192,6 +197,8 @@ class Session(Handshake):
                 raise Violation(502, "SYNTAX_ERROR - a method frame is too short")
             method = _METHOD_ID.unpack_from(buffer, position + 7)[0]
             if method == methods.PUBLISH:
+                if self._only_consumes:
+                    raise ChannelViolation(403, _NO_PUBLISHER)
                 check_publish(methods.publish_bits(buffer, position + 11, end))
                 if buffer.startswith(REPLY_TO, position + 15) and not buffer[position + 13]:  # by the default exchange
                     check_reply_address(bytes(buffer[position + 15 : end - 1]))
@@ -301,9 +308,10 @@ class Session(Handshake):
         channel = self._host.new_channel(number)
         if channel is None:
             self._refused.add(number)
+            apart = self.purpose in (Purpose.CONSUME, Purpose.LEASE)
             text = (
-                "RESOURCE_ERROR - the channels of the agent's connection are in use, or kept for others: start it with more "
-                "--connections"
+                f"RESOURCE_ERROR - the channels of the agent's connection{f' to {self.purpose}' if apart else ''} are in use, or "
+                f"kept for others: start {'another agent' if apart else 'it with more --connections'}"
             )
             self._host.to_client(server_side.channel_close(number, 506, text))
             return

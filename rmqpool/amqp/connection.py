@@ -6,6 +6,7 @@ only; wire_support.py says with which versions. Without them the connection read
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from typing import Any
 
@@ -17,6 +18,7 @@ from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapte
 from rmqpool.amqp.epoll_loop import EpollLoop
 from rmqpool.amqp.frame_guard import FrameGuard
 from rmqpool.amqp.frame_reader import ChannelListener, FrameReader, FrameSink, MalformedFrameError
+from rmqpool.amqp.purposes import PURPOSE_PROPERTY, Purpose
 from rmqpool.amqp.wire import FRAME_OVERHEAD
 from rmqpool.amqp.wire_support import may_use_fast_path, usable_transport
 from rmqpool.errors import ConnectionLostError
@@ -25,6 +27,7 @@ from rmqpool.version import __version__
 
 __all__ = ["Connection", "pika_parameters"]
 
+_LOGGER = logging.getLogger("rmqpool")
 _READ_SIZE = 256 * 1024  # bytes
 _LARGEST_FRAME = 131072  # bytes: RabbitMQ's own frame_max, if none was agreed on
 _PLAIN: Any = usable_transport(getattr(io_services_utils, "_AsyncPlaintextTransport", None))
@@ -124,6 +127,14 @@ class Connection(pika.SelectConnection):  # type: ignore[misc]  # pika is not ty
         if not self.is_closed and self._transport is not None:
             self._terminate_stream(error)
 
+    def abort_broken(self, error: Exception, name: str) -> None:
+        """As abort(), when pika itself may be broken; ``name`` is for the log."""
+        try:
+            self.abort(error)
+        except Exception:
+            _LOGGER.warning("the broken connection %s could not be ended cleanly", name, exc_info=True)
+            self.drop_socket()  # or the broker keeps it, and what it delivered there, until the heartbeat fails
+
     def drop_socket(self) -> None:
         """Close the socket under pika's feet: its loop has ended with an error, and what it would do there never runs."""
         sock = getattr(self._transport, "_sock", None)
@@ -175,7 +186,9 @@ class Connection(pika.SelectConnection):  # type: ignore[misc]  # pika is not ty
         self.broker_close = (frame.method.reply_code, frame.method.reply_text)
 
 
-def pika_parameters(settings: ConnectionSettings, host: str, port: int, name: str) -> pika.ConnectionParameters:
+def pika_parameters(
+    settings: ConnectionSettings, host: str, port: int, name: str, purpose: Purpose | None
+) -> pika.ConnectionParameters:
     """Parameters of one attempt: timeouts of the stages are the connector's, blocking is the link's, not pika's."""
     return pika.ConnectionParameters(
         host=host,
@@ -191,5 +204,6 @@ def pika_parameters(settings: ConnectionSettings, host: str, port: int, name: st
             "product": "rmqpool",
             "version": __version__,
             "information": "a RabbitMQ toolkit for Python services, on pika",
+            **({} if purpose is None else {PURPOSE_PROPERTY: str(purpose)}),
         },
     )

@@ -14,6 +14,7 @@ from rmqpool.amqp.agent_failures import agent_failed, agent_timed_out
 from rmqpool.amqp.connection import Connection, pika_parameters
 from rmqpool.amqp.failures import connection_failed, dns_failed, speaks_tls, stage_timed_out
 from rmqpool.amqp.io_thread import IOThread, Timer
+from rmqpool.amqp.purposes import Purpose
 from rmqpool.amqp.stream import StreamProtocol
 from rmqpool.errors import ConnectionFailedError
 from rmqpool.settings import ConnectionSettings
@@ -36,12 +37,14 @@ class Connector:
         address: tuple[str, int],
         name: str,
         on_done: Callable[[Connection | ConnectionFailedError], None],
+        purpose: Purpose | None,
     ) -> None:
         self._thread = thread
         self._services = thread.services
         self._settings = settings
         self._host, self._port = address
         self._name = name
+        self._purpose = purpose
         self._on_done = on_done
         self._addresses: list[Any] = []
         self._stage = "dns"
@@ -115,7 +118,7 @@ class Connector:
             server_hostname = self._settings.tls.server_hostname or self._host
             self._enter("tls", self._settings.tls_timeout)
         connected, self._socket = self._socket, None  # the transport owns it from here on
-        parameters = pika_parameters(self._settings, self._host, self._port, self._name)
+        parameters = pika_parameters(self._settings, self._host, self._port, self._name, self._purpose)
         self._task = self._services.create_streaming_connection(
             protocol_factory=functools.partial(StreamProtocol, Connection(parameters, self._services)),
             sock=connected,

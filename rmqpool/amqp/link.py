@@ -20,6 +20,7 @@ from rmqpool.amqp.connector import Connector
 from rmqpool.amqp.failures import REFUSALS, connection_lost, own_copy, replaced, silent
 from rmqpool.amqp.io_thread import IOThread, Timer
 from rmqpool.amqp.link_values import DOING, Actor, Blocked, LinkEvent, LinkState, LinkStatus
+from rmqpool.amqp.purposes import Purpose
 from rmqpool.amqp.watchdog import Watchdog
 from rmqpool.core.reconnect import NUDGED_DELAY, Reconnect
 from rmqpool.errors import ConnectionFailedError, PoolClosedError, PoolTimeoutError, RmqpoolError
@@ -39,9 +40,11 @@ class Link:
         name: str,
         on_event: Callable[[LinkEvent, str, str], None] = lambda event, link, sentence: None,
         random_fraction: Callable[[], float] = random.random,
+        purpose: Purpose | None = None,
     ) -> None:
         self.settings = settings
         self.name = name
+        self._purpose = purpose
         self._audience = Audience(name, on_event)
         self._random = random_fraction
         self._plan = Reconnect(
@@ -221,7 +224,9 @@ class Link:
         self._set_state(LinkState.CONNECTING)
         host, port = self._plan.next_host()
         self._address = self.settings.socket_path or f"{host}:{port}"
-        self._connector = Connector(self._thread, self.settings, (host, port), self.name, self._on_attempt_done)
+        self._connector = Connector(
+            self._thread, self.settings, (host, port), self.name, self._on_attempt_done, self._purpose
+        )
         self._connector.start()
 
     def _on_attempt_done(self, result: Connection | ConnectionFailedError) -> None:
@@ -343,19 +348,12 @@ class Link:
         self._last_error = lost
         self._drop(lost)
         if connection is not None:
-            self._abort_broken(connection, lost)
+            connection.abort_broken(lost, self.name)
         if self._state is LinkState.CLOSING:
             self._closed(None)
         else:
             self._plan.failed()
             self._schedule_retry(refused=False)
-
-    def _abort_broken(self, connection: Connection, error: RmqpoolError) -> None:
-        try:
-            connection.abort(error)
-        except Exception:
-            _LOGGER.warning("the broken connection %s could not be ended cleanly", self.name, exc_info=True)
-            connection.drop_socket()  # or the broker keeps it, and what it delivered there, until the heartbeat fails
 
     # On the I/O thread: the end
 

@@ -20,7 +20,7 @@ def agent(
     socket: Annotated[
         str, typer.Option("--socket", metavar="PATH", help="The Unix socket to listen at: an absolute path.")
     ],
-    connections: Annotated[int, typer.Option(min=1, max=64, help="Connections to the broker.")] = 2,
+    connections: Annotated[int, typer.Option(min=1, max=64, help="Connections to the broker for publishing.")] = 2,
     mode: Annotated[
         str | None,
         typer.Option(
@@ -44,7 +44,7 @@ def agent(
     max_clients: Annotated[int, typer.Option("--max-clients", min=1, max=100_000, help="Clients at most.")] = 1000,
     memory: Annotated[
         int, typer.Option(min=1, max=65536, metavar="MIB", help="What waits, in either direction, in MiB.")
-    ] = 64,
+    ] = 128,
     grace: Annotated[
         float | None,
         typer.Option(min=0.0, max=86400.0, metavar="SECONDS", help="How long to wait for confirms at the end."),
@@ -66,9 +66,10 @@ def agent(
 ) -> None:
     """Listen at a Unix socket until SIGTERM or Ctrl-C; processes connect to it with agent:///PATH as their URL.
 
-    Logs go to stderr. A broker that is not there is waited for. It ends with 0 when the broker has answered every publish that
-    was forwarded, with 1 when not; a second signal ends it at once. Nothing confirmed is lost either way: what a client has no
-    answer to, it publishes again, with the same message id.
+    Logs go to stderr. A broker that is not there is waited for; one that refuses it at the start (password, virtual host,
+    TLS) ends it with 4. Consumers and leased channels have a connection each beside --connections, opened when needed. It
+    ends with 0 when the broker has answered every publish that was forwarded, with 1 when not; a second signal ends it at
+    once. Nothing confirmed is lost either way: what a client has no answer to, it publishes again, with the same message id.
 
     \b
     Examples:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -144,3 +145,52 @@ def test_doctor_and_publish_go_through_an_agent(broker: RabbitMQNode, queue_name
                 timeout=PATIENCE,
             )
             assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_wrong_health_address_is_found_before_anybody_can_come(broker: RabbitMQNode, folder: Path) -> None:
+    """Exit code 3; the socket was never there, or its clients would be sent away again."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = "{}:{}".format(*taken.getsockname())
+        options = ["--socket", str(folder / "agent.sock"), "--url", broker.amqp_url(), "--health", address]
+        code, error = refused(*options)
+        assert (code, f"cannot listen on {address}" in error["message"]) == (3, True)
+    assert sorted(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [({"password": "not-this-one"}, "AuthenticationError"), ({"vhost": "nowhere"}, "VirtualHostNotFoundError")],
+)
+def test_a_broker_that_refuses_the_first_connections_ends_the_agent(
+    broker: RabbitMQNode, folder: Path, change: dict[str, str], kind: str
+) -> None:
+    """Exit code 4, and the broker's reason: waiting does not mend it, and whoever starts the agent is to see it."""
+    code, error = refused("--socket", str(folder / "agent.sock"), RMQPOOL_URL=broker.amqp_url(**change))
+    assert (code, error["type"]) == (4, kind)
+    assert "not-this-one" not in str(error)
+    assert sorted(folder.iterdir()) == []
+
+
+def test_a_later_refusal_is_waited_for_and_told(broker: RabbitMQNode, queue_name: str, folder: Path) -> None:
+    """A password that was changed: the agent stays, says so in its log and at /ready, and works on when it may again."""
+    user = f"agent-{queue_name}"
+    broker.add_user(user, "first")
+    try:
+        url = f"{broker.amqp_url(user=user, password='first')}?refused_delay=1"
+        with AgentProcess(folder / "agent.sock", url).wait_ready() as agent:
+            broker.change_password(user, "second")
+            for connection in broker.list_connections():
+                if connection["user"] == user:
+                    broker.close_connection(connection["name"])
+            wait_until(lambda: "refused user" in agent.health()["text"], "the refusal at /ready", timeout=PATIENCE)
+            assert not agent.health()["ready"]
+            assert any("refused user" in line for line in agent.told("failed"))
+            with RawClient(agent.path) as client, pytest.raises(AssertionError, match="refused user"):
+                client.shake_hands()
+            broker.change_password(user, "first")
+            wait_until(lambda: agent.health()["ready"], "the way back", timeout=PATIENCE)
+            assert agent.stop() == 0
+    finally:
+        broker.delete_user(user)

@@ -25,7 +25,7 @@ def test_doctor_finds_nothing_wrong_through_an_agent(inline: Run, broker: Rabbit
     told = {finding["stage"]: finding for finding in ended.json["findings"]}
     assert [told[stage]["state"] for stage in ("declare", "write", "read")] == ["ok"] * 3
     assert "the agent's user" in told["declare"]["text"]
-    assert not any(name.startswith("rmqpool.doctor") for name in broker.list_queues("/"))
+    assert not any(queue["name"].startswith("rmqpool.doctor") for queue in broker.list_queues("/"))
 
 
 def test_the_size_of_a_pool_needs_no_management_api_behind_an_agent(inline: Run, agent: AgentProcess) -> None:

@@ -6,7 +6,7 @@ import json
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from agent_process import AgentProcess, agent_folder
 
 from faults.harness import drain, figures, judge, keep_queues, until
 from faults.processes import start_program
-from rmqpool import NotSentError, Publisher, PublishError, Queue
+from rmqpool import NotSentError, Publisher, PublishError, Queue, Worker
 from rmqpool.testing.checker import TotalQueueChecker, Verdict
 from rmqpool.testing.rabbitmq_node import RabbitMQNode
 
@@ -158,3 +158,45 @@ def test_a_blocked_broker_is_told_to_every_client(private_broker: RabbitMQNode, 
                 private_broker.clear_memory_alarm()
             for publisher in (before, after):
                 assert publisher.publish(queue_name, b"x", timeout=PATIENCE).outcome == "confirmed"
+
+
+def test_a_worker_behind_an_agent_goes_on_while_publishers_are_blocked(
+    private_broker: RabbitMQNode, queue_name: str, folder: Path
+) -> None:
+    """It has an upstream connection that never publishes; one that starts meanwhile declares and consumes too."""
+    url = private_broker.amqp_url()
+    handled: list[bytes] = []
+    go_on = threading.Event()
+
+    def start_worker(url: str, stack: ExitStack) -> Worker:
+        worker = Worker("behind an agent")
+
+        @worker.consumer(queue_name, queue=Queue(queue_name), prefetch=5)
+        def handle(body: bytes) -> None:
+            handled.append(body)
+            assert go_on.wait(PATIENCE)
+
+        worker.start(pool=url)
+        stack.callback(worker.stop, PATIENCE)
+        return worker
+
+    with AgentProcess(folder / "agent.sock", url).wait_ready() as agent, ExitStack() as stack:
+        stack.callback(private_broker.clear_memory_alarm)
+        publisher = stack.enter_context(Publisher(agent.url, declare=[Queue(queue_name)]))
+        for number in range(40):
+            publisher.publish(queue_name, b"%d" % number, timeout=PATIENCE)
+        start_worker(agent.url, stack)
+        until(lambda: handled, "the first delivery", timeout=PATIENCE)
+        private_broker.raise_memory_alarm()
+        with pytest.raises(PublishError):
+            publisher.publish(queue_name, b"blocked", timeout=1.0)
+        until(lambda: publisher.pool.stats().publish[0].blocked, "connection.blocked", timeout=PATIENCE)
+        second = start_worker(agent.url, stack)
+        until(lambda: second.is_ready, "the second worker", timeout=PATIENCE)
+        go_on.set()
+        until(lambda: len(set(handled)) == 40, "all messages", timeout=PATIENCE)
+        assert publisher.pool.stats().publish[0].blocked is not None
+        assert len(private_broker.list_connections()) == 4, (
+            "two that publish, one that consumes, one for leased channels"
+        )
+        assert agent.health()["ready"]

@@ -25,7 +25,7 @@ def agent(broker_url: str) -> Iterator[LocalAgent]:
     """With one connection, so that everybody shares it."""
     with (
         agent_folder() as folder,
-        LocalAgent(folder / "agent.sock", broker_url, connections=1, memory=16 * 2**20) as one,
+        LocalAgent(folder / "agent.sock", broker_url, connections=1, memory=48 * 2**20) as one,
     ):
         yield one.wait_ready()
 

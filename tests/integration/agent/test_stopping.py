@@ -20,7 +20,7 @@ def test_a_broker_that_does_not_answer_takes_the_time_of_one_connection(folder: 
     with FaultProxy((upstream.host, upstream.port)) as proxy:
         url = broker_url.replace(f"{upstream.host}:{upstream.port}", proxy.url_host_port)
         settings = parse_url(url, heartbeat=600)
-        options = AgentOptions(str(folder / "agent.sock"), connections=32, memory=32 * 4 * 2**20)
+        options = AgentOptions(str(folder / "agent.sock"), connections=32, memory=34 * 4 * 2**20)
         with Agent(settings, options) as agent:
             wait_until(lambda: agent.is_ready, "all connections", timeout=PATIENCE)
             proxy.blackhole()

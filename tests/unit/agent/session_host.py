@@ -128,10 +128,10 @@ def decoded(raw: bytes) -> list[tuple[int, Any]]:
 
 
 def running(host: Host, feed: Callable[[bytes], None] | None = None, **start_ok: Any) -> Host:
-    """The handshake."""
+    """The handshake; ``start_ok`` are properties of the client."""
     feed = feed or host.session.feed
     feed(HEADER)
-    properties = {"connection_name": "test", "capabilities": {"connection.blocked": True}}
+    properties = {"connection_name": "test", "capabilities": {"connection.blocked": True}, **start_ok}
     feed(method(0, spec.Connection.StartOk(properties, "PLAIN", "\0guest\0guest", "en_US")))
     feed(method(0, spec.Connection.TuneOk(0, FRAME_MAX, 10)))
     feed(method(0, spec.Connection.Open("/")))
