@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 
 import pytest
 import trustme
+from agent_process import LocalAgent, agent_folder
 
-from faults.harness import Events, Waiter, drain, judge, open_pool, publish_recorded
+from faults.harness import Events, Waiter, drain, judge, open_pool, publish_recorded, until
 from faults.tally import BUSY, keep_busy
-from rmqpool import Publisher, Queue
+from rmqpool import Consumer, Delivery, Publisher, Queue
 from rmqpool.amqp.link import LinkEvent
 from rmqpool.errors import ConnectionFailedError, TLSError
 from rmqpool.settings import ConnectionSettings, Secret, TLSSettings
@@ -175,6 +177,25 @@ def test_a_tls_connection_cut_off_comes_back(tls_broker: RabbitMQNode, authority
                 assert confirmation.outcome == "confirmed"
     drain(tls_broker.amqp_url(), queue_name, checker)
     judge(checker)
+
+
+def test_an_agent_connects_to_its_broker_over_tls(
+    tls_broker: RabbitMQNode, authority: Authority, queue_name: str
+) -> None:
+    """Its clients know nothing of it: large bodies in both directions, and a consumer, which has a connection of its own."""
+    tls = accepted(authority)
+    files = f"cacertfile={tls.cafile}&certfile={tls.certfile}&keyfile={tls.keyfile}"
+    url = f"amqps://{tls_broker.user}:{tls_broker.password}@127.0.0.1:{tls_broker.tls_port}/%2f?{files}"
+    body = os.urandom(2_000_000)
+    arrived: list[Delivery] = []
+    with agent_folder() as folder, LocalAgent(folder / "agent.sock", url) as agent, open_pool(agent.url) as pool:
+        publisher = Publisher(pool, declare=[Queue(queue_name)])
+        assert publisher.publish(queue_name, body, timeout=60.0).attempts == 1
+        assert publisher.publish_many(queue_name, [b"y"] * 500, timeout=60.0).confirmed == 500
+        with Consumer(pool, queue_name, arrived.append, prefetch=1000):
+            until(lambda: len(arrived) == 501, "all messages", timeout=60.0)
+        assert arrived[0].body == body
+        assert agent.figures()["lost"] == 0
 
 
 # What fails closed
