@@ -187,7 +187,11 @@ class AsyncPublisher:
         retry = publisher.retry_of(options)
         message, header = publisher.prepare(exchange, routing_key, body, options)
         if not publisher.needs_declaring:
-            engine = self.pool.publishing()
+            try:
+                engine = self.pool.publishing()
+            except NotSentError as error:
+                publisher.not_taken(message, error)
+                raise
             if engine.window.try_enter(len(message.body) + len(header)):
                 future = publisher.observe(engine.submit(message, header, deadline, retry))
                 return self._loop_inbox().awaitable(future)

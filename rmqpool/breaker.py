@@ -140,6 +140,55 @@ class Breaker:
                 self._reason,
             )
 
+    # Around what has a pace of its own, as a pool's connecting
+
+    def admit(self) -> Pass | Refusal:
+        """May an attempt be made now? A Pass ends in :meth:`settle` or :meth:`withdraw`; a refusal counts nothing.
+
+        ``on_change`` hears of it from :meth:`tell`, which is to be called next, outside of any lock.
+        """
+        with self._lock:
+            before = self._machine.state
+            answer = self._machine.ask(time.monotonic())
+            if isinstance(answer, Pass):
+                self._passed(answer, before)
+        return answer
+
+    def tell(self) -> None:
+        """Call ``on_change`` for what it has not heard yet."""
+        self._tell()
+
+    def wait(self) -> float:
+        """Seconds until an attempt may be made, or the probe that runs is given up; 0 if one may be made now."""
+        with self._lock:
+            return self._machine.wait(time.monotonic())
+
+    def settle(self, call: Pass, error: BaseException | None) -> None:
+        """What an attempt came to: None, or why it failed, of which ``on`` says whether that counts."""
+        self._ended(call, error)
+
+    def withdraw(self, call: Pass) -> None:
+        """An attempt was broken off, and says nothing of the dependency."""
+        with self._lock:
+            self._ignored += 1
+            self._machine.said_nothing(call, time.monotonic())
+
+    def refused(
+        self, kind: type[CircuitOpenError], why: str, cause: BaseException | None, at_least: float = 0.0
+    ) -> CircuitOpenError:
+        """The error for a caller who does not wait for such an attempt, to be raised; counted in ``stats().refused``.
+
+        ``at_least``: ``retry_after`` is no less.
+        """
+        with self._lock:
+            self._refused += 1
+            wait, state = max(self._retry_after(), at_least), self._machine.state
+            reason = self._reason or "it failed before"
+        known = f"{why}; the circuit breaker of {self.name} is {_in_words(state)}, for {reason}"
+        error = kind(f"{known}; ask again in {wait:.3g} s", name=self.name, retry_after=wait)
+        error.__cause__ = cause
+        return error
+
     # Around calls
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
@@ -223,9 +272,7 @@ class Breaker:
                 before = self._machine.state
                 answer = self._machine.ask(time.monotonic())
                 if isinstance(answer, Pass):
-                    self._called += 1
-                    if answer.is_probe and before is BreakerState.OPEN:
-                        self._news.append((BreakerState.HALF_OPEN, f"{self.name} is tried with one call"))
+                    self._passed(answer, before)
                 else:
                     self._refused += 1
                     wait, reason = self._retry_after(), self._reason
@@ -237,11 +284,16 @@ class Breaker:
                 self._ended(answer, error)
             raise
         raise CircuitOpenError(
-            f"{self.name} was not called: its circuit breaker is {before.replace('_', '-')}, for {reason}; ask again in "
+            f"{self.name} was not called: its circuit breaker is {_in_words(before)}, for {reason}; ask again in "
             f"{wait:.3g} s",
             name=self.name,
             retry_after=wait,
         )
+
+    def _passed(self, call: Pass, before: BreakerState) -> None:
+        self._called += 1
+        if call.is_probe and before is BreakerState.OPEN:
+            self._news.append((BreakerState.HALF_OPEN, f"{self.name} is tried with one call"))
 
     def _ended(self, call: Pass, error: BaseException | None) -> None:
         try:
@@ -300,7 +352,7 @@ class Breaker:
                     telling = self._telling = True
                     state, sentence = self._news.popleft()
                 level = logging.WARNING if state is BreakerState.OPEN else logging.INFO
-                _LOGGER.log(level, "circuit breaker %s is %s: %s", self.name, state.replace("_", "-"), sentence)
+                _LOGGER.log(level, "circuit breaker %s is %s: %s", self.name, _in_words(state), sentence)
                 if self._on_change is not None:
                     self._on_change(state, sentence)
             except Exception:
@@ -313,6 +365,10 @@ class Breaker:
         figures = self.stats()
         wait = f", tried again in {figures.retry_after:.3g} s" if figures.state is BreakerState.OPEN else ""
         return f"<Breaker {self.name!r} {figures.state}{wait}, opened {figures.opened} times>"
+
+
+def _in_words(state: BreakerState) -> str:
+    return state.replace("_", "-")
 
 
 _BREAKERS: weakref.WeakSet[Breaker] = weakref.WeakSet()

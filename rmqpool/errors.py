@@ -47,6 +47,7 @@ RmqpoolError
     │   ├── ExchangeNotFoundError         404
     │   └── PublishPreconditionError      406
     ├── NotSentError                      nothing was written
+    │   └── PublishHeldBackError          not sent while the circuit breaker is open (also a CircuitOpenError)
     └── UnknownOutcomeError               written, and no confirm by the deadline
 """
 
@@ -86,6 +87,7 @@ __all__ = [
     "PreconditionFailedError",
     "PublishAccessRefusedError",
     "PublishError",
+    "PublishHeldBackError",
     "PublishPreconditionError",
     "RemoteError",
     "ReplyError",
@@ -123,9 +125,7 @@ class ConnectionFailedError(RmqpoolError):
 
     def __init__(self, message: str, *, host: str = "", port: int = 0, stage: str = "") -> None:
         super().__init__(message)
-        self.host = host
-        self.port = port
-        self.stage = stage
+        self.host, self.port, self.stage = host, port, stage
 
 
 class AuthenticationError(ConnectionFailedError):
@@ -153,8 +153,7 @@ class ChannelClosedError(RmqpoolError):
 
     def __init__(self, message: str, *, code: int = 0, text: str = "") -> None:
         super().__init__(message)
-        self.code = code
-        self.text = text
+        self.code, self.text = code, text
 
 
 class AccessRefusedError(ChannelClosedError):
@@ -222,8 +221,7 @@ class CircuitOpenError(RmqpoolError):
 
     def __init__(self, message: str, *, name: str = "", retry_after: float = 0.0) -> None:
         super().__init__(message)
-        self.name = name
-        self.retry_after = retry_after
+        self.name, self.retry_after = name, retry_after
 
 
 class MessageError(RmqpoolError, ValueError):
@@ -262,8 +260,7 @@ class ReplyError(RmqpoolError):
 
     def __init__(self, message: str, *, queue: str = "", message_id: str = "") -> None:
         super().__init__(message)
-        self.queue = queue
-        self.message_id = message_id
+        self.queue, self.message_id = queue, message_id
 
 
 class ReplyTimeoutError(ReplyError, TimeoutError):
@@ -282,9 +279,7 @@ class RemoteError(ReplyError):
         self, text: str, *, reason: str = "", type: str = "", message: str = "", queue: str = "", message_id: str = ""
     ) -> None:
         super().__init__(text, queue=queue, message_id=message_id)
-        self.reason = reason
-        self.type = type
-        self.message = message
+        self.reason, self.type, self.message = reason, type, message
 
 
 class WorkerError(RmqpoolError):
@@ -345,9 +340,7 @@ class PublishError(RmqpoolError):
         self, message: str, *, message_id: str = "", exchange: str = "", routing_key: str = "", attempts: int = 0
     ) -> None:
         super().__init__(message)
-        self.message_id = message_id
-        self.exchange = exchange
-        self.routing_key = routing_key
+        self.message_id, self.exchange, self.routing_key = message_id, exchange, routing_key
         self.attempts = attempts
 
 
@@ -360,8 +353,7 @@ class UnroutableError(PublishError):
         self, message: str, *, reply_code: int = 312, reply_text: str = "NO_ROUTE", **about: Unpack[_About]
     ) -> None:
         super().__init__(message, **about)
-        self.reply_code = reply_code
-        self.reply_text = reply_text
+        self.reply_code, self.reply_text = reply_code, reply_text
 
 
 class NackedError(PublishError):
@@ -372,8 +364,7 @@ class NackedError(PublishError):
 
     def __init__(self, message: str, *, code: int = 0, text: str = "", **about: Unpack[_About]) -> None:
         super().__init__(message, **about)
-        self.code = code
-        self.text = text
+        self.code, self.text = code, text
 
 
 class PublishAccessRefusedError(NackedError):
@@ -392,6 +383,14 @@ class NotSentError(PublishError):
     """Nothing of the message was written to any connection: it is stored nowhere, and sending it again is safe."""
 
     outcome = "not_sent"
+
+
+class PublishHeldBackError(NotSentError, CircuitOpenError):
+    """Refused at once, as no connection is open and the pool's circuit breaker is. Nothing was written, or will be."""
+
+    def __init__(self, message: str, *, name: str = "", retry_after: float = 0.0, **about: Unpack[_About]) -> None:
+        super().__init__(message, **about)
+        self.name, self.retry_after = name, retry_after
 
 
 class UnknownOutcomeError(PublishError):

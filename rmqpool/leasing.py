@@ -255,8 +255,8 @@ class ChannelLeases:
     def _refusal(self, refusal: Refusal) -> RmqpoolError:
         if refusal is Refusal.CLOSED:
             return PoolClosedError("the pool is closed: open a new one")
-        if refusal is Refusal.OPEN_FAILED and self.link.refusal is not None:
-            return self.link.refusal
+        if refusal is Refusal.OPEN_FAILED:
+            return self.link.refusal or self.link.circuit_open()
         snapshot = self.figures().ledger
         return TooManyWaitingError(
             f"{snapshot.waiting} callers wait for a channel already (max_waiting={snapshot.max_waiting}; {numbers(snapshot)}): "
@@ -282,9 +282,8 @@ class ChannelLeases:
     def _open(self) -> None:
         with self._lock:  # what is asked for; an interrupted caller may have posted it twice, or not at all
             self._to_open = self._ledger.opening - self._begun
-        refusal = self.link.refusal
-        if refusal is not None:
-            self.link_refused(refusal)
+        if self.link.is_hopeless:
+            self._refuse_waiting()
         elif self.link.connection is not None:
             self._start_opening()
 
@@ -388,9 +387,11 @@ class ChannelLeases:
     def link_unblocked(self) -> None: ...
 
     def link_refused(self, error: ConnectionFailedError) -> None:
-        """Waiting would not help at the start: everybody who waits is told why at once."""
-        if self.link.refusal is None:
-            return
+        if self.link.is_hopeless:
+            self._refuse_waiting()
+
+    def _refuse_waiting(self) -> None:
+        """Waiting would not help: everybody who waits is told why at once."""
         count, self._to_open = self._to_open, 0
         with self._lock:
             decisions = [self._ledger.fail_waiting(), *(self._ledger.open_withdrawn() for _ in range(count))]

@@ -15,6 +15,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -22,13 +23,22 @@ from rmqpool.callables import plain_function
 from rmqpool.errors import PoolClosedError
 from rmqpool.late_imports import IMPORTING
 from rmqpool.pool_events import EventListener, PoolEvent
-from rmqpool.pool_options import autoscale_below, bounds, channels_below, connection_settings, seconds, whole_number
+from rmqpool.pool_options import (
+    autoscale_below,
+    bounds,
+    channels_below,
+    circuit_breaker,
+    connection_settings,
+    seconds,
+    whole_number,
+)
 from rmqpool.pool_process import INHERITED, POOLS
 from rmqpool.pool_telling import PoolTelling
 from rmqpool.settings import ConnectionSettings
 from rmqpool.topology import Topology
 
 if TYPE_CHECKING:
+    from rmqpool.breaker import Breaker
     from rmqpool.core.autoscale import Autoscale
     from rmqpool.pool_parts import Calling, ChannelLeases, LeasedChannel, Link, PoolStats, PublishConnection, Publishing
 
@@ -48,8 +58,9 @@ class ConnectionPool(PoolTelling):
     ``window_bytes`` bound the messages without an outcome on each publish connection. ``leak_after``: a channel that is
     leased for longer is reported, once, with who holds it and where (None: never). ``autoscale``: leased channels follow the
     load within these bounds, from ``channels_per_connection`` on (None: they do not); ``autoscale_connections``: so do publish
-    connections, from ``publish_connections`` on. ``on_event`` is called with (event, connection name, sentence), on an I/O
-    thread mostly, and must not block.
+    connections, from ``publish_connections`` on. ``breaker`` hears what each attempt to connect came to; while it is open,
+    attempts are its probes, and whoever would wait for a connection gets CircuitOpenError at once (None: they wait).
+    ``on_event`` is called with (event, connection name, sentence), on an I/O thread mostly, and must not block.
 
     Raises ConfigurationError for values that make no sense.
     """
@@ -73,6 +84,7 @@ class ConnectionPool(PoolTelling):
         name: str = "",
         autoscale: Autoscale | None = None,
         autoscale_connections: Autoscale | None = None,
+        breaker: Breaker | None = None,
         on_event: EventListener | None = None,
     ) -> None:
         with IMPORTING:
@@ -93,6 +105,7 @@ class ConnectionPool(PoolTelling):
         self._leak_after = None if leak_after is None else seconds("leak_after", leak_after)
         self._autoscale = autoscale_below(self.settings.channel_max, autoscale)
         self._autoscale_connections = bounds("autoscale_connections", autoscale_connections)
+        self._breaker = circuit_breaker(breaker)
         if on_event is not None:
             plain_function("on_event", on_event)
         self._on_event: EventListener = on_event or (lambda event, connection, sentence: None)
@@ -103,7 +116,14 @@ class ConnectionPool(PoolTelling):
 
     def _start_empty(self) -> None:
         """No connection yet; also in a forked child."""
-        from rmqpool.pool_parts import ConnectionScaling, ConsumeConnections, Figures, Looks, PublishConnections
+        from rmqpool.pool_parts import (
+            ConnectionScaling,
+            ConsumeConnections,
+            Figures,
+            Looks,
+            PublishConnections,
+            refuse_publish,
+        )
 
         self._figures = Figures(self._on_event)
         self._looks = Looks()
@@ -113,7 +133,8 @@ class ConnectionPool(PoolTelling):
         if self._autoscale_connections is not None:
             self._scaling = ConnectionScaling(self._autoscale_connections, count, self._figures.tell)
             count = self._scaling.count
-        self._publish = PublishConnections(self._new_publish_connection, count)
+        refuse = partial(refuse_publish, self._figures) if self._breaker is not None else None
+        self._publish = PublishConnections(self._new_publish_connection, count, refuse)
         if self._scaling is not None:
             self._scaling.begin(self._publish)
         self._consume = ConsumeConnections(self._new_consume_link, self._sizes["consume_connections"])
@@ -126,7 +147,8 @@ class ConnectionPool(PoolTelling):
         """Open the publish connections; with ``wait`` until they are ready, at most ``timeout`` seconds.
 
         Raises AuthenticationError, VirtualHostNotFoundError, VirtualHostAccessError, TLSError at once when the broker does
-        not let us in, PoolTimeoutError when it cannot be reached in time (the pool goes on trying), PoolClosedError.
+        not let us in, PoolTimeoutError when it cannot be reached in time, and CircuitOpenError when the breaker opens before
+        (the pool goes on trying), PoolClosedError.
         """
         self._publish.open()
         if wait:
@@ -211,11 +233,13 @@ class ConnectionPool(PoolTelling):
         """Lease a channel within ``timeout`` seconds (default: the pool's); use it in a ``with`` block.
 
         Callers are served first in, first out. Raises PoolTimeoutError with the numbers, TooManyWaitingError,
-        PoolClosedError, or why the broker does not let us in.
+        PoolClosedError, CircuitOpenError, or why the broker does not let us in.
         """
-        from rmqpool.pool_parts import LeasedChannel
+        from rmqpool.pool_parts import LeasedChannel, refuse_to_wait
 
         leases = self._lease_side()
+        if self._breaker is not None:
+            refuse_to_wait(self._figures, leases.link)
         ticket = leases.acquire(self._timeout_or(timeout))
         try:
             return LeasedChannel(leases, ticket, self.timeout)
@@ -250,7 +274,10 @@ class ConnectionPool(PoolTelling):
         declare_now(self._lease_side().link, tuple(topology), self._timeout_or(timeout))
 
     def publishing(self) -> Publishing:
-        """The publishing engine of the calling thread: always the same one, so that its messages keep their order."""
+        """The publishing engine of the calling thread: always the same one, so that its messages keep their order.
+
+        Raises PoolClosedError, PublishHeldBackError.
+        """
         return self._publish.mine()
 
     def calling(self) -> Calling:
@@ -331,16 +358,14 @@ class ConnectionPool(PoolTelling):
             return self._leases
 
     def _new_link(self, role: str) -> Link:
-        from rmqpool.pool_parts import Link, Purpose
+        from rmqpool.pool_parts import Link, Purpose, SharedBreaker
 
         client = self.settings.connection_name or f"rmqpool@{socket.gethostname()}:{os.getpid()}"
         name = f"{client}:{role}-{next(_SERIALS)}"
-        figures = self._figures  # a link must not hold its pool: a pool that is dropped is to be noticed
+        heard = self._figures.heard  # a link must not hold its pool: a pool that is dropped is to be noticed
+        shared = None if self._breaker is None else SharedBreaker(self._breaker, is_patient=role == "consume")
         link = Link(
-            self.settings,
-            name,
-            lambda event, _, sentence: figures.heard(link, event, sentence),
-            purpose=Purpose(role),
+            self.settings, name, lambda event, _, text: heard(link, event, text), purpose=Purpose(role), breaker=shared
         )
         return link
 

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rmqpool.core.autoscale import Autoscale
 from rmqpool.errors import ConfigurationError
 from rmqpool.settings import ConnectionSettings
 
-__all__ = ["autoscale_below", "bounds", "channels_below", "connection_settings", "seconds", "whole_number"]
+if TYPE_CHECKING:
+    from rmqpool.breaker import Breaker
+
+__all__ = [
+    "autoscale_below",
+    "bounds",
+    "channels_below",
+    "circuit_breaker",
+    "connection_settings",
+    "seconds",
+    "whole_number",
+]
 
 
 def connection_settings(
@@ -67,6 +78,16 @@ def autoscale_below(channel_max: int, policy: Autoscale | None) -> Autoscale | N
             f"autoscale: maximum is {policy.maximum}, channel_max of the URL {channel_max}: one channel stays for declarations"
         )
     return policy
+
+
+def circuit_breaker(breaker: Breaker | None) -> Breaker | None:
+    """A circuit breaker around connecting; None for none. ConfigurationError."""
+    if breaker is not None:
+        from rmqpool.breaker import Breaker
+
+        if not isinstance(breaker, Breaker):
+            raise ConfigurationError(f"breaker is {breaker!r}; give Breaker('the broker'), or None")
+    return breaker
 
 
 def seconds(name: str, value: float) -> float:

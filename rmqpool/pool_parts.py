@@ -8,12 +8,14 @@ from __future__ import annotations
 import concurrent.futures.thread  # noqa: F401 - asyncio loads it on the loop's thread when somebody must wait
 import encodings.idna  # noqa: F401 - Python's look-up of host names loads it on whichever thread asks first
 
+from rmqpool.amqp.attempts import SharedBreaker
 from rmqpool.amqp.calling import Calling
 from rmqpool.amqp.link import Link
 from rmqpool.amqp.publishing import Publishing
 from rmqpool.amqp.purposes import Purpose
 from rmqpool.connection_scaling import ConnectionScaling
 from rmqpool.consume_connections import ConsumeConnections
+from rmqpool.held_back import refuse_publish, refuse_to_wait
 from rmqpool.lease import LeasedChannel
 from rmqpool.lease_scaling import LeaseScaling
 from rmqpool.leasing import ChannelLeases
@@ -38,8 +40,11 @@ __all__ = [
     "PublishConnections",
     "Publishing",
     "Purpose",
+    "SharedBreaker",
     "channel_stats",
     "declare_now",
     "pool_stats",
+    "refuse_publish",
+    "refuse_to_wait",
     "round_trip",
 ]

@@ -85,10 +85,19 @@ class PublishConnection:
 
 
 class PublishConnections:
-    """``count`` connections, made by ``make`` when they are needed. Thread-safe."""
+    """``count`` connections, made by ``make`` when they are needed. Thread-safe.
 
-    def __init__(self, make: Callable[[], PublishConnection], count: int) -> None:
+    ``refuse`` raises when messages are not to be taken for a connection now (None: they always are).
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], PublishConnection],
+        count: int,
+        refuse: Callable[[Link], None] | None = None,
+    ) -> None:
         self._make = make
+        self._refuse = refuse
         self._count = count
         self._lock = threading.RLock()
         self._local = threading.local()
@@ -111,9 +120,14 @@ class PublishConnections:
                 self._current.append(self._make())
 
     def mine(self) -> Publishing:
-        """The calling thread's engine; another one only after its connection was retired. Raises PoolClosedError."""
+        """The calling thread's engine; another one only after its connection was retired.
+
+        Raises PoolClosedError, and what ``refuse`` raises.
+        """
         connection: PublishConnection | None = getattr(self._local, "connection", None)
         if connection is not None and connection.usable and not self._closed:
+            if self._refuse is not None:
+                self._refuse(connection.link)
             return connection.publishing
         with self._lock:
             self._retire(connection for connection in self._current if not connection.usable)
@@ -123,6 +137,8 @@ class PublishConnections:
             if connection is not None and connection is not chosen:  # its messages go first
                 chosen.publishing.succession.follow(connection.publishing.window)
         self._local.connection = chosen
+        if self._refuse is not None:
+            self._refuse(chosen.link)
         return chosen.publishing
 
     def calling(self) -> Calling:

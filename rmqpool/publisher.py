@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 from rmqpool.amqp.wire import encode_properties
 from rmqpool.calls import CallOptions, Reply, Waiting, request_options
 from rmqpool.errors import (
+    CircuitOpenError,
     ConnectionFailedError,
     ConnectionLostError,
     NotSentError,
@@ -21,6 +22,7 @@ from rmqpool.errors import (
     PublishError,
 )
 from rmqpool.future import PublishFuture
+from rmqpool.held_back import not_declared
 from rmqpool.message import Confirmation, Message, PublishReport
 from rmqpool.middleware import Middleware, PublishingChain, checked
 from rmqpool.pool import ConnectionPool
@@ -80,7 +82,8 @@ class Publisher:
 
         ``body`` is bytes, text, or anything that its content type's codec takes (JSON by default). Raises, by its
         deadline: UnroutableError, NackedError, NotSentError, UnknownOutcomeError; before anything is written:
-        MessageError (the message cannot be sent), TopologyMismatchError (``declare`` differs from what is there).
+        MessageError (the message cannot be sent), TopologyMismatchError (``declare`` differs from what is there),
+        PublishHeldBackError (the pool's circuit breaker is open: also a NotSentError).
         """
         return self.publish_to("", queue, body, **options)
 
@@ -310,13 +313,13 @@ class Publisher:
         if self._declared:
             return
         if not self._declaring.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise self._not_declared("another thread is still declaring it")
+            raise not_declared("another thread is still declaring it")
         try:
             if not self._declared:
                 self.pool.declare(self._topology, max(0.0, deadline - time.monotonic()))
                 self._declared = True
-        except (TimeoutError, ConnectionFailedError, ConnectionLostError) as error:
-            raise self._not_declared(error) from error
+        except (TimeoutError, CircuitOpenError, ConnectionFailedError, ConnectionLostError) as error:
+            raise not_declared(error) from error
         finally:
             self._declaring.release()
 
@@ -327,9 +330,6 @@ class Publisher:
 
     def _after_fork_in_child(self) -> None:
         self._declaring = threading.Lock()  # a thread that is not here may have held it
-
-    def _not_declared(self, error: object) -> NotSentError:
-        return NotSentError(f"nothing was sent: the publisher's topology could not be declared ({error})")
 
     def _hand_over(
         self,

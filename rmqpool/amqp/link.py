@@ -14,16 +14,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from rmqpool.amqp.attempts import Attempts, SharedBreaker
 from rmqpool.amqp.audience import Audience
 from rmqpool.amqp.connection import Connection
-from rmqpool.amqp.connector import Connector
 from rmqpool.amqp.failures import REFUSALS, connection_lost, own_copy, replaced, silent
 from rmqpool.amqp.io_thread import IOThread, Timer
 from rmqpool.amqp.link_values import DOING, Actor, Blocked, LinkEvent, LinkState, LinkStatus
 from rmqpool.amqp.purposes import Purpose
 from rmqpool.amqp.watchdog import Watchdog
-from rmqpool.core.reconnect import NUDGED_DELAY, Reconnect
-from rmqpool.errors import ConnectionFailedError, PoolClosedError, PoolTimeoutError, RmqpoolError
+from rmqpool.core.reconnect import NUDGED_DELAY
+from rmqpool.errors import CircuitOpenError, ConnectionFailedError, PoolClosedError, PoolTimeoutError, RmqpoolError
 from rmqpool.settings import ConnectionSettings
 
 __all__ = ["Actor", "Link", "LinkEvent", "LinkState", "LinkStatus"]
@@ -41,35 +41,26 @@ class Link:
         on_event: Callable[[LinkEvent, str, str], None] = lambda event, link, sentence: None,
         random_fraction: Callable[[], float] = random.random,
         purpose: Purpose | None = None,
+        breaker: SharedBreaker | None = None,
     ) -> None:
-        self.settings = settings
-        self.name = name
-        self._purpose = purpose
+        self.settings, self.name = settings, name
         self._audience = Audience(name, on_event)
         self._random = random_fraction
-        self._plan = Reconnect(
-            settings.hosts,
-            settings.reconnect_delay,
-            settings.reconnect_max_delay,
-            settings.refused_delay,
-            random_fraction(),
-        )
         self._thread = IOThread(f"rmqpool {name}", self._on_fault)
+        done, start = self._on_attempt_done, random_fraction()
+        self._attempts = Attempts(self._thread, settings, name, done, start, breaker, purpose)
+        self._plan = self._attempts.plan
         self._guard = threading.RLock()  # interrupted in its own `with`, a Condition stays locked
         self._changed = threading.Condition(self._guard)
         self._state = LinkState.NEW
         self._connection: Connection | None = None
-        self._connector: Connector | None = None
         self._retry_timer: Timer | None = None
-        self._retry_at = 0.0
-        self.attempt_began = 0.0  # monotonic: the last attempt to connect
+        self._retry_at = self.attempt_began = 0.0  # monotonic: the next attempt to connect, and the last one
         self._watchdog: Watchdog | None = None
-        self._epoch = 0
-        self._blocked = Blocked()
+        self._epoch, self._blocked = 0, Blocked()
         self._last_error: RmqpoolError | None = None
         self._refusal: ConnectionFailedError | None = None
         self._broker = ""
-        self._address = ""
 
     # From any thread
 
@@ -141,6 +132,21 @@ class Link:
         return own_copy(self._refusal) if self._refusal is not None and self._epoch == 0 else None
 
     @property
+    def is_held(self) -> bool:
+        """No connection is open, and the circuit breaker is not closed: callers do not wait for one."""
+        return self._attempts.is_held and self._state is not LinkState.READY
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Callers fail at once: with the refusal, or with :meth:`circuit_open`."""
+        return self.is_held or self.refusal is not None
+
+    def circuit_open(self, kind: type[CircuitOpenError] = CircuitOpenError) -> CircuitOpenError:
+        """What a caller is told while :attr:`is_held`; counted by the breaker."""
+        why = f"connection {self.name} is not ready ({self.why_not_ready()})"
+        return self._attempts.refused(kind, why, self._last_error)
+
+    @property
     def last_error(self) -> RmqpoolError | None:
         """The last error of a connection or an attempt."""
         return self._last_error
@@ -155,22 +161,22 @@ class Link:
             self._blocked.seconds,
             self._last_error,
             self._broker,
-            self._address,
+            self._attempts.address,
             self._plan.attempts,
         )
 
     def wait_ready(self, deadline: float) -> None:
         """Wait until a connection is open.
 
-        Raises the refusal (AuthenticationError, VirtualHostNotFoundError, …) at once if the broker never let us in,
-        PoolTimeoutError at ``deadline`` (monotonic) with the last error as its cause, PoolClosedError when closed.
+        Raises at once the refusal (AuthenticationError, VirtualHostNotFoundError, …) if the broker never let us in, and
+        CircuitOpenError while :attr:`is_held`; PoolTimeoutError at ``deadline`` (monotonic), PoolClosedError when closed.
         """
         with self._guard:
             while self._state is not LinkState.READY:
                 if self._state in (LinkState.CLOSING, LinkState.CLOSED):
                     raise PoolClosedError(f"connection {self.name} is closed")
-                if self.refusal is not None:
-                    raise self.refusal
+                if (why := self.refusal or (self.circuit_open() if self.is_held else None)) is not None:
+                    raise why
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
                     raise PoolTimeoutError(
@@ -217,20 +223,20 @@ class Link:
     # On the I/O thread: connecting
 
     def _connect(self) -> None:
-        if self._state in (LinkState.CLOSING, LinkState.CLOSED, LinkState.READY) or self._connector is not None:
+        if self._state in (LinkState.CLOSING, LinkState.CLOSED, LinkState.READY) or self._attempts.is_running:
             return
         self._cancel_retry()
+        if put_off := self._attempts.put_off():
+            self._retry_in(put_off)
+            self._set_state(LinkState.WAITING if self._state is LinkState.CONNECTING else self._state)
+            if self.is_held:
+                self._audience.refused(ConnectionFailedError(self.why_not_ready()))
+            return
         self.attempt_began = time.monotonic()
         self._set_state(LinkState.CONNECTING)
-        host, port = self._plan.next_host()
-        self._address = self.settings.socket_path or f"{host}:{port}"
-        self._connector = Connector(
-            self._thread, self.settings, (host, port), self.name, self._on_attempt_done, self._purpose
-        )
-        self._connector.start()
+        self._attempts.begin()
 
     def _on_attempt_done(self, result: Connection | ConnectionFailedError) -> None:
-        self._connector = None
         if isinstance(result, ConnectionFailedError):
             self._on_attempt_failed(result)
         elif self._state is LinkState.CLOSING:
@@ -247,7 +253,7 @@ class Link:
         level = logging.WARNING if refused or self._plan.worth_telling else logging.DEBUG
         _LOGGER.log(level, "connection %s: attempt %d failed: %s", self.name, self._plan.failures, error)
         self._schedule_retry(refused)
-        if refused:
+        if refused or self.is_held:
             self._audience.refused(error)
 
     def _schedule_retry(self, refused: bool) -> None:
@@ -260,7 +266,7 @@ class Link:
         self._retry_timer = self._thread.call_later(delay, self._connect)
 
     def _cut_pause_short(self) -> None:
-        if self._state is LinkState.WAITING:
+        if self._state is LinkState.WAITING and not self._attempts.is_held:
             pause = self._plan.nudged_pause(self._retry_at - time.monotonic(), self._random())
             if pause is not None:
                 self._retry_in(pause)
@@ -277,8 +283,8 @@ class Link:
         heartbeat = connection.params.heartbeat or self.settings.heartbeat
         self._watchdog = Watchdog(self._thread, connection, heartbeat, self._on_silence)
         self._set_state(LinkState.READY)
-        self._audience.event(LinkEvent.CONNECTED, f"connected to {self._address} ({self._broker})")
-        _LOGGER.info("connection %s is open: %s, %s", self.name, self._address, self._broker)
+        self._audience.event(LinkEvent.CONNECTED, f"connected to {self._attempts.address} ({self._broker})")
+        _LOGGER.info("connection %s is open: %s, %s", self.name, self._attempts.address, self._broker)
         self._audience.up(connection, self._epoch)
 
     def _attach(self, actor: Actor) -> None:
@@ -296,7 +302,7 @@ class Link:
 
     def _on_silence(self, seconds: float, heartbeat: float) -> None:
         if self._connection is not None:
-            self._connection.abort(silent(self.name, self._address, seconds, heartbeat))
+            self._connection.abort(silent(self.name, self._attempts.address, seconds, heartbeat))
 
     def _on_blocked(self, _connection: object, frame: Any) -> None:
         reason = str(frame.method.reason)
@@ -340,9 +346,7 @@ class Link:
         self._audience.event(LinkEvent.FAULT, f"an error inside the I/O thread was contained: {error!r}")
         if self._state in (LinkState.CLOSED, LinkState.NEW):
             return
-        if self._connector is not None:
-            self._connector.abort()
-            self._connector = None
+        self._attempts.abort()
         connection = self._connection
         lost = replaced(self.name, error)
         self._last_error = lost
@@ -362,9 +366,7 @@ class Link:
             return
         self._set_state(LinkState.CLOSING)
         self._cancel_retry()
-        if self._connector is not None:
-            self._connector.abort()
-            self._connector = None
+        self._attempts.abort()
         connection = self._connection
         if connection is None or connection.is_closed:
             self._closed(None)

@@ -47,6 +47,11 @@ class OpenPlan:
         self.running += count
         return count
 
+    def put_back(self, count: int) -> None:
+        """So many that :meth:`begin` let begin do not, for now: they are pending again."""
+        self.running -= count
+        self.pending += count
+
     def succeeded(self) -> None:
         """One that had begun is open: all others may begin."""
         self.running -= 1

@@ -13,6 +13,7 @@ from rmqpool.borrowers import Borrower
 from rmqpool.callables import never_awaited, plain_function
 from rmqpool.core.ledger import Decision, Refusal
 from rmqpool.resources.base import PoolBase, Slot, check_says_no, weakly
+from rmqpool.resources.guarding import Birth
 from rmqpool.resources.values import ResourceOptions
 from rmqpool.resources.workers import Task, Workers
 
@@ -101,22 +102,23 @@ class ThreadedBase(PoolBase[T]):
 
     def _plan_opens(self, now: float) -> tuple[list[Task], float, list[Decision[Slot[T], Any]]]:
         """What :meth:`_begin_opens` has to do; under the lock."""
-        count, generation, decisions, wake_at = self._decide_opens(now)
-        tasks = [self._opening_task(generation, now) for _ in range(count)]
+        births, decisions, wake_at = self._decide_opens(now)
+        tasks = [self._opening_task(birth, now) for birth in births]
         self._opening.update(tasks)
         return tasks, wake_at, decisions
 
     def _begin_opens(self, tasks: list[Task], wake_at: float, decisions: list[Decision[Slot[T], Any]]) -> None:
         for task in tasks:
             self._workers.submit(task)
+        self._guard.tell()
         if wake_at < math.inf:
             self._workers.call_at(wake_at, weakly(self._pump_again))
         for decision in decisions:
             self._act(decision)
 
-    def _opening_task(self, generation: int, began: float) -> Task:
+    def _opening_task(self, birth: Birth, began: float) -> Task:
         def done(resource: Any, error: BaseException | None) -> None:
-            self._on_opened(task, generation, began, resource, error)
+            self._on_opened(task, birth, began, resource, error)
 
         task = Task(partial(never_awaited, "open", self._open_one), done, self._options.open_timeout, self._close_late)
         return task
@@ -126,11 +128,12 @@ class ThreadedBase(PoolBase[T]):
             self._wake_at = math.inf
         self._pump()
 
-    def _on_opened(self, task: Task, generation: int, began: float, resource: T, error: BaseException | None) -> None:
+    def _on_opened(self, task: Task, birth: Birth, began: float, resource: T, error: BaseException | None) -> None:
+        self._guard.settle(birth, error)
         with self._lock:
             self._opening.discard(task)
             now = _monotonic()
-            decisions, error, gave_up = self._decide_opened(generation, began, now, resource, error)
+            decisions, error, gave_up = self._decide_opened(birth, began, now, resource, error)
             opens = self._plan_opens(now)  # in the same turn: many open at once, and each waits for the lock
             self._grown.notify_all()
         for decision in decisions:

@@ -13,6 +13,7 @@ from rmqpool.callables import function
 from rmqpool.core.ledger import Decision
 from rmqpool.errors import ConfigurationError
 from rmqpool.resources.base import PoolBase, Slot, check_says_no, weakly
+from rmqpool.resources.guarding import Birth
 from rmqpool.resources.values import ResourceOptions
 
 __all__ = ["AsyncBase", "settle"]
@@ -113,12 +114,15 @@ class AsyncBase(PoolBase[T]):
         if not self._begun:  # what was asked for before the first use begins with it
             return
         now = _monotonic()
-        count, generation, decisions, wake_at = self._decide_opens(now)
-        for _ in range(count):
-            task = self._spawn(self._open_task(generation, now))
+        births, decisions, wake_at = self._decide_opens(now)
+        for birth in births:
+            task = self._spawn(self._open_task(birth, now))
             if task is not None:
                 self._opening.add(task)
                 task.add_done_callback(self._opening.discard)
+            else:
+                self._guard.withdraw(birth)
+        self._guard.tell()
         if wake_at < math.inf and self._loop is not None and not self._loop.is_closed():
             self._loop.call_later(max(0.0, wake_at - now), weakly(self._pump_again))
         for decision in decisions:
@@ -128,7 +132,7 @@ class AsyncBase(PoolBase[T]):
         self._wake_at = math.inf
         self._pump()
 
-    async def _open_task(self, generation: int, began: float) -> None:
+    async def _open_task(self, birth: Birth, began: float) -> None:
         resource: Any = None
         error: BaseException | None = None
         try:
@@ -136,8 +140,9 @@ class AsyncBase(PoolBase[T]):
                 resource = await _result(self._open_one())
         except BaseException as raised:  # noqa: BLE001 - whatever it was, its place in the book is free again
             error = raised
+        self._guard.settle(birth, error)
         now = _monotonic()
-        decisions, error, gave_up = self._decide_opened(generation, began, now, resource, error)
+        decisions, error, gave_up = self._decide_opened(birth, began, now, resource, error)
         for decision in decisions:
             self._act(decision)
         self._pump()

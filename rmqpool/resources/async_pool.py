@@ -11,8 +11,9 @@ import time
 import warnings
 import weakref
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import TracebackType
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from rmqpool.core.backoff import Backoff
 from rmqpool.core.ledger import Refusal
@@ -21,6 +22,9 @@ from rmqpool.resources.async_acting import AsyncBase, settle
 from rmqpool.resources.base import Slot
 from rmqpool.resources.lease import AsyncLease
 from rmqpool.resources.values import ResourceEvent, ResourceEventKind, ResourceOptions, ResourceStats
+
+if TYPE_CHECKING:
+    from rmqpool.breaker import Breaker
 
 __all__ = ["AsyncResourcePool"]
 
@@ -49,7 +53,7 @@ class AsyncResourcePool(AsyncBase[T]):
         min_size: int = 0, max_size: int = 10, timeout: float = 30.0, max_waiting: int = 0, max_lifetime: float = 3600.0,
         max_idle: float = 600.0, check_after_idle: float = 30.0, check_timeout: float = 5.0, open_timeout: float = 30.0,
         order: Literal["lifo", "fifo"] = "lifo", growth: int = 1, keep_idle: bool = True, backoff: Backoff = Backoff(0.1, 10.0),  # noqa: B008
-        reconnect_timeout: float = 300.0, leak_after: float | None = None,
+        reconnect_timeout: float = 300.0, leak_after: float | None = None, breaker: Breaker | None = None,
         on_event: Callable[[ResourceEvent], object] | None = None, name: str = "",
     ) -> None: ...  # fmt: skip
 
@@ -61,7 +65,7 @@ class AsyncResourcePool(AsyncBase[T]):
         min_size: int = 0, max_size: int = 10, timeout: float = 30.0, max_waiting: int = 0, max_lifetime: float = 3600.0,
         max_idle: float = 600.0, check_after_idle: float = 30.0, check_timeout: float = 5.0, open_timeout: float = 30.0,
         order: Literal["lifo", "fifo"] = "lifo", growth: int = 1, keep_idle: bool = True, backoff: Backoff = Backoff(0.1, 10.0),  # noqa: B008
-        reconnect_timeout: float = 300.0, leak_after: float | None = None,
+        reconnect_timeout: float = 300.0, leak_after: float | None = None, breaker: Breaker | None = None,
         on_event: Callable[[ResourceEvent], object] | None = None, name: str = "",
     ) -> None: ...  # fmt: skip
 
@@ -87,6 +91,7 @@ class AsyncResourcePool(AsyncBase[T]):
         backoff: Backoff = Backoff(0.1, 10.0),  # noqa: B008 - frozen
         reconnect_timeout: float = 300.0,
         leak_after: float | None = None,
+        breaker: Breaker | None = None,
         on_event: Callable[[ResourceEvent], object] | None = None,
         name: str = "",
     ) -> None:
@@ -95,7 +100,7 @@ class AsyncResourcePool(AsyncBase[T]):
             min_size=min_size, max_size=max_size, timeout=timeout, max_waiting=max_waiting, max_lifetime=max_lifetime,
             max_idle=max_idle, check_after_idle=check_after_idle, check_timeout=check_timeout, open_timeout=open_timeout,
             order=order, growth=growth, keep_idle=keep_idle, backoff=backoff, reconnect_timeout=reconnect_timeout,
-            workers=1, leak_after=leak_after, on_event=on_event, name=name,
+            workers=1, leak_after=leak_after, breaker=breaker, on_event=on_event, name=name,
         )  # fmt: skip
         super().__init__(options, open, close, check, reset)
         self._closing = False
@@ -107,7 +112,7 @@ class AsyncResourcePool(AsyncBase[T]):
         """Borrow a resource within ``timeout`` seconds (default: the pool's); give it back with :meth:`release`.
 
         Callers are served first in, first out. Raises PoolTimeoutError with the numbers (the last error of ``open`` as its
-        cause, if opening fails), TooManyWaitingError, PoolClosedError.
+        cause, if opening fails), TooManyWaitingError, PoolClosedError, CircuitOpenError while the breaker is open.
         """
         token = next(self._tokens)
         slot = self._ledger.take(token, _monotonic())
@@ -167,7 +172,7 @@ class AsyncResourcePool(AsyncBase[T]):
         loop = self._enter_loop()
         began = _monotonic()
         waiter: asyncio.Future[Refusal | None] = loop.create_future()
-        self._act(self._ledger.acquire(waiter, began))
+        self._act(self._decide_to_wait(waiter, began))
         self._act_first(self._begin())
         timer = loop.call_later(timeout, self._time_out, waiter)
         try:
@@ -202,7 +207,8 @@ class AsyncResourcePool(AsyncBase[T]):
     async def open(self, wait: bool = True, timeout: float = 10.0) -> None:
         """Open the minimum; with ``wait`` until it is there, at most ``timeout`` seconds. Safe to call again.
 
-        Raises PoolTimeoutError with the cause when it is not there in time (the pool goes on trying), PoolClosedError.
+        Raises PoolTimeoutError with the cause when it is not there in time, CircuitOpenError when the breaker opens
+        before (the pool goes on trying), PoolClosedError.
         """
         self._refuse_closed()
         self._enter_loop()
@@ -213,11 +219,11 @@ class AsyncResourcePool(AsyncBase[T]):
     async def wait(self, timeout: float = 10.0) -> None:
         """Wait until ``min_size`` resources are open; errors as :meth:`open`."""
         await self.open(wait=False)
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while not self._ledger.closed and self._ledger.size < self._ledger.minimum:
+                while not (self._is_filled() or self._guard.is_held(_monotonic())):
                     await self._next_change()
-        except TimeoutError:
+        if not self._is_filled():
             stats, error = self._stats(_monotonic()), self._ledger.last_open_error
             raise self._not_filled(timeout, stats) from (error if stats.failures_in_a_row else None)
         self._refuse_closed()

@@ -25,6 +25,7 @@ from rmqpool.errors import (
 from rmqpool.leaks import keep_in_view
 from rmqpool.looks import Looks
 from rmqpool.resources.borrowing import Borrowing, Slot, new_tokens
+from rmqpool.resources.guarding import Birth, Guard
 from rmqpool.resources.telling import Errors, Telling
 from rmqpool.resources.values import Counters, ResourceOptions, ResourceStats, stats_of
 
@@ -64,6 +65,7 @@ class PoolBase(Telling, Generic[T]):
             check_after=options.check_after_idle if self._checks else math.inf,
         )
         self._plan = OpenPlan(options.backoff, options.reconnect_timeout)
+        self._guard = Guard(options.breaker, self._plan)
         self._slots: dict[int, Slot[T]] = {}  # by the identity of the resource
         self._inherited: dict[int, Slot[T]] = {}
         self._borrowing = Borrowing(self._ledger, options.leak_after, self.name)
@@ -168,20 +170,30 @@ class PoolBase(Telling, Generic[T]):
             return self._ledger.release_to_tend(held, now) is not None, Decision()
         return False, self._ledger.release(held, now, reusable)
 
-    def _decide_opens(self, now: float) -> tuple[int, int, list[Decision[Slot[T], Any]], float]:
-        """How many opens begin now, their generation, what follows from those that were dropped, and when to come again."""
+    def _decide_opens(self, now: float) -> tuple[list[Birth], list[Decision[Slot[T], Any]], float]:
+        """The opens that begin now, what follows from those that were dropped, and when to come again."""
         self._plan.want(self._ledger.opening)
         surplus = self._plan.withdraw(self._ledger.surplus_opening)
         decisions = [self._ledger.open_withdrawn() for _ in range(surplus)]
-        count = self._plan.begin(now)
-        wake_at = self._plan.wake_at()
+        births, held_until = self._guard.admit(self._plan.begin(now), self._ledger.generation, now)
+        wake_at = self._plan.wake_at() if held_until == math.inf else held_until
+        if held_until < math.inf and self._guard.is_held(now):
+            decisions.append(self._ledger.fail_waiting())
         if wake_at >= self._wake_at:
-            return count, self._ledger.generation, decisions, math.inf
+            return births, decisions, math.inf
         self._wake_at = wake_at
-        return count, self._ledger.generation, decisions, wake_at
+        return births, decisions, wake_at
+
+    def _decide_to_wait(self, waiter: Any, now: float) -> Decision[Slot[T], Any]:
+        """A caller comes, and nothing can be lent the shortest way. While opens are held nobody waits for one."""
+        decision = self._ledger.acquire(waiter, now)
+        if not (self._ledger.opening and self._guard.is_held(now)):
+            return decision
+        held = self._ledger.fail_waiting()  # nobody waits for a grant or a check after that
+        return Decision(decision.grants, held.refuse, decision.discard, decision.open, decision.check)
 
     def _decide_opened(
-        self, generation: int, began: float, now: float, resource: T, error: BaseException | None
+        self, birth: Birth, began: float, now: float, resource: T, error: BaseException | None
     ) -> tuple[list[Decision[Slot[T], Any]], BaseException | None, bool]:
         """An open has ended: what follows, its error, and whether nothing could be opened for ``reconnect_timeout``."""
         if error is None:
@@ -193,11 +205,12 @@ class PoolBase(Telling, Generic[T]):
                 self._plan.succeeded()
                 self._opens.add(now - began)
                 lifetime = self._options.max_lifetime * (1.0 - _JITTER * random.random())
-                return [self._ledger.opened(slot, now, generation=generation, lifetime=lifetime)], None, False
+                return [self._ledger.opened(slot, now, generation=birth.generation, lifetime=lifetime)], None, False
         gave_up = self._plan.failed(began, now, random.random())
         decisions = [self._ledger.open_failed(error)]
         if gave_up:
             self._reconnects_failed += 1
+        if gave_up or self._guard.is_held(now):
             decisions.append(self._ledger.fail_waiting())
         return decisions, error, gave_up
 
@@ -243,7 +256,15 @@ class PoolBase(Telling, Generic[T]):
             f"resources for less time; longest lease {stats.longest_lease:.1f} s{held}"
         )
 
-    def _not_filled(self, timeout: float, stats: ResourceStats) -> PoolTimeoutError:
+    def _is_filled(self) -> bool:
+        return self._ledger.closed or self._ledger.size >= self._ledger.minimum
+
+    def _not_filled(self, timeout: float, stats: ResourceStats) -> Exception:
+        if self._guard.is_held(time.monotonic()):
+            why = f"pool {self.name!r} has {stats.size} of {stats.min_size} resources ({stats.summary()}); it goes on trying"
+            held = self._guard.refusal(why, self._ledger.last_open_error)
+            if held is not None:
+                return held
         return PoolTimeoutError(
             f"pool {self.name!r} has {stats.size} of {stats.min_size} resources after {timeout:g} s ({stats.summary()}); it "
             "goes on trying"
@@ -253,7 +274,9 @@ class PoolBase(Telling, Generic[T]):
         if refusal is Refusal.CLOSED:
             return PoolClosedError(f"pool {self.name!r} is closed: make a new one")
         if refusal is Refusal.OPEN_FAILED:
-            return PoolTimeoutError(
+            why = f"pool {self.name!r}: nothing is free, and nothing can be opened now ({stats.summary()})"
+            held = self._guard.refusal(why, self._ledger.last_open_error)
+            return held or PoolTimeoutError(
                 f"pool {self.name!r}: nothing could be opened for {self._options.reconnect_timeout:g} s ({stats.summary()}); "
                 "the pool goes on trying; see the cause below"
             )

@@ -14,7 +14,7 @@ import warnings
 import weakref
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from rmqpool.core.backoff import Backoff
 from rmqpool.core.ledger import Refusal
@@ -23,6 +23,9 @@ from rmqpool.resources.acting import ThreadedBase, Waiter, wake
 from rmqpool.resources.base import Slot
 from rmqpool.resources.lease import Lease
 from rmqpool.resources.values import ResourceEvent, ResourceEventKind, ResourceOptions, ResourceStats
+
+if TYPE_CHECKING:
+    from rmqpool.breaker import Breaker
 
 __all__ = ["ResourcePool"]
 
@@ -47,7 +50,9 @@ class ResourcePool(ThreadedBase[T]):
     nothing, and bounds only: what nobody waits for is closed. Failed opens are tried again after ``backoff``; when they
     failed for ``reconnect_timeout``, whoever waits is told. A lease that lasts longer than ``leak_after`` is reported, once,
     with who holds it and where, and again when it comes back (None: never; to remember who borrows costs each lease some
-    microseconds). ``on_event`` is called with each :class:`ResourceEvent` on any thread, and must not block.
+    microseconds). ``breaker`` hears what each open came to, in time or not; while it is open, opens are its probes, and
+    whoever finds nothing free and would wait for one gets CircuitOpenError (None: they wait). ``on_event`` is called with
+    each :class:`ResourceEvent` on any thread, and must not block.
 
     Raises ConfigurationError for values that make no sense.
     """
@@ -75,6 +80,7 @@ class ResourcePool(ThreadedBase[T]):
         reconnect_timeout: float = 300.0,
         leak_after: float | None = None,
         workers: int = 3,
+        breaker: Breaker | None = None,
         on_event: Callable[[ResourceEvent], object] | None = None,
         name: str = "",
     ) -> None:
@@ -83,7 +89,7 @@ class ResourcePool(ThreadedBase[T]):
             min_size=min_size, max_size=max_size, timeout=timeout, max_waiting=max_waiting, max_lifetime=max_lifetime,
             max_idle=max_idle, check_after_idle=check_after_idle, check_timeout=check_timeout, open_timeout=open_timeout,
             order=order, growth=growth, keep_idle=keep_idle, backoff=backoff, reconnect_timeout=reconnect_timeout,
-            workers=workers, leak_after=leak_after, on_event=on_event, name=name,
+            workers=workers, leak_after=leak_after, breaker=breaker, on_event=on_event, name=name,
         )  # fmt: skip
         super().__init__(options, open, close, check, reset)
         self._closing = False
@@ -95,7 +101,7 @@ class ResourcePool(ThreadedBase[T]):
         """Borrow a resource within ``timeout`` seconds (default: the pool's); give it back with :meth:`release`.
 
         Callers are served first in, first out. Raises PoolTimeoutError with the numbers (the last error of ``open`` as its
-        cause, if opening fails), TooManyWaitingError, PoolClosedError.
+        cause, if opening fails), TooManyWaitingError, PoolClosedError, CircuitOpenError while the breaker is open.
         """
         return self._lend(timeout).resource
 
@@ -166,7 +172,7 @@ class ResourcePool(ThreadedBase[T]):
         waiter: Waiter[T] = Waiter()
         try:
             with self._lock:
-                decision = self._ledger.acquire(waiter, began)
+                decision = self._decide_to_wait(waiter, began)
                 fill = self._begin()
                 forgotten = self._ledger.opening > self._plan.running + decision.open
             self._act(decision)
@@ -201,7 +207,8 @@ class ResourcePool(ThreadedBase[T]):
     def open(self, wait: bool = True, timeout: float = 10.0) -> None:
         """Open the minimum; with ``wait`` until it is there, at most ``timeout`` seconds. Safe to call again.
 
-        Raises PoolTimeoutError with the cause when it is not there in time (the pool goes on trying), PoolClosedError.
+        Raises PoolTimeoutError with the cause when it is not there in time, CircuitOpenError when the breaker opens
+        before (the pool goes on trying), PoolClosedError.
         """
         with self._lock:
             if self._ledger.closed:
@@ -215,7 +222,7 @@ class ResourcePool(ThreadedBase[T]):
         """Wait until ``min_size`` resources are open; errors as :meth:`open`."""
         self.open(wait=False)
         with self._lock:
-            self._grown.wait_for(lambda: self._ledger.closed or self._ledger.size >= self._ledger.minimum, timeout)
+            self._grown.wait_for(lambda: self._is_filled() or self._guard.is_held(_monotonic()), timeout)
             stats, error = self._stats(_monotonic()), self._ledger.last_open_error
         if stats.closed:
             raise PoolClosedError(f"pool {self.name!r} is closed: make a new one")

@@ -6,14 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rmqpool.callables import plain_function
 from rmqpool.core.backoff import Backoff
 from rmqpool.core.histogram import Times
 from rmqpool.core.ledger import Snapshot
 from rmqpool.errors import ConfigurationError
-from rmqpool.pool_options import seconds, whole_number
+from rmqpool.pool_options import circuit_breaker, seconds, whole_number
+
+if TYPE_CHECKING:
+    from rmqpool.breaker import Breaker
 
 __all__ = ["Counters", "ResourceEvent", "ResourceEventKind", "ResourceOptions", "ResourceStats", "stats_of"]
 
@@ -70,6 +73,7 @@ class ResourceOptions:
     reconnect_timeout: float
     workers: int
     leak_after: float | None
+    breaker: Breaker | None
     name: str
     on_event: Callable[[ResourceEvent], object] | None
 
@@ -86,6 +90,7 @@ class ResourceOptions:
             object.__setattr__(self, "leak_after", seconds("leak_after", self.leak_after))
         if not isinstance(self.backoff, Backoff):
             raise ConfigurationError(f"backoff is {self.backoff!r}; give a Backoff, as Backoff(0.1, 10.0)")
+        circuit_breaker(self.breaker)
         if self.on_event is not None:
             plain_function("on_event", self.on_event)
 

@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("amqp",),
     ("borrowers", "pool_events", "pool_figures", "tickets", "lease_figures", "leaks"),
     ("leasing", "lease", "lease_topology", "publish_connections", "consume_connections"),
-    ("pool_declare", "pool_options", "pool_process", "pool_stats", "looks", "pool_check"),
+    ("pool_declare", "pool_options", "pool_process", "pool_stats", "looks", "pool_check", "held_back"),
     ("retries", "lease_scaling", "connection_scaling"),
     ("pool_parts", "pool_telling", "pool", "resources"),
     ("codecs", "compression", "conversion", "plain_json", "preparation", "envelope"),

@@ -1,0 +1,38 @@
+"""Who is turned away while the circuit breaker around connecting is open: whoever would wait for a connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rmqpool.errors import CircuitOpenError, NotSentError, PublishHeldBackError
+
+if TYPE_CHECKING:
+    from rmqpool.amqp.link import Link
+    from rmqpool.pool_figures import Figures
+
+__all__ = ["not_declared", "refuse_publish", "refuse_to_wait"]
+
+
+def refuse_publish(figures: Figures, link: Link) -> None:
+    """Raises PublishHeldBackError while there is no use in waiting for this connection. Nothing was written."""
+    _refuse(figures, link, PublishHeldBackError)
+
+
+def refuse_to_wait(figures: Figures, link: Link) -> None:
+    """As :func:`refuse_publish`, with CircuitOpenError, for those who want a channel."""
+    _refuse(figures, link, CircuitOpenError)
+
+
+def not_declared(error: object) -> NotSentError:
+    """What a publish ends with whose publisher could not declare its topology before."""
+    sentence = f"nothing was sent: the publisher's topology could not be declared ({error})"
+    if isinstance(error, CircuitOpenError):
+        return PublishHeldBackError(sentence, name=error.name, retry_after=error.retry_after)
+    return NotSentError(sentence)
+
+
+def _refuse(figures: Figures, link: Link, kind: type[CircuitOpenError]) -> None:
+    if link.is_held and link.refusal is None:  # a refusal says more, and is raised at once by whoever waits
+        error = link.circuit_open(kind)
+        figures.failed(error)
+        raise error
