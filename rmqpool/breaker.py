@@ -34,6 +34,7 @@ R = TypeVar("R")
 Listener = Callable[[BreakerState, str], None]
 
 _LOGGER = logging.getLogger("rmqpool")
+_NO_FUNCTION: Any = object()
 _WHILE_PROBING: Final = 1.0  # seconds after which those that wait for a probe may ask again
 # The calls that this thread or task is in, the innermost last.
 _CALLS: ContextVar[tuple[tuple[Breaker, Pass], ...]] = ContextVar("rmqpool_breaker_calls", default=())
@@ -92,7 +93,9 @@ class Breaker:
         on_change: Listener | None = None,
     ) -> None:
         if not isinstance(name, str) or not name:
-            raise ConfigurationError(f"Breaker: name is {name!r}; give the dependency's, as in 'bank'")
+            raise ConfigurationError(
+                f"Breaker: name is {name!r}; give the dependency's, as in bank = Breaker('bank'), and use that: @bank"
+            )
         if policy is not None and not isinstance(policy, BreakerPolicy):
             raise ConfigurationError(f"breaker {name!r}: policy is {policy!r}; give a BreakerPolicy")
         self.name = name
@@ -191,10 +194,14 @@ class Breaker:
 
     # Around calls
 
-    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+    def __call__(self, function: Callable[P, R] = _NO_FUNCTION) -> Callable[P, R]:
         """``function`` behind this breaker. Raises ConfigurationError for generators: they fail after they were called."""
         if isinstance(function, classmethod | staticmethod):
             return cast("Callable[P, R]", type(function)(self(function.__func__)))
+        if function is _NO_FUNCTION:
+            raise ConfigurationError(
+                f"breaker {self.name!r}: nothing to call; write it above a function without parentheses, or use it in `with`"
+            )
         if not callable(function):
             raise ConfigurationError(f"breaker {self.name!r}: {function!r} is no function")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):

@@ -30,6 +30,7 @@ from rmqpool.pool_options import (
     circuit_breaker,
     connection_settings,
     seconds,
+    seconds_or_now,
     whole_number,
 )
 from rmqpool.pool_process import INHERITED, POOLS
@@ -230,7 +231,7 @@ class ConnectionPool(PoolTelling):
     # What stands on the pool
 
     def channel(self, timeout: float | None = None) -> LeasedChannel:
-        """Lease a channel within ``timeout`` seconds (default: the pool's); use it in a ``with`` block.
+        """Lease a channel within ``timeout`` seconds (default: the pool's); use it in a ``with`` block. 0: one that is free now.
 
         Callers are served first in, first out. Raises PoolTimeoutError with the numbers, TooManyWaitingError,
         PoolClosedError, CircuitOpenError, or why the broker does not let us in.
@@ -240,7 +241,7 @@ class ConnectionPool(PoolTelling):
         leases = self._lease_side()
         if self._breaker is not None:
             refuse_to_wait(self._figures, leases.link)
-        ticket = leases.acquire(self._timeout_or(timeout))
+        ticket = leases.acquire(self.timeout if timeout is None else seconds_or_now(timeout))
         try:
             return LeasedChannel(leases, ticket, self.timeout)
         except BaseException:  # KeyboardInterrupt: nobody will release it

@@ -20,6 +20,7 @@ __all__ = [
     "circuit_breaker",
     "connection_settings",
     "seconds",
+    "seconds_or_now",
     "whole_number",
 ]
 
@@ -94,4 +95,11 @@ def seconds(name: str, value: float) -> float:
     """Seconds above 0 that a thread can wait for (at most some 292 years), or ConfigurationError."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= threading.TIMEOUT_MAX:
         raise ConfigurationError(f"{name} is {value!r}; give seconds above 0")
+    return float(value)
+
+
+def seconds_or_now(value: float) -> float:
+    """How long to wait for what a pool lends: as :func:`seconds`, or 0 for what is free at once."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= threading.TIMEOUT_MAX:
+        raise ConfigurationError(f"timeout is {value!r}; give seconds, 0 for what is free at once")
     return float(value)

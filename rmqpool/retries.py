@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast, overload
 
 from rmqpool.core.again import IN_DOUBT, is_worth_another_attempt
 from rmqpool.core.backoff import Backoff
@@ -194,6 +194,9 @@ class _Attempts(AsyncIterator[Attempt]):
         return self._last
 
 
+@overload
+def retrying(function: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
 def retrying(
     *,
     deadline: float = 30.0,
@@ -201,12 +204,22 @@ def retrying(
     on: ErrorChoice | None = None,
     backoff: Backoff = _BACKOFF,
     idempotent: bool = False,
-) -> Retrying:
+) -> Retrying: ...
+def retrying(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    deadline: float = 30.0,
+    attempts: int | None = None,
+    on: ErrorChoice | None = None,
+    backoff: Backoff = _BACKOFF,
+    idempotent: bool = False,
+) -> Any:
     """Make a call again when it fails: a decorator, or a loop.
 
     ::
 
-        @retrying(deadline=10)                         # functions and coroutine functions
+        @retrying(deadline=10)                         # functions and coroutine functions; or: @retrying
         def order(...): ...
 
         for attempt in retrying(deadline=10):          # or: async for
@@ -224,7 +237,8 @@ def retrying(
 
     The last error comes out as it is, with a note of how often and how long it was tried. Raises ConfigurationError.
     """
-    return Retrying(deadline, attempts, on, backoff, idempotent)
+    repeats = Retrying(deadline, attempts, on, backoff, idempotent)
+    return repeats if function is None else repeats(function)
 
 
 def _check_ended(attempt: Attempt) -> None:

@@ -109,7 +109,8 @@ class AsyncResourcePool(AsyncBase[T]):
     # Borrowers
 
     async def acquire(self, timeout: float | None = None) -> T:
-        """Borrow a resource within ``timeout`` seconds (default: the pool's); give it back with :meth:`release`.
+        """Borrow a resource within ``timeout`` seconds (default: the pool's), 0: what is free now; give it back with
+        :meth:`release`.
 
         Callers are served first in, first out. Raises PoolTimeoutError with the numbers (the last error of ``open`` as its
         cause, if opening fails), TooManyWaitingError, PoolClosedError, CircuitOpenError while the breaker is open.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import random
-import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from rmqpool.errors import (
 )
 from rmqpool.leaks import keep_in_view
 from rmqpool.looks import Looks
+from rmqpool.pool_options import seconds_or_now
 from rmqpool.resources.borrowing import Borrowing, Slot, new_tokens
 from rmqpool.resources.guarding import Birth, Guard
 from rmqpool.resources.telling import Errors, Telling
@@ -232,15 +232,7 @@ class PoolBase(Telling, Generic[T]):
     # Words
 
     def _check_timeout(self, timeout: float | None) -> float:
-        if timeout is None:
-            return self._options.timeout
-        if (
-            isinstance(timeout, bool)
-            or not isinstance(timeout, int | float)
-            or not 0 <= timeout <= threading.TIMEOUT_MAX
-        ):
-            raise ConfigurationError(f"timeout is {timeout!r}; give seconds, 0 for what is free at once")
-        return float(timeout)
+        return self._options.timeout if timeout is None else seconds_or_now(timeout)
 
     def _exhausted(self, timeout: float, stats: ResourceStats) -> PoolTimeoutError:
         if stats.failures_in_a_row:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rmqpool import Backoff, Breaker, BreakerPolicy, BreakerState, CircuitOpenError, ConfigurationError
+from rmqpool.core.breaker import Pass, Refusal
 from rmqpool.testing.waiting import wait_until
 from tests.interrupts import interrupts
 
@@ -372,3 +373,53 @@ def test_a_forked_child_begins_closed() -> None:
             os._exit(0 if breaker.stats().called == 1 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert breaker.state is BreakerState.OPEN
+
+
+def test_a_forgotten_name_and_superfluous_parentheses_are_told_at_once() -> None:
+    """@Breaker needs a name, and @bank no parentheses: the error comes where they are written, not at the first call."""
+    with pytest.raises(ConfigurationError, match=r"bank = Breaker\('bank'\)"):
+
+        @Breaker  # type: ignore[arg-type]
+        def unnamed() -> None: ...
+
+    bank = Breaker("bank")
+    with pytest.raises(ConfigurationError, match="without parentheses"):
+
+        @bank()
+        def charge() -> None: ...
+
+
+class TestAroundWhatHasAPaceOfItsOwn:
+    """As a pool's connecting: asked before each attempt, told after it."""
+
+    def test_an_attempt_that_was_withdrawn_leaves_the_probe_to_another(self) -> None:
+        """It says nothing, neither that it failed nor that it went well."""
+        breaker = Breaker("it", policy=BreakerPolicy(minimum=1, pause=Backoff(0.01, 0.01), patience=300))
+        first = breaker.admit()
+        assert isinstance(first, Pass)
+        breaker.settle(first, ConnectionError())
+        wait_until(lambda: breaker.wait() == 0, "the pause", timeout=30)
+        probe = breaker.admit()
+        assert isinstance(probe, Pass)
+        assert probe.is_probe
+        assert isinstance(breaker.admit(), Refusal)
+        breaker.withdraw(probe)
+        again = breaker.admit()
+        assert isinstance(again, Pass)
+        breaker.settle(again, None)
+        assert breaker.state is BreakerState.CLOSED
+        assert (breaker.stats().failed, breaker.stats().ignored, breaker.stats().succeeded) == (1, 1, 1)
+
+    def test_a_refusal_names_why_and_when(self) -> None:
+        """For a caller that does not wait for an attempt; it is counted."""
+        breaker = Breaker("it", policy=BreakerPolicy(minimum=1, pause=Backoff(5, 5), jitter=0))
+        attempt = breaker.admit()
+        assert isinstance(attempt, Pass)
+        breaker.settle(attempt, ConnectionError("secret"))
+        error = breaker.refused(CircuitOpenError, "nothing is there", attempt_error := ConnectionError(), at_least=7)
+        assert str(error).startswith(
+            "nothing is there; the circuit breaker of it is open, for it failed with Connection"
+        )
+        assert "secret" not in str(error)
+        assert (error.name, error.retry_after, error.__cause__) == ("it", 7, attempt_error)
+        assert breaker.stats().refused == 1

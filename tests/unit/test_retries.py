@@ -309,3 +309,20 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], words: str)
 def test_repr_tells_the_bounds() -> None:
     """In seconds and attempts."""
     assert repr(retrying(deadline=5, attempts=3)) == "<Retrying within 5 s, at most 3 attempts>"
+
+
+def test_it_may_be_put_above_a_function_without_parentheses() -> None:
+    """@retrying is @retrying(): for functions, coroutine functions and methods of classes."""
+    outcomes: list[Exception | None] = [NotSentError("x"), None]
+
+    @retrying
+    def place(number: int) -> int:
+        """Documented."""
+        if (outcome := outcomes.pop(0)) is not None:
+            raise outcome
+        return number
+
+    assert place(7) == 7
+    assert place.__doc__ == "Documented."
+    with pytest.raises(ConfigurationError, match="is no function"):
+        retrying(7)  # type: ignore[call-overload]

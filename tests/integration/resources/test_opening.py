@@ -102,6 +102,16 @@ class TestWaiting:
         wait_for(lambda: pool.stats().idle == 1, "the open that was begun")
         pool.release(pool.acquire(timeout=0))
 
+    def test_timeout_zero_takes_what_is_free(self, make_with_idle: Make) -> None:
+        """Of channels as of anything else: what is idle is lent, and nobody waits for what another one holds."""
+        pool = make_with_idle(max_size=1)
+        held = pool.acquire()
+        with pytest.raises(PoolTimeoutError, match="within 0 s"):
+            pool.acquire(timeout=0)
+        pool.release(held)
+        wait_for(lambda: pool.stats().idle == 1, "the one that came back")
+        pool.release(pool.acquire(timeout=0))
+
     def test_setup_no_timeout_of_open(self, make_of_things: Make, world: World) -> None:
         """An open that hangs has failed after open_timeout; what it brings late is closed."""
         world.may_open.clear()
