@@ -79,11 +79,11 @@ if TYPE_CHECKING:
     from rmqpool.message import Confirmation, Delivery, Message, Outcome, PublishReport
     from rmqpool.middleware import Middleware
     from rmqpool.pool import ConnectionPool
-    from rmqpool.pool_events import PoolEvent
+    from rmqpool.pool_events import PoolEvent, PoolEventKind
     from rmqpool.pool_manager import ManagerStats, PoolManager, TenantStats
     from rmqpool.pool_stats import PoolStats
     from rmqpool.publisher import MessageOptions, Publisher
-    from rmqpool.resources import AsyncResourcePool, ResourceEvent, ResourceEventKind, ResourcePool, ResourceStats
+    from rmqpool.resources import AsyncResourcePool, ResourcePool, ResourceStats
     from rmqpool.retries import Attempt, Retrying, retrying
     from rmqpool.settings import ConnectionSettings, Secret, TLSSettings
     from rmqpool.topology import Binding, Exchange, Queue, Topology
@@ -105,6 +105,7 @@ __all__ = [
     "ManagerStats",
     "Middleware",
     "PoolEvent",
+    "PoolEventKind",
     "PoolHealth",
     "PoolManager",
     "PoolState",
@@ -136,8 +137,6 @@ __all__ = [
     "LinkState",
     "LinkStatus",
     "QueueDeclared",
-    "ResourceEvent",
-    "ResourceEventKind",
     "ResourceStats",
     "WorkerStats",
     # what travels
@@ -235,11 +234,11 @@ _MODULES = {
     "middleware": ("Middleware",),
     "message": ("Confirmation", "Delivery", "Message", "Outcome", "PublishReport"),
     "pool": ("ConnectionPool",),
-    "pool_events": ("PoolEvent",),
+    "pool_events": ("PoolEvent", "PoolEventKind"),
     "pool_manager": ("ManagerStats", "PoolManager", "TenantStats"),
     "pool_stats": ("PoolStats",),
     "publisher": ("MessageOptions", "Publisher"),
-    "resources": ("AsyncResourcePool", "ResourceEvent", "ResourceEventKind", "ResourcePool", "ResourceStats"),
+    "resources": ("AsyncResourcePool", "ResourcePool", "ResourceStats"),
     "retries": ("Attempt", "Retrying", "retrying"),
     "settings": ("ConnectionSettings", "Secret", "TLSSettings"),
     "topology": ("Binding", "Exchange", "Queue", "Topology"),

@@ -17,7 +17,7 @@ from typing import Final
 from rmqpool.amqp.link import Link
 from rmqpool.core.autoscale import Autoscale, Change, Scaler
 from rmqpool.errors import PoolClosedError
-from rmqpool.pool_events import PoolEvent
+from rmqpool.pool_events import PoolEventKind
 from rmqpool.publish_connections import PublishConnections
 
 __all__ = ["ConnectionScaling"]
@@ -33,7 +33,7 @@ class ConnectionScaling:
     would fill. While a connection is not ready, or blocked, everybody waits, however many there are: nothing is decided.
     """
 
-    def __init__(self, policy: Autoscale, count: int, tell: Callable[[PoolEvent, str, str], None]) -> None:
+    def __init__(self, policy: Autoscale, count: int, tell: Callable[[PoolEventKind, str, str], None]) -> None:
         self._scaler = Scaler(policy, count)
         self._tell = tell
         # The timers of a link must not hold the pool: one that is dropped is to be noticed.
@@ -85,4 +85,4 @@ class ConnectionScaling:
                 connections.grow(change.size)
             else:
                 connections.resize(change.size)
-        self._tell(PoolEvent.RESIZED, link.name, f"publish connections: {change.because}")
+        self._tell(PoolEventKind.RESIZED, link.name, f"publish connections: {change.because}")

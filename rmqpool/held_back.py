@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rmqpool.errors import CircuitOpenError, NotSentError, PublishHeldBackError
+from rmqpool.pool_events import PoolEventKind
 
 if TYPE_CHECKING:
     from rmqpool.amqp.link import Link
@@ -15,12 +16,17 @@ __all__ = ["not_declared", "refuse_publish", "refuse_to_wait"]
 
 def refuse_publish(figures: Figures, link: Link) -> None:
     """Raises PublishHeldBackError while there is no use in waiting for this connection. Nothing was written."""
-    _refuse(figures, link, PublishHeldBackError)
+    error = _why(figures, link, PublishHeldBackError)
+    if error is not None:
+        raise error
 
 
 def refuse_to_wait(figures: Figures, link: Link) -> None:
     """As :func:`refuse_publish`, with CircuitOpenError, for those who want a channel."""
-    _refuse(figures, link, CircuitOpenError)
+    error = _why(figures, link, CircuitOpenError)
+    if error is not None:
+        figures.tell(PoolEventKind.ACQUIRE_REFUSED, link.name, str(error), error)
+        raise error
 
 
 def not_declared(error: object) -> NotSentError:
@@ -31,8 +37,9 @@ def not_declared(error: object) -> NotSentError:
     return NotSentError(sentence)
 
 
-def _refuse(figures: Figures, link: Link, kind: type[CircuitOpenError]) -> None:
-    if link.is_held and link.refusal is None:  # a refusal says more, and is raised at once by whoever waits
-        error = link.circuit_open(kind)
-        figures.failed(error)
-        raise error
+def _why(figures: Figures, link: Link, kind: type[CircuitOpenError]) -> CircuitOpenError | None:
+    if not link.is_held or link.refusal is not None:  # a refusal says more, and is raised at once by whoever waits
+        return None
+    error = link.circuit_open(kind)
+    figures.failed(error)
+    return error

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from rmqpool.borrowers import Borrower, Calls, told
 from rmqpool.core.ledger import Lease
-from rmqpool.pool_events import PoolEvent
+from rmqpool.pool_events import PoolEventKind
 
 __all__ = [
     "DROPPED",
@@ -32,7 +32,7 @@ _LOGGER = logging.getLogger("rmqpool")
 B = TypeVar("B", bound=Borrower)
 
 _SHORTEST = 0.02  # seconds between two looks
-Tell = Callable[[PoolEvent, str], None]
+Tell = Callable[[PoolEventKind, str], None]
 
 
 class LeakWatch:
@@ -70,14 +70,14 @@ def report_overdue(tickets: Iterable[Borrower], leak_after: float, tell: Tell, w
             f"released? Lease it in a with block. It was borrowed at:\n{ticket.borrowed_at()}{doing}"
         )
         _LOGGER.warning("%s", sentence.rstrip())
-        tell(PoolEvent.LEASE_OVERDUE, sentence.rstrip())
+        tell(PoolEventKind.LEASE_OVERDUE, sentence.rstrip())
 
 
 def report_returned(ticket: Borrower, seconds: float, tell: Tell, what: str = "channel") -> None:
     """The overdue lease came back."""
     sentence = f"the {what} that {ticket.name} held for too long came back after {seconds:.1f} s"
     _LOGGER.warning("%s", sentence)
-    tell(PoolEvent.LEASE_RETURNED, sentence)
+    tell(PoolEventKind.LEASE_RETURNED, sentence)
 
 
 # For whoever looks from the outside, as the pytest plugin does.

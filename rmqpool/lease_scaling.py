@@ -9,7 +9,7 @@ from typing import Final
 
 from rmqpool.core.autoscale import Autoscale, Scaler
 from rmqpool.leasing import ChannelLeases
-from rmqpool.pool_events import PoolEvent
+from rmqpool.pool_events import PoolEventKind
 
 __all__ = ["LeaseScaling"]
 
@@ -23,7 +23,9 @@ class LeaseScaling:
     While there is no connection, or the broker blocks it, everybody waits, whatever the size: then nothing is decided.
     """
 
-    def __init__(self, leases: ChannelLeases, policy: Autoscale, tell: Callable[[PoolEvent, str, str], None]) -> None:
+    def __init__(
+        self, leases: ChannelLeases, policy: Autoscale, tell: Callable[[PoolEventKind, str, str], None]
+    ) -> None:
         self._leases = leases
         self._tell = tell
         self._scaler = Scaler(policy, leases.snapshot().capacity)
@@ -45,4 +47,4 @@ class LeaseScaling:
         if change is not None:
             _LOGGER.info("connection %s, leased channels: %s", link.name, change.because)
             self._leases.resize(change.size)
-            self._tell(PoolEvent.RESIZED, link.name, f"leased channels: {change.because}")
+            self._tell(PoolEventKind.RESIZED, link.name, f"leased channels: {change.because}")

@@ -30,7 +30,7 @@ from rmqpool.errors import (
 )
 from rmqpool.leaks import LeakWatch, keep_in_mind, keep_in_view, report_overdue, report_returned
 from rmqpool.lease_figures import LeaseFigures, numbers
-from rmqpool.pool_events import PoolEvent
+from rmqpool.pool_events import PoolEventKind
 from rmqpool.pool_figures import Figures
 from rmqpool.tickets import Ticket
 
@@ -56,7 +56,7 @@ class ChannelLeases:
         figures: Figures | None = None,
     ) -> None:
         self.link = link
-        self._figures = figures or Figures(lambda event, link, sentence: None)
+        self._figures = figures or Figures(None)
         self._wait_time, self._use_time, self._create_time = Histogram(), Histogram(), Histogram()
         self._leaks = LeakWatch(leak_after)
         self._ledger: Ledger[BlockingChannel, Ticket] = Ledger(capacity, max_waiting)
@@ -105,20 +105,21 @@ class ChannelLeases:
                 if ticket.channel is None:
                     self._ledger.abandon(ticket, time.monotonic())  # it waited: nothing follows from that
             if ticket.channel is None:
-                raise self._not_granted(PoolEvent.ACQUIRE_TIMED_OUT, self._exhausted(timeout)) from self.link.last_error
+                late = self._exhausted(timeout)
+                raise self._not_granted(PoolEventKind.ACQUIRE_TIMED_OUT, late) from self.link.last_error
         elif ticket.error is not None:
-            raise self._not_granted(PoolEvent.ACQUIRE_REFUSED, ticket.error)
+            raise self._not_granted(PoolEventKind.ACQUIRE_REFUSED, ticket.error)
         ticket.granted = time.monotonic()
         with self._lock:
             self._wait_time.add(ticket.granted - ticket.since)
         return ticket
 
-    def _not_granted(self, event: PoolEvent, error: RmqpoolError) -> RmqpoolError:
+    def _not_granted(self, kind: PoolEventKind, error: RmqpoolError) -> RmqpoolError:
         self._figures.failed(error)
         if not self.link.is_ready or self.link.blocked is not None:
             with self._lock:
                 self._away += 1
-        self._tell(event, str(error))
+        self._tell(kind, str(error), error)
         return error
 
     def release(self, ticket: Ticket, reusable: bool) -> None:
@@ -163,7 +164,7 @@ class ChannelLeases:
             self._leaks.dropped += 1
             ticket.overdue = False  # it does not come back
         self._tell(
-            PoolEvent.LEASE_DROPPED,
+            PoolEventKind.LEASE_DROPPED,
             f"thread {ticket.thread} dropped a leased channel without releasing it; it was borrowed at:\n"
             f"{ticket.borrowed_at().rstrip()}",
         )
@@ -306,7 +307,7 @@ class ChannelLeases:
                 now = time.monotonic()
                 self._create_time.add(now - began)
                 decision = self._ledger.opened(result, now, generation=generation, lifetime=lifetime)
-            self._tell(PoolEvent.CHANNEL_OPENED, f"channel {result.serial} is open after {now - began:.3f} s")
+            self._tell(PoolEventKind.CHANNEL_OPENED, f"channel {result.serial} is open after {now - began:.3f} s")
             self._act(decision)
             return
         self._figures.failed(result)
@@ -338,10 +339,10 @@ class ChannelLeases:
             if isinstance(error, ChannelClosedError):  # of a lost connection, the connection tells
                 self._figures.failed(error)
         if error is not None:
-            self._tell(PoolEvent.CHANNEL_LOST, f"channel {channel.serial} is gone: {error}")
+            self._tell(PoolEventKind.CHANNEL_LOST, f"channel {channel.serial} is gone: {error}", error)
         else:
             self._tell(
-                PoolEvent.CHANNEL_CLOSED, f"channel {channel.serial} is closed: {channel.unclean or 'not needed'}"
+                PoolEventKind.CHANNEL_CLOSED, f"channel {channel.serial} is closed: {channel.unclean or 'not needed'}"
             )
 
     def _sweep_from_now_on(self) -> None:
@@ -374,8 +375,8 @@ class ChannelLeases:
         if again:
             self.link.call_later(delay, self._look_for_leaks)
 
-    def _tell(self, event: PoolEvent, sentence: str) -> None:
-        self._figures.tell(event, self.link.name, sentence)
+    def _tell(self, kind: PoolEventKind, sentence: str, error: RmqpoolError | None = None) -> None:
+        self._figures.tell(kind, self.link.name, sentence, error)
 
     # The link speaks
 

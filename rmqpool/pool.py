@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from rmqpool.callables import plain_function
 from rmqpool.errors import PoolClosedError
 from rmqpool.late_imports import IMPORTING
-from rmqpool.pool_events import EventListener, PoolEvent
+from rmqpool.pool_events import EventListener, PoolEventKind
 from rmqpool.pool_options import (
     autoscale_below,
     bounds,
@@ -61,7 +61,7 @@ class ConnectionPool(PoolTelling):
     load within these bounds, from ``channels_per_connection`` on (None: they do not); ``autoscale_connections``: so do publish
     connections, from ``publish_connections`` on. ``breaker`` hears what each attempt to connect came to; while it is open,
     attempts are its probes, and whoever would wait for a connection gets CircuitOpenError at once (None: they wait).
-    ``on_event`` is called with (event, connection name, sentence), on an I/O thread mostly, and must not block.
+    ``on_event`` is called with each :class:`PoolEvent`, on an I/O thread mostly, and must not block.
 
     Raises ConfigurationError for values that make no sense.
     """
@@ -109,7 +109,7 @@ class ConnectionPool(PoolTelling):
         self._breaker = circuit_breaker(breaker)
         if on_event is not None:
             plain_function("on_event", on_event)
-        self._on_event: EventListener = on_event or (lambda event, connection, sentence: None)
+        self._on_event = on_event
         self._closed = False
         self._declared: Counter[Topology] = Counter()
         self._start_empty()
@@ -126,7 +126,7 @@ class ConnectionPool(PoolTelling):
             refuse_publish,
         )
 
-        self._figures = Figures(self._on_event)
+        self._figures = Figures(self._on_event, self.settings.connection_name or self.settings.redacted_url())
         self._looks = Looks()
         self._popped: PoolStats | None = None
         self._lock = threading.RLock()
@@ -185,7 +185,7 @@ class ConnectionPool(PoolTelling):
             link.close_soon()  # all at once, then wait for each
         ended = [link.close(max(0.1, deadline - time.monotonic())) for link in links]
         if publishing or consuming or leases:
-            self._tell(PoolEvent.POOL_CLOSED, "the pool is closed")
+            self._tell(PoolEventKind.POOL_CLOSED, "the pool is closed")
         return all(clean) and all(ended)
 
     def drain(self, timeout: float = 30.0) -> None:
@@ -200,7 +200,7 @@ class ConnectionPool(PoolTelling):
         if leases is not None:
             leases.drain()
         self._publish.replace(deadline)
-        self._tell(PoolEvent.DRAINED, "publish connections and leased channels are replaced")
+        self._tell(PoolEventKind.DRAINED, "publish connections and leased channels are replaced")
 
     def resize(
         self,
@@ -226,7 +226,7 @@ class ConnectionPool(PoolTelling):
         self._consume.resize(self._sizes["consume_connections"])
         if leases is not None and channels_per_connection is not None:
             leases.resize(channels_per_connection)
-        self._tell(PoolEvent.RESIZED, ", ".join(f"{name}={value}" for name, value in self._sizes.items()))
+        self._tell(PoolEventKind.RESIZED, ", ".join(f"{name}={value}" for name, value in self._sizes.items()))
 
     # What stands on the pool
 

@@ -14,11 +14,12 @@ from rmqpool.amqp.link import Link
 from rmqpool.amqp.link_values import Blocked, LinkEvent
 from rmqpool.core.histogram import Histogram, Times
 from rmqpool.errors import ConnectionLostError
-from rmqpool.pool_events import EventListener, PoolEvent
+from rmqpool.pool_events import EventListener, PoolEvent, PoolEventKind
 
 __all__ = ["Counts", "Figures"]
 
 _LOGGER = logging.getLogger("rmqpool")
+_FAILURES = (LinkEvent.CONNECT_FAILED, LinkEvent.CONNECTION_LOST)
 _ENDS_A_BLOCK = (LinkEvent.UNBLOCKED, LinkEvent.CONNECTION_LOST, LinkEvent.FAULT, LinkEvent.CLOSED)
 
 
@@ -34,10 +35,11 @@ class Counts:
 
 
 class Figures:
-    """Counts, and passes events on to ``listener``. Thread-safe."""
+    """Counts, and passes events of the pool of that name on to ``listener``. Thread-safe."""
 
-    def __init__(self, listener: EventListener) -> None:
+    def __init__(self, listener: EventListener | None, pool: str = "pool") -> None:
         self._listener = listener
+        self._pool = pool
         self._lock = threading.Lock()
         self._connects = 0
         self._reconnects = 0
@@ -51,12 +53,16 @@ class Figures:
         """A link says this, on its I/O thread; what the listener raises is the link's to contain."""
         with self._lock:
             self._count(link, event)
-        self._listener(event, link.name, sentence)
+        if self._listener is not None:
+            error = link.last_error if event in _FAILURES else None
+            self._listener(PoolEvent(PoolEventKind(event), self._pool, sentence, error, link.name))
 
-    def tell(self, event: PoolEvent, where: str, sentence: str) -> None:
-        """Tell the listener; what it raises is its own affair. ``where`` is a connection's name, or the pool's."""
+    def tell(self, kind: PoolEventKind, connection: str, sentence: str, error: BaseException | None = None) -> None:
+        """Tell the listener; what it raises is its own affair. ``connection`` is empty for what is the whole pool's."""
+        if self._listener is None:
+            return
         try:
-            self._listener(event, where, sentence)
+            self._listener(PoolEvent(kind, self._pool, sentence, error, connection))
         except Exception:
             _LOGGER.exception("an event listener failed")
 

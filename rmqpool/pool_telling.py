@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rmqpool.amqp.io_thread import IOThread
 from rmqpool.errors import ConfigurationError
-from rmqpool.pool_events import PoolEvent
+from rmqpool.pool_events import PoolEventKind
 from rmqpool.pool_options import seconds
 from rmqpool.settings import ConnectionSettings
 
@@ -109,5 +109,5 @@ class PoolTelling:
                 "over to a thread of your own"
             )
 
-    def _tell(self, event: PoolEvent, sentence: str) -> None:
-        self._figures.tell(event, self.settings.connection_name or "pool", sentence)
+    def _tell(self, kind: PoolEventKind, sentence: str) -> None:
+        self._figures.tell(kind, "", sentence)

@@ -2,13 +2,11 @@
 
 from rmqpool.resources.async_pool import AsyncResourcePool
 from rmqpool.resources.pool import ResourcePool
-from rmqpool.resources.values import Counters, ResourceEvent, ResourceEventKind, ResourceStats
+from rmqpool.resources.values import Counters, ResourceStats
 
 __all__ = [
     "AsyncResourcePool",
     "Counters",
-    "ResourceEvent",
-    "ResourceEventKind",
     "ResourcePool",
     "ResourceStats",
 ]

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from rmqpool.core.backoff import Backoff
 from rmqpool.core.ledger import Refusal
 from rmqpool.errors import ConfigurationError, PoolClosedError
+from rmqpool.pool_events import EventListener, PoolEventKind
 from rmqpool.resources.async_acting import AsyncBase, settle
 from rmqpool.resources.base import Slot
 from rmqpool.resources.lease import AsyncLease
-from rmqpool.resources.values import ResourceEvent, ResourceEventKind, ResourceOptions, ResourceStats
+from rmqpool.resources.values import ResourceOptions, ResourceStats
 
 if TYPE_CHECKING:
     from rmqpool.breaker import Breaker
@@ -54,7 +55,7 @@ class AsyncResourcePool(AsyncBase[T]):
         max_idle: float = 600.0, check_after_idle: float = 30.0, check_timeout: float = 5.0, open_timeout: float = 30.0,
         order: Literal["lifo", "fifo"] = "lifo", growth: int = 1, keep_idle: bool = True, backoff: Backoff = Backoff(0.1, 10.0),  # noqa: B008
         reconnect_timeout: float = 300.0, leak_after: float | None = None, breaker: Breaker | None = None,
-        on_event: Callable[[ResourceEvent], object] | None = None, name: str = "",
+        on_event: EventListener | None = None, name: str = "",
     ) -> None: ...  # fmt: skip
 
     @overload
@@ -66,7 +67,7 @@ class AsyncResourcePool(AsyncBase[T]):
         max_idle: float = 600.0, check_after_idle: float = 30.0, check_timeout: float = 5.0, open_timeout: float = 30.0,
         order: Literal["lifo", "fifo"] = "lifo", growth: int = 1, keep_idle: bool = True, backoff: Backoff = Backoff(0.1, 10.0),  # noqa: B008
         reconnect_timeout: float = 300.0, leak_after: float | None = None, breaker: Breaker | None = None,
-        on_event: Callable[[ResourceEvent], object] | None = None, name: str = "",
+        on_event: EventListener | None = None, name: str = "",
     ) -> None: ...  # fmt: skip
 
     def __init__(
@@ -92,7 +93,7 @@ class AsyncResourcePool(AsyncBase[T]):
         reconnect_timeout: float = 300.0,
         leak_after: float | None = None,
         breaker: Breaker | None = None,
-        on_event: Callable[[ResourceEvent], object] | None = None,
+        on_event: EventListener | None = None,
         name: str = "",
     ) -> None:
         self._closing = True  # until all is checked: there is nothing to clean up
@@ -192,10 +193,10 @@ class AsyncResourcePool(AsyncBase[T]):
         stats, error = self._stats(_monotonic()), self._ledger.last_open_error
         if refusal is not None:
             refused = self._refusal(refusal, stats)
-            self._tell(ResourceEventKind.ACQUIRE_REFUSED, str(refused), refused)
+            self._tell(PoolEventKind.ACQUIRE_REFUSED, str(refused), refused)
             raise refused from (error if refusal is Refusal.OPEN_FAILED else None)
         exhausted = self._exhausted(timeout, stats)
-        self._tell(ResourceEventKind.ACQUIRE_TIMED_OUT, str(exhausted), exhausted)
+        self._tell(PoolEventKind.ACQUIRE_TIMED_OUT, str(exhausted), exhausted)
         raise exhausted from (error if stats.failures_in_a_row else None)
 
     def _time_out(self, waiter: asyncio.Future[Refusal | None]) -> None:
@@ -239,12 +240,12 @@ class AsyncResourcePool(AsyncBase[T]):
         decision = self._ledger.resize(sizes[1], sizes[0])
         self._sizes = sizes
         self._changed()  # who waits for a minimum that is smaller now has it
-        self._tell(ResourceEventKind.RESIZED, f"between {sizes[0]} and {sizes[1]} resources from now on")
+        self._tell(PoolEventKind.RESIZED, f"between {sizes[0]} and {sizes[1]} resources from now on")
         self._act(decision)
 
     def drain(self) -> None:
         """Replace every resource: idle ones now, leased ones when they come back."""
-        self._tell(ResourceEventKind.DRAINED, "every resource is replaced")
+        self._tell(PoolEventKind.DRAINED, "every resource is replaced")
         self._act(self._ledger.drain())
 
     async def check(self, timeout: float = 30.0) -> int:
@@ -287,7 +288,7 @@ class AsyncResourcePool(AsyncBase[T]):
         for task in late:
             task.cancel()
         if first:
-            self._tell(ResourceEventKind.POOL_CLOSED, "closed")
+            self._tell(PoolEventKind.POOL_CLOSED, "closed")
         return not late
 
     def stats(self) -> ResourceStats:

@@ -16,12 +16,12 @@ from rmqpool.borrowers import Borrower, all_are_remembered
 from rmqpool.core.ledger import Lease as Held
 from rmqpool.core.ledger import Ledger
 from rmqpool.leaks import LeakWatch, report_overdue, report_returned
-from rmqpool.pool_events import PoolEvent
+from rmqpool.pool_events import PoolEventKind
 
 __all__ = ["Borrowing", "Slot", "new_tokens"]
 
 T = TypeVar("T")
-Tell = Callable[[PoolEvent, str], None]
+Tell = Callable[[PoolEventKind, str], None]
 
 
 class Slot(Generic[T]):

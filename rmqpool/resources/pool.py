@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from rmqpool.core.backoff import Backoff
 from rmqpool.core.ledger import Refusal
 from rmqpool.errors import ConfigurationError, LeaseReleasedError, PoolClosedError
+from rmqpool.pool_events import EventListener, PoolEventKind
 from rmqpool.resources.acting import ThreadedBase, Waiter, wake
 from rmqpool.resources.base import Slot
 from rmqpool.resources.lease import Lease
-from rmqpool.resources.values import ResourceEvent, ResourceEventKind, ResourceOptions, ResourceStats
+from rmqpool.resources.values import ResourceOptions, ResourceStats
 
 if TYPE_CHECKING:
     from rmqpool.breaker import Breaker
@@ -52,7 +53,7 @@ class ResourcePool(ThreadedBase[T]):
     with who holds it and where, and again when it comes back (None: never; to remember who borrows costs each lease some
     microseconds). ``breaker`` hears what each open came to, in time or not; while it is open, opens are its probes, and
     whoever finds nothing free and would wait for one gets CircuitOpenError (None: they wait). ``on_event`` is called with
-    each :class:`ResourceEvent` on any thread, and must not block.
+    each :class:`PoolEvent` on any thread, and must not block.
 
     Raises ConfigurationError for values that make no sense.
     """
@@ -81,7 +82,7 @@ class ResourcePool(ThreadedBase[T]):
         leak_after: float | None = None,
         workers: int = 3,
         breaker: Breaker | None = None,
-        on_event: Callable[[ResourceEvent], object] | None = None,
+        on_event: EventListener | None = None,
         name: str = "",
     ) -> None:
         self._closing = True  # until all is checked: there is nothing to clean up
@@ -197,10 +198,10 @@ class ResourcePool(ThreadedBase[T]):
             raise
         if in_time and waiter.refusal is not None:
             refused = self._refusal(waiter.refusal, stats)
-            self._tell(ResourceEventKind.ACQUIRE_REFUSED, str(refused), refused)
+            self._tell(PoolEventKind.ACQUIRE_REFUSED, str(refused), refused)
             raise refused from (error if waiter.refusal is Refusal.OPEN_FAILED else None)
         exhausted = self._exhausted(timeout, stats)
-        self._tell(ResourceEventKind.ACQUIRE_TIMED_OUT, str(exhausted), exhausted)
+        self._tell(PoolEventKind.ACQUIRE_TIMED_OUT, str(exhausted), exhausted)
         raise exhausted from (error if stats.failures_in_a_row else None)
 
     # The owner
@@ -241,14 +242,14 @@ class ResourcePool(ThreadedBase[T]):
             decision = self._ledger.resize(sizes[1], sizes[0])
             self._sizes = sizes
             self._grown.notify_all()  # who waits for a minimum that is smaller now has it
-        self._tell(ResourceEventKind.RESIZED, f"between {sizes[0]} and {sizes[1]} resources from now on")
+        self._tell(PoolEventKind.RESIZED, f"between {sizes[0]} and {sizes[1]} resources from now on")
         self._act(decision)
 
     def drain(self) -> None:
         """Replace every resource: idle ones now, leased ones when they come back."""
         with self._lock:
             decision = self._ledger.drain()
-        self._tell(ResourceEventKind.DRAINED, "every resource is replaced")
+        self._tell(PoolEventKind.DRAINED, "every resource is replaced")
         self._act(decision)
 
     def check(self, timeout: float = 30.0) -> int:
@@ -289,7 +290,7 @@ class ResourcePool(ThreadedBase[T]):
         self._workers.stop()
         ended = self._workers.join(deadline)
         if first:
-            self._tell(ResourceEventKind.POOL_CLOSED, "closed")
+            self._tell(PoolEventKind.POOL_CLOSED, "closed")
         return ended
 
     def stats(self) -> ResourceStats:

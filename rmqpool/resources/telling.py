@@ -10,9 +10,9 @@ from types import MappingProxyType
 
 from rmqpool.core.verdict import PoolHealth, judge
 from rmqpool.looks import Looks
-from rmqpool.pool_events import PoolEvent
+from rmqpool.pool_events import PoolEvent, PoolEventKind
 from rmqpool.resources.health import facts_of
-from rmqpool.resources.values import ResourceEvent, ResourceEventKind, ResourceOptions, ResourceStats
+from rmqpool.resources.values import ResourceOptions, ResourceStats
 
 __all__ = ["Errors", "Telling"]
 
@@ -65,35 +65,34 @@ class Telling:
 
     def _tell_opened(self, seconds: float, error: BaseException | None, gave_up: bool) -> None:
         if error is None:
-            self._tell(ResourceEventKind.OPENED, f"opened in {seconds:.3f} s")
+            self._tell(PoolEventKind.OPENED, f"opened in {seconds:.3f} s")
             return
-        self._tell(ResourceEventKind.OPEN_FAILED, f"an open failed with {type(error).__name__}", error)
+        self._tell(PoolEventKind.OPEN_FAILED, f"an open failed with {type(error).__name__}", error)
         if gave_up:
             sentence = f"nothing could be opened for {self._options.reconnect_timeout:g} s; the pool goes on trying"
-            self._tell(ResourceEventKind.RECONNECT_FAILED, sentence, error)
+            self._tell(PoolEventKind.RECONNECT_FAILED, sentence, error)
 
     def _tell_tended(self, reset: bool, good: bool, error: BaseException | None) -> None:
         if not good:
-            kind = ResourceEventKind.RESET_FAILED if reset else ResourceEventKind.CHECK_FAILED
+            kind = PoolEventKind.RESET_FAILED if reset else PoolEventKind.CHECK_FAILED
             why = "it returned False" if error is None else type(error).__name__
             self._tell(kind, f"{'reset' if reset else 'check'} failed: {why}; the resource is closed", error)
 
-    def _tell_lease(self, event: PoolEvent, sentence: str) -> None:
-        overdue = event is PoolEvent.LEASE_OVERDUE
-        self._tell(ResourceEventKind.LEASE_OVERDUE if overdue else ResourceEventKind.LEASE_RETURNED, sentence)
+    def _tell_lease(self, kind: PoolEventKind, sentence: str) -> None:
+        self._tell(kind, sentence)
 
     def _tell_closed(self, error: BaseException | None) -> None:
         if error is None:
-            self._tell(ResourceEventKind.CLOSED, "closed a resource")
+            self._tell(PoolEventKind.CLOSED, "closed a resource")
         else:
-            self._tell(ResourceEventKind.CLOSE_FAILED, f"closing failed with {type(error).__name__}", error)
+            self._tell(PoolEventKind.CLOSE_FAILED, f"closing failed with {type(error).__name__}", error)
 
-    def _tell(self, kind: ResourceEventKind, sentence: str, error: BaseException | None = None) -> None:
-        if error is not None and kind is not ResourceEventKind.RECONNECT_FAILED:  # that one has been counted
+    def _tell(self, kind: PoolEventKind, sentence: str, error: BaseException | None = None) -> None:
+        if error is not None and kind is not PoolEventKind.RECONNECT_FAILED:  # that one has been counted
             self._errors.add(error)
         if self._options.on_event is None:
             return
         try:
-            self._options.on_event(ResourceEvent(kind, self.name, sentence, error))
+            self._options.on_event(PoolEvent(kind, self.name, sentence, error))
         except Exception:
             _LOGGER.exception("on_event of pool %r failed", self.name)

@@ -1,10 +1,9 @@
-"""What a resource pool is told and what it tells: its options, checked, its events and its figures. Frozen, no rule in here."""
+"""What a resource pool is told and what it tells: its options, checked, and its figures. Frozen, no rule in here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -13,44 +12,13 @@ from rmqpool.core.backoff import Backoff
 from rmqpool.core.histogram import Times
 from rmqpool.core.ledger import Snapshot
 from rmqpool.errors import ConfigurationError
+from rmqpool.pool_events import EventListener
 from rmqpool.pool_options import circuit_breaker, seconds, whole_number
 
 if TYPE_CHECKING:
     from rmqpool.breaker import Breaker
 
-__all__ = ["Counters", "ResourceEvent", "ResourceEventKind", "ResourceOptions", "ResourceStats", "stats_of"]
-
-
-class ResourceEventKind(StrEnum):
-    """What an event of a resource pool tells; what :class:`rmqpool.PoolEvent` tells as well has the same text there."""
-
-    POOL_CLOSED = "pool_closed"
-    OPENED = "opened"
-    OPEN_FAILED = "open_failed"
-    RECONNECT_FAILED = "reconnect_failed"
-    """Opening failed for ``reconnect_timeout`` seconds without a success: whoever waited was told; the pool goes on."""
-    CLOSED = "closed"
-    CLOSE_FAILED = "close_failed"
-    CHECK_FAILED = "check_failed"
-    RESET_FAILED = "reset_failed"
-    ACQUIRE_TIMED_OUT = "acquire_timed_out"
-    ACQUIRE_REFUSED = "acquire_refused"
-    RESIZED = "resized"
-    DRAINED = "drained"
-    LEASE_OVERDUE = "lease_overdue"
-    """A lease lasts longer than ``leak_after``."""
-    LEASE_RETURNED = "lease_returned"
-    """One that was overdue came back after all."""
-
-
-@dataclass(frozen=True, slots=True)
-class ResourceEvent:
-    """Something changed. ``pool`` is its name, ``sentence`` says what happened, ``error`` why, if something failed."""
-
-    kind: ResourceEventKind
-    pool: str
-    sentence: str
-    error: BaseException | None = None
+__all__ = ["Counters", "ResourceOptions", "ResourceStats", "stats_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +43,7 @@ class ResourceOptions:
     leak_after: float | None
     breaker: Breaker | None
     name: str
-    on_event: Callable[[ResourceEvent], object] | None
+    on_event: EventListener | None
 
     def __post_init__(self) -> None:
         whole_number("max_size", self.max_size)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pika
 
-from rmqpool import ConnectionPool, Consumer, Delivery, Publisher, Queue
+from rmqpool import ConnectionPool, Consumer, Delivery, PoolEvent, PoolEventKind, Publisher, Queue
 from rmqpool.amqp.link import LinkEvent
 from rmqpool.errors import PublishError, RmqpoolError
 from rmqpool.testing.checker import TotalQueueChecker, Verdict
@@ -46,7 +46,7 @@ GRACE = 1.0  # seconds that a publish may end after its deadline on a busy machi
 class Event:
     """What a pool said of a connection; `at` is monotonic."""
 
-    event: LinkEvent
+    event: PoolEventKind
     link: str
     sentence: str
     at: float
@@ -59,15 +59,15 @@ class Events:
         self._changed = threading.Condition()
         self._seen: list[Event] = []
 
-    def __call__(self, event: LinkEvent, link: str, sentence: str) -> None:
+    def __call__(self, told: PoolEvent) -> None:
         with self._changed:
-            self._seen.append(Event(event, link, sentence, time.monotonic()))
+            self._seen.append(Event(told.kind, told.connection, told.sentence, time.monotonic()))
             self._changed.notify_all()
 
     def of(self, event: LinkEvent, since: float = 0.0, role: str = "") -> list[Event]:
         """The events of a kind from the monotonic time `since` on; `role` is publish, consume or lease."""
         with self._changed:
-            return [e for e in self._seen if e.event is event and e.at >= since and f":{role}" in e.link]
+            return [e for e in self._seen if e.event == event and e.at >= since and f":{role}" in e.link]
 
     def wait_for(
         self, event: LinkEvent, *, since: float = 0.0, count: int = 1, timeout: float = 10.0, role: str = ""

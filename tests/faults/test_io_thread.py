@@ -19,6 +19,7 @@ from rmqpool import (
     Consumer,
     Delivery,
     NackedError,
+    PoolEvent,
     Publisher,
     Queue,
     UnknownOutcomeError,
@@ -84,8 +85,8 @@ def test_event_listener_that_raises_changes_nothing(
 ) -> None:
     """A listener that always raises is logged; connections open, publish and close as ever."""
 
-    def listener(event: LinkEvent, link: str, sentence: str) -> None:
-        raise InjectedError(f"at {event}")
+    def listener(event: PoolEvent) -> None:
+        raise InjectedError(f"at {event.kind}")
 
     with open_pool(vhost_url, on_event=listener) as pool:
         tally = Tally(Publisher(pool, declare=[Queue(queue_name)]))

@@ -15,6 +15,7 @@ from rmqpool import (
     ConnectionPool,
     NotSentError,
     PoolClosedError,
+    PoolEventKind,
     PoolTimeoutError,
     Publisher,
     Queue,
@@ -22,7 +23,7 @@ from rmqpool import (
     VirtualHostNotFoundError,
     __version__,
 )
-from rmqpool.amqp.link import LinkEvent, LinkState
+from rmqpool.amqp.link import LinkState
 from rmqpool.testing.ports import ReservedPort
 from rmqpool.testing.rabbitmq import RabbitMQNode
 from rmqpool.testing.waiting import wait_until
@@ -160,13 +161,13 @@ def test_the_next_host_is_tried_when_one_is_down(make_pool: MakePool, broker: Ra
 
 def test_a_connection_that_was_closed_comes_back(make_pool: MakePool, broker: RabbitMQNode) -> None:
     """And its listeners are told."""
-    events: list[LinkEvent] = []
-    pool = make_pool(name="coming-back", on_event=lambda event, name, sentence: events.append(event))
+    events: list[PoolEventKind] = []
+    pool = make_pool(name="coming-back", on_event=lambda event: events.append(event.kind))
     pool.open()
     broker.close_connection(pool.stats().publish[0].name)
     wait_until(lambda: pool.stats().publish[0].epoch == 2, "the second connection", timeout=5)
     assert pool.stats().reconnects == 1
-    assert events[:3] == [LinkEvent.CONNECTED, LinkEvent.CONNECTION_LOST, LinkEvent.CONNECTED]
+    assert events[:3] == ["connected", "connection_lost", "connected"]
 
 
 def test_a_listener_that_fails_harms_nothing(make_pool: MakePool) -> None:

@@ -59,7 +59,7 @@ def test_it_grows_while_callers_wait_and_shrinks_after_quiet(vhost_url: str, cap
             channels_per_connection=2,
             autoscale=QUICK,
             max_idle=1,
-            on_event=lambda event, connection, sentence: events.append(f"{event}: {sentence}"),
+            on_event=lambda event: events.append(f"{event.kind}: {event.sentence}"),
         ) as pool,
     ):
         with holders(pool, 6) as got:

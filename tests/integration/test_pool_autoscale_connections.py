@@ -34,7 +34,7 @@ def test_they_grow_while_callers_wait_for_room_and_shrink_after_quiet(broker: Ra
             vhost_url.replace(str(broker.port), str(proxy.port)),
             window=10,
             autoscale_connections=QUICK,
-            on_event=lambda event, connection, sentence: events.append(f"{event}: {sentence}"),
+            on_event=lambda event: events.append(f"{event.kind}: {event.sentence}"),
         ) as pool,
         Publisher(pool, declare=[Queue("numbers")]) as publisher,
     ):

@@ -6,7 +6,6 @@ import logging
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
@@ -33,13 +32,13 @@ class Heard:
     """A listener that remembers."""
 
     def __init__(self) -> None:
-        self.events: list[tuple[str, str, str]] = []
+        self.events: list[PoolEvent] = []
 
-    def __call__(self, event: str, connection: str, sentence: str) -> None:
-        self.events.append((str(event), connection, sentence))
+    def __call__(self, event: PoolEvent) -> None:
+        self.events.append(event)
 
-    def of(self, event: str) -> list[str]:
-        return [sentence for kind, _, sentence in self.events if kind == event]
+    def of(self, kind: str) -> list[str]:
+        return [event.sentence for event in self.events if event.kind == kind]
 
 
 def channels(pool: ConnectionPool) -> ChannelStats:
@@ -197,10 +196,9 @@ def test_the_listener_hears_of_every_change(make_pool: MakePool) -> None:
     """Channels that open, are lost and close; sizes; the end. What a listener raises hurts nobody."""
     heard = Heard()
 
-    def listen(event: Any, connection: str, sentence: str) -> None:
-        heard(event, connection, sentence)
-        if isinstance(event, PoolEvent):
-            raise RuntimeError("the listener's own")
+    def listen(event: PoolEvent) -> None:
+        heard(event)
+        raise RuntimeError("the listener's own")
 
     pool = make_pool(on_event=listen, name="heard")
     with pool.channel() as channel, pytest.raises(NotFoundError):
@@ -210,11 +208,16 @@ def test_the_listener_hears_of_every_change(make_pool: MakePool) -> None:
         pass
     pool.resize(channels_per_connection=4)
     pool.close()
-    kinds = [kind for kind, _, _ in heard.events]
+    kinds = [event.kind for event in heard.events]
     assert kinds[:4] == ["connected", "channel_opened", "channel_lost", "channel_opened"]
     assert "resized" in kinds
     assert kinds[-1] == "pool_closed"
     assert "no queue 'missing'" in heard.of("channel_lost")[0]
+    lost = next(event for event in heard.events if event.kind == "channel_lost")
+    assert isinstance(lost.error, NotFoundError)
+    assert {event.pool for event in heard.events} == {"heard"}
+    assert ":lease-" in lost.connection
+    assert heard.events[-1].connection == ""
 
 
 def test_check_is_a_round_trip_on_every_connection(make_pool: MakePool, proxy: FaultProxy, proxy_url: str) -> None:

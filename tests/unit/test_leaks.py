@@ -6,7 +6,7 @@ import threading
 
 from rmqpool.core.ledger import Lease
 from rmqpool.leaks import LeakWatch, report_overdue
-from rmqpool.pool_events import PoolEvent
+from rmqpool.pool_events import PoolEventKind
 from rmqpool.tickets import Ticket
 
 
@@ -40,7 +40,7 @@ def test_without_leak_after_nothing_is_found() -> None:
 def test_a_report_tells_where_it_was_borrowed_and_what_the_thread_does_now() -> None:
     """A thread that has ended is said to have."""
     tickets: list[Ticket] = []
-    told: list[tuple[PoolEvent, str]] = []
+    told: list[tuple[PoolEventKind, str]] = []
     busy = threading.Event()
 
     def acquire() -> Ticket:
@@ -62,7 +62,7 @@ def test_a_report_tells_where_it_was_borrowed_and_what_the_thread_does_now() -> 
     thread.join()
     report_overdue(tickets, 5.0, lambda *event: told.append(event))
     (event, first), (_, second) = told
-    assert event is PoolEvent.LEASE_OVERDUE
+    assert event is PoolEventKind.LEASE_OVERDUE
     assert "more than 5 s" in first
     assert "thread forgetful" in first
     borrowed, _, now = first.partition("That thread is now at:")

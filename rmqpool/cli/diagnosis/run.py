@@ -6,7 +6,6 @@ import dataclasses
 import threading
 from collections.abc import Callable, Sequence
 
-from rmqpool.amqp.link import LinkEvent
 from rmqpool.cli.diagnosis.agreement import check_limits, check_version
 from rmqpool.cli.diagnosis.certificate import check_files, look_at_certificate
 from rmqpool.cli.diagnosis.connecting import Attempt, attempt, findings_of
@@ -16,7 +15,7 @@ from rmqpool.cli.diagnosis.probing import probe
 from rmqpool.cli.diagnosis.queues import look_at_queues, not_reached
 from rmqpool.errors import RmqpoolError
 from rmqpool.pool import ConnectionPool
-from rmqpool.pool_events import PoolEvent
+from rmqpool.pool_events import PoolEvent, PoolEventKind
 from rmqpool.settings import ConnectionSettings
 from rmqpool.topology import Queue
 
@@ -66,8 +65,8 @@ def _look_at_host(settings: ConnectionSettings, host: tuple[str, int], tell: Cal
 def _look_inside(settings: ConnectionSettings, queues: Sequence[Queue], tell: Callable[[Finding], None]) -> None:
     blocked = threading.Event()
 
-    def listen(event: LinkEvent | PoolEvent, _name: str, _sentence: str) -> None:
-        if event is LinkEvent.BLOCKED:
+    def listen(event: PoolEvent) -> None:
+        if event.kind is PoolEventKind.BLOCKED:
             blocked.set()
 
     pool = ConnectionPool(

@@ -9,14 +9,13 @@ import sys
 import threading
 
 from faults.programs.common import tell
-from rmqpool import ConnectionPool, Consumer, Delivery, Publisher, PublishError, Queue
-from rmqpool.amqp.link import LinkEvent
+from rmqpool import ConnectionPool, Consumer, Delivery, PoolEvent, Publisher, PublishError, Queue
 
 _BETWEEN = 0.05  # seconds
 
 
-def _event(event: LinkEvent, link: str, sentence: str) -> None:
-    tell("event", event=str(event), link=link, sentence=sentence)
+def _event(event: PoolEvent) -> None:
+    tell("event", event=event.kind, link=event.connection, sentence=event.sentence)
 
 
 def _take(delivery: Delivery) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rmqpool import ConfigurationError, PoolTimeoutError
-from rmqpool import ResourceEventKind as Kind
+from rmqpool import PoolEventKind as Kind
 from tests.integration.resources.conftest import Make
 from tests.integration.resources.world import PATIENCE, World, wait_for
 

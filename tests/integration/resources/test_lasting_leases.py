@@ -13,18 +13,18 @@ import pytest
 from rmqpool import (
     AsyncResourcePool,
     ConfigurationError,
+    PoolEvent,
+    PoolEventKind,
     PoolTimeoutError,
-    ResourceEvent,
-    ResourceEventKind,
     ResourcePool,
 )
 from tests.integration.resources.world import PATIENCE, World, in_thread, wait_for
 
 Make = Callable[..., Any]
-OVERDUE, RETURNED = ResourceEventKind.LEASE_OVERDUE, ResourceEventKind.LEASE_RETURNED
+OVERDUE, RETURNED = PoolEventKind.LEASE_OVERDUE, PoolEventKind.LEASE_RETURNED
 
 
-def told(world: World, kind: ResourceEventKind) -> list[str]:
+def told(world: World, kind: PoolEventKind) -> list[str]:
     return [event.sentence for event in list(world.events) if event.kind is kind]
 
 
@@ -72,7 +72,7 @@ def test_nobody_is_reported_unless_asked_for(make: Make, world: World) -> None:
 
 def test_the_report_has_what_the_thread_does_now() -> None:
     """By name, with both stacks."""
-    events: list[ResourceEvent] = []
+    events: list[PoolEvent] = []
     busy = threading.Event()
 
     def forget_it() -> None:
@@ -94,10 +94,10 @@ def test_the_report_has_what_the_thread_does_now() -> None:
 
 async def test_the_report_has_what_the_task_does_now() -> None:
     """Down to the innermost coroutine: the outermost alone says nothing."""
-    events: list[ResourceEvent] = []
+    events: list[PoolEvent] = []
     reported, done = asyncio.Event(), asyncio.Event()
 
-    def hear(event: ResourceEvent) -> None:
+    def hear(event: PoolEvent) -> None:
         events.append(event)
         if event.kind is OVERDUE:
             reported.set()

@@ -17,7 +17,7 @@ from rmqpool import (
     ResourcePool,
     TooManyWaitingError,
 )
-from rmqpool import ResourceEventKind as Kind
+from rmqpool import PoolEventKind as Kind
 from tests.garbage import collect
 from tests.integration.resources.conftest import Make
 from tests.integration.resources.world import PATIENCE, World, elapsed, in_thread, wait_for

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rmqpool import ConfigurationError, PoolTimeoutError
-from rmqpool import ResourceEventKind as Kind
+from rmqpool import PoolEventKind as Kind
 from tests.integration.resources.conftest import Make
 from tests.integration.resources.world import PATIENCE, World, wait_for
 

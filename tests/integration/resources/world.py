@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from rmqpool import ResourceEvent, ResourceEventKind
+from rmqpool import PoolEvent, PoolEventKind
 from rmqpool.testing.waiting import wait_until
 
 PATIENCE = 60.0  # seconds that a busy machine may take
@@ -41,7 +41,7 @@ class World:
         self.may_open.set()
         self.may_check.set()
         self.lock = threading.Lock()
-        self.events: list[ResourceEvent] = []
+        self.events: list[PoolEvent] = []
 
     @property
     def open(self) -> list[Thing]:
@@ -49,7 +49,7 @@ class World:
         return [thing for thing in list(self.things) if "closed" not in thing.log]
 
     @property
-    def kinds(self) -> list[ResourceEventKind]:
+    def kinds(self) -> list[PoolEventKind]:
         """Of the events that were told."""
         return [event.kind for event in list(self.events)]
 
