@@ -1,7 +1,8 @@
-"""Django's connections: ``django.db.connection`` and ``connections["alias"]``, on psycopg or psycopg 2.
+"""Django's connections: ``django.db.connection`` and ``connections["alias"]``.
 
 Django has a connection for each thread. A transaction uses that of the thread in which it runs, as the ORM does; who needs
 a connection for longer gets one more with the same settings (from Django's own pool, where ``OPTIONS`` has one).
+Django takes psycopg 3 where that can be imported, and this module needs it: there is no psycopg 2 here.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from django.db import Error as DjangoError
 from django.db import connections, transaction
 
 from rmqpool.errors import ConfigurationError, ConnectionFailedError, NotInTransactionError, PoolTimeoutError
+from rmqpool.outbox.adapters.django_pool import bounded
 from rmqpool.outbox.adapters.liveness import is_dead
 from rmqpool.outbox.adapters.port import Borrowed, Lender
 from rmqpool.outbox.connect_failures import stage_of
@@ -86,16 +88,15 @@ class _Borrowed:
 
 
 class _Lender:
+    driver: Final = "psycopg"
+
     def __init__(self, connection: Any) -> None:
         if getattr(connection, "vendor", None) != "postgresql":
             raise ConfigurationError(
                 "the Django connection is none to Postgres, where the outbox lives; give django.db.connections[alias] of a "
                 "database whose ENGINE is django.db.backends.postgresql"
             )
-        from django.db.backends.postgresql.psycopg_any import is_psycopg3
-
         self.alias: str = connection.alias
-        self.driver = "psycopg" if is_psycopg3 else "psycopg2"
         self._inherited: Any = None
 
     @property
@@ -115,7 +116,8 @@ class _Lender:
         keep = not own and (connection.connection is not None or connection.settings_dict["CONN_MAX_AGE"] != 0)
         while True:
             try:
-                connection.ensure_connection()
+                with bounded(connection, deadline):
+                    connection.ensure_connection()
                 if not is_dead(connection.connection):
                     return _Borrowed(connection, keep=keep)
                 connection.close()

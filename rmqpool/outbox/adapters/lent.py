@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+from rmqpool.errors import ConfigurationError
+
 if TYPE_CHECKING:
     import psycopg
 
@@ -24,8 +26,15 @@ def lent(
 
     @functools.wraps(function)
     def call(connection: object, /, *arguments: _P.args, **named: _P.kwargs) -> _T:
-        from rmqpool.outbox.adapters.sessions import session
-
+        try:
+            from rmqpool.outbox.adapters.sessions import session
+        except ModuleNotFoundError as error:
+            if error.name not in ("psycopg", "psycopg_pool"):
+                raise
+            raise ConfigurationError(
+                f"{function.__name__} needs {error.name}, also on another library's connection: "
+                "pip install 'rmqpool[postgres]'"
+            ) from error
         with session(connection) as lent_one:
             return function(lent_one, *arguments, **named)
 

@@ -183,7 +183,7 @@ def test_waiting_for_the_pool_ends_by_our_deadline_and_names_its_state(
 
 
 def test_djangos_own_pool_ends_the_wait_with_its_own_time(open_application: OpenApplication) -> None:
-    """Django asks its pool without a deadline: what its OPTIONS say counts, and the error is ours."""
+    """What its OPTIONS say counts where it is shorter than our deadline, and the error is ours."""
     application = open_application("django-pool")
     application.handed.close()
     application.handed.ensure_connection()
@@ -191,6 +191,22 @@ def test_djangos_own_pool_ends_the_wait_with_its_own_time(open_application: Open
     with application.raw(), pytest.raises(PoolTimeoutError, match="1 of 1 connections"):
         status(application.handed, Tables())
     all_back(application)
+
+
+def test_waiting_for_djangos_own_pool_ends_by_our_deadline(open_application: OpenApplication) -> None:
+    """However patient that pool is; afterwards Django asks it as before."""
+    application = open_application("django-pool")
+    application.handed.close()
+    application.handed.ensure_connection()
+    application.handed.close()
+    pool = application.handed.pool
+    pool.timeout = 3600.0
+    for own in (False, True):
+        with application.raw(), pytest.raises(PoolTimeoutError, match="1 of 1 connections"):
+            lender_of(application.handed, "the outbox").take(time.monotonic() + 0.2, own=own)
+    assert application.handed.pool is pool
+    all_back(application)
+    assert application.is_open()
 
 
 @pytest.mark.parametrize("name", ["engine-psycopg", "engine-psycopg2", "django"])
