@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import psycopg
 import psycopg_pool
@@ -51,7 +51,7 @@ class AsyncInbox:
         self._lock_timeout = lock_timeout_text(timeout)
         self._concurrency = 1
         self._users = 0
-        self._pool: AsyncOutboxPool | None = None
+        self._pool: AsyncOutboxPool[Any] | None = None
         if isinstance(database, str | Secret):
             AsyncOutboxPool(database, tables=self._tables)  # a URL that cannot be read is told here
 
@@ -61,7 +61,7 @@ class AsyncInbox:
         self._concurrency = max(self._concurrency, concurrency)
 
     @asynccontextmanager
-    async def transaction(self, consumer: str, message_id: str) -> AsyncIterator[AsyncTransaction | None]:
+    async def transaction(self, consumer: str, message_id: str) -> AsyncIterator[AsyncTransaction[Any] | None]:
         """As :meth:`rmqpool.outbox.Inbox.transaction`."""
         async with self._transaction(lambda begun: self._mark(begun, consumer, message_id)) as (transaction, is_new):
             yield transaction if is_new else None
@@ -69,15 +69,15 @@ class AsyncInbox:
     @asynccontextmanager
     async def transaction_for_many(
         self, consumer: str, message_ids: Sequence[str]
-    ) -> AsyncIterator[tuple[AsyncTransaction, set[str]]]:
+    ) -> AsyncIterator[tuple[AsyncTransaction[Any], set[str]]]:
         """As :meth:`rmqpool.outbox.Inbox.transaction_for_many`."""
         async with self._transaction(lambda begun: self._mark_batch(begun, consumer, message_ids)) as entered:
             yield entered
 
     @asynccontextmanager
     async def _transaction(
-        self, mark: Callable[[AsyncTransaction], Awaitable[Marked]]
-    ) -> AsyncIterator[tuple[AsyncTransaction, Marked]]:
+        self, mark: Callable[[AsyncTransaction[Any]], Awaitable[Marked]]
+    ) -> AsyncIterator[tuple[AsyncTransaction[Any], Marked]]:
         if self._pool is None:
             self._pool = self._make_pool()
         progress = Progress()
@@ -97,7 +97,9 @@ class AsyncInbox:
                 raise
             raise later from error
 
-    async def mark_many(self, transaction: AsyncTransaction, consumer: str, message_ids: Iterable[str]) -> set[str]:
+    async def mark_many(
+        self, transaction: AsyncTransaction[Any], consumer: str, message_ids: Iterable[str]
+    ) -> set[str]:
         """As :meth:`rmqpool.outbox.Inbox.mark_many`."""
         if isinstance(transaction, AsyncBorrowedTransaction):
             rows = await transaction.rows(self._statements.mark_many.decode(), [consumer, list(message_ids)])
@@ -133,7 +135,7 @@ class AsyncInbox:
     def __repr__(self) -> str:
         return f"<AsyncInbox {self._tables.inbox}>"
 
-    async def _mark(self, transaction: AsyncTransaction, consumer: str, message_id: str) -> bool:
+    async def _mark(self, transaction: AsyncTransaction[Any], consumer: str, message_id: str) -> bool:
         if isinstance(transaction, AsyncBorrowedTransaction):
             return bool(await self._mark_borrowed(transaction, self._statements.mark_one, [consumer, message_id]))
         async with psycopg.AsyncClientCursor(transaction.connection) as cursor:
@@ -141,7 +143,9 @@ class AsyncInbox:
             cursor.nextset()  # SET has no rows
             return await cursor.fetchone() is not None
 
-    async def _mark_batch(self, transaction: AsyncTransaction, consumer: str, message_ids: Sequence[str]) -> set[str]:
+    async def _mark_batch(
+        self, transaction: AsyncTransaction[Any], consumer: str, message_ids: Sequence[str]
+    ) -> set[str]:
         if isinstance(transaction, AsyncBorrowedTransaction):
             parameters = [consumer, list(message_ids)]
             return await self._mark_borrowed(transaction, self._statements.mark_many.decode(), parameters)
@@ -150,10 +154,10 @@ class AsyncInbox:
             cursor.nextset()  # SET has no rows
             return {message_id async for (message_id,) in cursor}
 
-    async def _prune(self, transaction: AsyncTransaction, parameters: list[Any]) -> int:
+    async def _prune(self, transaction: AsyncTransaction[Any], parameters: list[Any]) -> int:
         if isinstance(transaction, AsyncBorrowedTransaction):
             return int((await transaction.rows(self._statements.prune_counted, parameters))[0][0])
-        return (await transaction.connection.execute(self._statements.prune, parameters)).rowcount
+        return int((await transaction.connection.execute(self._statements.prune, parameters)).rowcount)
 
     async def _mark_borrowed(self, transaction: AsyncBorrowedTransaction, sql: str, parameters: list[Any]) -> set[str]:
         await transaction.rows(self._statements.wait_for_others, [self._lock_timeout])
@@ -161,12 +165,12 @@ class AsyncInbox:
         await transaction.rows(self._statements.wait_as_before, [])
         return found
 
-    def _make_pool(self) -> AsyncOutboxPool:
+    def _make_pool(self) -> AsyncOutboxPool[Any]:
         database = self._database
         if isinstance(database, AsyncOutboxPool):
             return database
         if not isinstance(database, str | Secret):
-            return AsyncOutboxPool.of(database, tables=self._tables)
+            return AsyncOutboxPool.of(cast("Any", database), tables=self._tables)
         return AsyncOutboxPool(
             database, min_size=0, max_size=self._concurrency, timeout=self._timeout, tables=self._tables, name="inbox"
         )

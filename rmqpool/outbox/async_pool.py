@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
 import psycopg
 import psycopg_pool
@@ -32,20 +32,24 @@ from rmqpool.outbox.pool_parts import (
     what_is_left,
 )
 from rmqpool.outbox.tables import Tables
-from rmqpool.outbox.transaction import AsyncTransaction
+from rmqpool.outbox.transaction import AsyncConnectionT, AsyncTransaction
 from rmqpool.pool_options import seconds
 from rmqpool.secret import Secret
+
+if TYPE_CHECKING:
+    from rmqpool.outbox.adapters.pool_types import AsyncEngine, AsyncpgPool
 
 __all__ = ["AsyncOutboxPool"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+_OfPool = TypeVar("_OfPool", bound="psycopg.AsyncConnection[Any]")
 _Connection = psycopg.AsyncConnection[Any]
 _CLOSED = "the pool of Postgres connections is closed: make a new one"
 _FORKED = "the pool is of the process that forked this one: make one in each process, in its own event loop"
 
 
-class AsyncOutboxPool:
+class AsyncOutboxPool(Generic[AsyncConnectionT]):
     """As :class:`rmqpool.outbox.OutboxPool`, awaited. Belongs to one event loop, and not to a forked child."""
 
     def __init__(
@@ -78,6 +82,25 @@ class AsyncOutboxPool:
         self._check_after = check_after
         self._set_up(pool, owned, timeout, isolation_level, outbox or AsyncOutbox(tables))
 
+    @overload
+    @classmethod
+    def of(
+        cls,
+        pool: psycopg_pool.AsyncConnectionPool[_OfPool],
+        *,
+        tables: Tables | None = None,
+        outbox: AsyncOutbox | None = None,
+    ) -> AsyncOutboxPool[_OfPool]: ...
+    @overload
+    @classmethod
+    def of(
+        cls, pool: AsyncEngine[_T], *, tables: Tables | None = None, outbox: AsyncOutbox | None = None
+    ) -> AsyncOutboxPool[_T]: ...
+    @overload
+    @classmethod
+    def of(
+        cls, pool: AsyncpgPool, *, tables: Tables | None = None, outbox: AsyncOutbox | None = None
+    ) -> AsyncOutboxPool[Any]: ...
     @classmethod
     def of(
         cls,
@@ -85,14 +108,14 @@ class AsyncOutboxPool:
         *,
         tables: Tables | None = None,
         outbox: AsyncOutbox | None = None,
-    ) -> AsyncOutboxPool:
+    ) -> AsyncOutboxPool[Any]:
         """Transactions on the application's own pool, which stays its own.
 
         A psycopg_pool.AsyncConnectionPool, a SQLAlchemy AsyncEngine (on psycopg or asyncpg), or an asyncpg Pool; as
         :meth:`rmqpool.outbox.OutboxPool.of`.
         """
         if not isinstance(pool, psycopg_pool.AsyncConnectionPool):
-            borrowing: AsyncOutboxPool = async_borrowing_pool(pool, outbox or AsyncOutbox(tables))
+            borrowing: AsyncOutboxPool[Any] = async_borrowing_pool(pool, outbox or AsyncOutbox(tables))
             return borrowing
         one = cls.__new__(cls)
         one._check_after = float("inf")
@@ -121,13 +144,14 @@ class AsyncOutboxPool:
             await self._finish(self._give_back(await self._take(timeout)))
 
     @asynccontextmanager
-    async def transaction(self, timeout: float | None = None) -> AsyncIterator[AsyncTransaction]:
+    async def transaction(self, timeout: float | None = None) -> AsyncIterator[AsyncTransaction[AsyncConnectionT]]:
         """As :meth:`rmqpool.outbox.OutboxPool.transaction`; a cancelled task rolls back and gives its connection back.
 
         Cancelled while it commits, nobody knows whether it was done.
         """
         connection = await self._take(self._timeout if timeout is None else timeout)
-        transaction, before = AsyncTransaction(connection, self.outbox), None
+        transaction: AsyncTransaction[Any] = AsyncTransaction(connection, self.outbox)
+        before = None
         began, outcome = time.monotonic(), "rolled_back"
         try:
             before = await adopt_async(connection, self._isolation_level)
@@ -153,7 +177,7 @@ class AsyncOutboxPool:
 
     async def run(
         self,
-        function: Callable[Concatenate[AsyncTransaction, _P], Awaitable[_T]],
+        function: Callable[Concatenate[AsyncTransaction[AsyncConnectionT], _P], Awaitable[_T]],
         *arguments: _P.args,
         **named: _P.kwargs,
     ) -> _T:

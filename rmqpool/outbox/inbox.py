@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import psycopg
 import psycopg_pool
@@ -58,13 +58,13 @@ class Inbox:
         self._timeout = timeout
         self._lock_timeout = lock_timeout_text(timeout)
         self._lock = threading.Lock()
-        self._pool: OutboxPool | None = None
+        self._pool: OutboxPool[Any] | None = None
         self._users = 0
         if isinstance(database, str | Secret):
             OutboxPool(database, tables=self._tables)  # a URL that cannot be read is told here
         # Made here, so that a forked child knows whose its connections are.
         lends = is_pool(database) and not isinstance(database, psycopg_pool.ConnectionPool)
-        self._lending = OutboxPool.of(database, tables=self._tables) if lends else None
+        self._lending = OutboxPool.of(cast("Any", database), tables=self._tables) if lends else None
 
     def open(self, concurrency: int) -> None:
         """Get ready for so many handlers at once; connections are made when they are needed."""
@@ -74,7 +74,7 @@ class Inbox:
                 self._pool = self._make_pool(concurrency)
 
     @contextmanager
-    def transaction(self, consumer: str, message_id: str) -> Iterator[Transaction | None]:
+    def transaction(self, consumer: str, message_id: str) -> Iterator[Transaction[Any] | None]:
         """The transaction in which the message is marked; None if it was marked before. Committed at the end.
 
         Raises InboxUnavailableError if the database cannot be reached or gave the transaction up: nothing was done, or
@@ -84,7 +84,9 @@ class Inbox:
             yield transaction if is_new else None
 
     @contextmanager
-    def transaction_for_many(self, consumer: str, message_ids: Sequence[str]) -> Iterator[tuple[Transaction, set[str]]]:
+    def transaction_for_many(
+        self, consumer: str, message_ids: Sequence[str]
+    ) -> Iterator[tuple[Transaction[Any], set[str]]]:
         """One transaction in which all these messages are marked, and the ids that were not marked before. Committed at
         the end. Raises as :meth:`transaction` does.
         """
@@ -92,7 +94,7 @@ class Inbox:
             yield entered
 
     @contextmanager
-    def _transaction(self, mark: Callable[[Transaction], Marked]) -> Iterator[tuple[Transaction, Marked]]:
+    def _transaction(self, mark: Callable[[Transaction[Any]], Marked]) -> Iterator[tuple[Transaction[Any], Marked]]:
         pool = self._pool
         if pool is None:
             self.open(1)
@@ -115,7 +117,7 @@ class Inbox:
                 raise
             raise later from error
 
-    def mark_many(self, transaction: Transaction, consumer: str, message_ids: Iterable[str]) -> set[str]:
+    def mark_many(self, transaction: Transaction[Any], consumer: str, message_ids: Iterable[str]) -> set[str]:
         """Mark many messages in one statement, in the caller's transaction; returns those that were not marked before."""
         if isinstance(transaction, BorrowedTransaction):
             rows = transaction.rows(self._statements.mark_many.decode(), [consumer, list(message_ids)])
@@ -155,7 +157,7 @@ class Inbox:
     def __repr__(self) -> str:
         return f"<Inbox {self._tables.inbox}>"
 
-    def _mark(self, transaction: Transaction, consumer: str, message_id: str) -> bool:
+    def _mark(self, transaction: Transaction[Any], consumer: str, message_id: str) -> bool:
         if isinstance(transaction, BorrowedTransaction):
             return bool(self._mark_borrowed(transaction, self._statements.mark_one, [consumer, message_id]))
         with psycopg.ClientCursor(transaction.connection) as cursor:
@@ -163,7 +165,7 @@ class Inbox:
             cursor.nextset()  # SET has no rows
             return cursor.fetchone() is not None
 
-    def _mark_batch(self, transaction: Transaction, consumer: str, message_ids: Sequence[str]) -> set[str]:
+    def _mark_batch(self, transaction: Transaction[Any], consumer: str, message_ids: Sequence[str]) -> set[str]:
         if isinstance(transaction, BorrowedTransaction):
             parameters = [consumer, list(message_ids)]
             return self._mark_borrowed(transaction, self._statements.mark_many.decode(), parameters)
@@ -172,10 +174,10 @@ class Inbox:
             cursor.nextset()  # SET has no rows
             return {message_id for (message_id,) in cursor}
 
-    def _prune(self, transaction: Transaction, parameters: list[Any]) -> int:
+    def _prune(self, transaction: Transaction[Any], parameters: list[Any]) -> int:
         if isinstance(transaction, BorrowedTransaction):
             return int(transaction.rows(self._statements.prune_counted, parameters)[0][0])
-        return transaction.connection.execute(self._statements.prune, parameters).rowcount
+        return int(transaction.connection.execute(self._statements.prune, parameters).rowcount)
 
     def _mark_borrowed(self, transaction: BorrowedTransaction, sql: str, parameters: list[Any]) -> set[str]:
         transaction.rows(self._statements.wait_for_others, [self._lock_timeout])
@@ -183,12 +185,16 @@ class Inbox:
         transaction.rows(self._statements.wait_as_before, [])
         return found
 
-    def _make_pool(self, concurrency: int) -> OutboxPool:
+    def _make_pool(self, concurrency: int) -> OutboxPool[Any]:
         database = self._database
         if isinstance(database, OutboxPool):
             return database
         if not isinstance(database, str | Secret):
-            return self._lending if self._lending is not None else OutboxPool.of(database, tables=self._tables)
+            return (
+                self._lending
+                if self._lending is not None
+                else OutboxPool.of(cast("Any", database), tables=self._tables)
+            )
         return OutboxPool(
             database, min_size=0, max_size=max(1, concurrency), timeout=self._timeout, tables=self._tables, name="inbox"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import psycopg
 
@@ -51,7 +52,7 @@ class Progress:
         self._error: BaseException | None = None
         self._lost = False
 
-    def raised(self, error: BaseException, transaction: Transaction | AsyncTransaction) -> None:
+    def raised(self, error: BaseException, transaction: Transaction[Any] | AsyncTransaction[Any]) -> None:
         """The handler raised; called before the rollback, while the connection still tells whether it is lost."""
         self._error, self._lost = error, transaction.looks_lost()
 

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
 import psycopg
 import psycopg_pool
@@ -31,21 +31,25 @@ from rmqpool.outbox.pool_parts import (
     what_is_left,
 )
 from rmqpool.outbox.tables import Tables
-from rmqpool.outbox.transaction import Transaction
+from rmqpool.outbox.transaction import ConnectionT, Transaction
 from rmqpool.outbox.writing import Outbox
 from rmqpool.pool_options import seconds
 from rmqpool.secret import Secret
+
+if TYPE_CHECKING:
+    from rmqpool.outbox.adapters.pool_types import DjangoAlias, DjangoProxy, Engine
 
 __all__ = ["OutboxPool"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+_OfPool = TypeVar("_OfPool", bound="psycopg.Connection[Any]")
 _Connection = psycopg.Connection[Any]
 _CLOSED = "the pool of Postgres connections is closed: make a new one"
 _FORKED = "the application's pool is of the process that forked this one: make one in each process"
 
 
-class OutboxPool:
+class OutboxPool(Generic[ConnectionT]):
     """Hands out transactions. psycopg_pool is underneath; :meth:`of` takes the application's own pool instead.
 
     ``database`` is a URL. ``min_size`` to ``max_size`` connections; times are seconds: ``timeout`` to wait for one,
@@ -92,15 +96,28 @@ class OutboxPool:
         self._check_after = check_after
         self._set_up(make(), make, owned, timeout, isolation_level, outbox or Outbox(tables))
 
+    @overload
     @classmethod
-    def of(cls, pool: object, *, tables: Tables | None = None, outbox: Outbox | None = None) -> OutboxPool:
+    def of(
+        cls, pool: psycopg_pool.ConnectionPool[_OfPool], *, tables: Tables | None = None, outbox: Outbox | None = None
+    ) -> OutboxPool[_OfPool]: ...
+    @overload
+    @classmethod
+    def of(cls, pool: Engine[_T], *, tables: Tables | None = None, outbox: Outbox | None = None) -> OutboxPool[_T]: ...
+    @overload
+    @classmethod
+    def of(
+        cls, pool: DjangoAlias | DjangoProxy, *, tables: Tables | None = None, outbox: Outbox | None = None
+    ) -> OutboxPool[Any]: ...
+    @classmethod
+    def of(cls, pool: object, *, tables: Tables | None = None, outbox: Outbox | None = None) -> OutboxPool[Any]:
         """Transactions on the application's own pool, which stays its own: it is neither opened nor closed here.
 
         A psycopg_pool.ConnectionPool, a SQLAlchemy Engine (on psycopg or psycopg2), or ``django.db.connections[alias]``.
         ``transaction.connection`` is a connection of that library. Raises ConfigurationError for anything else.
         """
         if not isinstance(pool, psycopg_pool.ConnectionPool):
-            borrowing: OutboxPool = borrowing_pool(pool, outbox or Outbox(tables))
+            borrowing: OutboxPool[Any] = borrowing_pool(pool, outbox or Outbox(tables))
             return borrowing
         one = cls.__new__(cls)
         one._check_after = float("inf")
@@ -130,7 +147,7 @@ class OutboxPool:
             self._give_back(self._take(timeout))
 
     @contextmanager
-    def transaction(self, timeout: float | None = None) -> Iterator[Transaction]:
+    def transaction(self, timeout: float | None = None) -> Iterator[Transaction[ConnectionT]]:
         """A transaction: committed at the end of the block, rolled back if the block raises anything.
 
         ``timeout`` seconds bound the wait for a connection (PoolTimeoutError, TooManyWaitingError, PoolClosedError). At the
@@ -139,7 +156,8 @@ class OutboxPool:
         then. CommitUnknownError if the answer to the COMMIT was lost.
         """
         connection = self._take(self._timeout if timeout is None else timeout)
-        transaction, before = Transaction(connection, self.outbox), None
+        transaction: Transaction[Any] = Transaction(connection, self.outbox)
+        before = None
         began, outcome = time.monotonic(), "rolled_back"
         try:
             before = adopt(connection, self._isolation_level)
@@ -173,7 +191,7 @@ class OutboxPool:
 
     def run(
         self,
-        function: Callable[Concatenate[Transaction, _P], _T],
+        function: Callable[Concatenate[Transaction[ConnectionT], _P], _T],
         *arguments: _P.args,
         **named: _P.kwargs,
     ) -> _T:
@@ -315,6 +333,6 @@ def _after_fork_in_child() -> None:
         pool._forget_parents()
 
 
-_POOLS: weakref.WeakSet[OutboxPool] = weakref.WeakSet()
+_POOLS: weakref.WeakSet[OutboxPool[Any]] = weakref.WeakSet()
 _OF_PARENTS: list[object] = []
 os.register_at_fork(after_in_child=_after_fork_in_child)

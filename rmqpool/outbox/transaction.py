@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Unpack, overload
 
 import psycopg
 
@@ -15,7 +15,17 @@ from rmqpool.outbox.pool_alive import is_lost
 from rmqpool.outbox.rows import OutboxOptions
 from rmqpool.outbox.writing import Outbox
 
-__all__ = ["AsyncTransaction", "Transaction"]
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # with defaults, which typing has from Python 3.13 on
+
+    ConnectionT = TypeVar("ConnectionT", covariant=True, default=psycopg.Connection[Any])
+    AsyncConnectionT = TypeVar("AsyncConnectionT", covariant=True, default=psycopg.AsyncConnection[Any])
+else:
+    from typing import TypeVar
+
+    ConnectionT, AsyncConnectionT = (TypeVar(name, covariant=True) for name in ("ConnectionT", "AsyncConnectionT"))
+
+__all__ = ["AsyncConnectionT", "AsyncTransaction", "ConnectionT", "Transaction"]
 
 Parameters = Sequence[Any] | Mapping[str, Any] | None
 
@@ -45,32 +55,43 @@ class _Held:
             )
 
 
-class Transaction(_Held):
-    """One open transaction. Belongs to one thread, and to its block: afterwards everything raises NotInTransactionError."""
+class Transaction(_Held, Generic[ConnectionT]):
+    """One open transaction. Belongs to one thread, and to its block: afterwards everything raises NotInTransactionError.
 
-    def __init__(self, connection: psycopg.Connection[Any], outbox: Outbox) -> None:
+    ``Transaction[sqlalchemy.Connection]`` is one on that library's connection; without a word it is psycopg's.
+    """
+
+    def __init__(self, connection: ConnectionT, outbox: Outbox) -> None:
         super().__init__()
-        self._connection = connection
+        self._connection: Any = connection
         self._outbox = outbox
 
     @property
-    def connection(self) -> psycopg.Connection[Any]:
-        """psycopg's connection, for all that it can. Committing or closing it is the block's business."""
+    def connection(self) -> ConnectionT:
+        """The library's connection, for all that it can. Committing or closing it is the block's business."""
         self.check()
-        return self._connection
+        connection: ConnectionT = self._connection
+        return connection
 
     @property
     def is_broken(self) -> bool:
         """The connection is lost; nothing of the transaction is left. Also when it is over."""
-        return self._connection.closed
+        return bool(self._connection.closed)
 
     def looks_lost(self) -> bool:
         """Whether its connection is lost, as far as is known without asking the server."""
         return is_lost(self._connection)
 
-    def execute(self, sql: str, parameters: Parameters = None) -> psycopg.Cursor[Any]:
+    @overload
+    def execute(
+        self: Transaction[psycopg.Connection[Any]], sql: str, parameters: Parameters = None
+    ) -> psycopg.Cursor[Any]: ...
+    @overload
+    def execute(self, sql: str, parameters: Parameters = None) -> Any: ...
+    def execute(self, sql: str, parameters: Parameters = None) -> Any:
         """Run a statement with psycopg's placeholders; returns the cursor. Raises psycopg.Error."""
-        return self.connection.execute(sql.encode(), parameters)
+        self.check()
+        return self._connection.execute(sql.encode(), parameters)
 
     def publish(
         self,
@@ -121,32 +142,40 @@ class Transaction(_Held):
         return f"<Transaction {'over' if self.over else 'open'}>"
 
 
-class AsyncTransaction(_Held):
+class AsyncTransaction(_Held, Generic[AsyncConnectionT]):
     """As :class:`Transaction`, awaited. Belongs to one task."""
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any], outbox: AsyncOutbox) -> None:
+    def __init__(self, connection: AsyncConnectionT, outbox: AsyncOutbox) -> None:
         super().__init__()
-        self._connection = connection
+        self._connection: Any = connection
         self._outbox = outbox
 
     @property
-    def connection(self) -> psycopg.AsyncConnection[Any]:
-        """psycopg's connection, for all that it can."""
+    def connection(self) -> AsyncConnectionT:
+        """As :attr:`Transaction.connection`."""
         self.check()
-        return self._connection
+        connection: AsyncConnectionT = self._connection
+        return connection
 
     @property
     def is_broken(self) -> bool:
         """The connection is lost; nothing of the transaction is left. Also when it is over."""
-        return self._connection.closed
+        return bool(self._connection.closed)
 
     def looks_lost(self) -> bool:
         """As :meth:`Transaction.looks_lost`."""
         return is_lost(self._connection)
 
-    async def execute(self, sql: str, parameters: Parameters = None) -> psycopg.AsyncCursor[Any]:
+    @overload
+    async def execute(
+        self: AsyncTransaction[psycopg.AsyncConnection[Any]], sql: str, parameters: Parameters = None
+    ) -> psycopg.AsyncCursor[Any]: ...
+    @overload
+    async def execute(self, sql: str, parameters: Parameters = None) -> Any: ...
+    async def execute(self, sql: str, parameters: Parameters = None) -> Any:
         """Run a statement with psycopg's placeholders; returns the cursor. Raises psycopg.Error."""
-        return await self.connection.execute(sql.encode(), parameters)
+        self.check()
+        return await self._connection.execute(sql.encode(), parameters)
 
     async def publish(
         self,

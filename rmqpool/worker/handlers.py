@@ -183,6 +183,7 @@ def is_transaction(function: Callable[..., Any], parameter: inspect.Parameter, n
     if isinstance(annotation, str) and "Transaction" not in annotation:
         return False
     kind = annotation_of(function, parameter, name)
+    kind = typing.get_origin(kind) or kind  # Transaction[sqlalchemy.Connection]
     return (getattr(kind, "__module__", ""), getattr(kind, "__name__", "")) in _TRANSACTIONS
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 from psycopg.rows import tuple_row
@@ -82,7 +82,7 @@ async def _transaction(source: object, timeout: float, name: str) -> AsyncIterat
         finally:
             await connection.close()
     else:
-        pool = source if isinstance(source, AsyncOutboxPool) else AsyncOutboxPool.of(source)
+        pool = source if isinstance(source, AsyncOutboxPool) else AsyncOutboxPool.of(cast("Any", source))
         async with pool.transaction(timeout) as transaction:
             if isinstance(transaction, AsyncBorrowedTransaction):
                 yield _asking_through(transaction)

@@ -21,7 +21,7 @@ from rmqpool.pool_options import seconds
 __all__ = ["AsyncBorrowedTransaction", "AsyncBorrowingPool", "borrowing"]
 
 
-class AsyncBorrowedTransaction(AsyncTransaction):
+class AsyncBorrowedTransaction(AsyncTransaction[Any]):
     """One open transaction on a connection of the application's library, which :attr:`connection` is."""
 
     _connection: Any
@@ -54,7 +54,7 @@ class AsyncBorrowedTransaction(AsyncTransaction):
         return self._borrowed.is_lost
 
 
-class AsyncBorrowingPool(AsyncOutboxPool):
+class AsyncBorrowingPool(AsyncOutboxPool[Any]):
     """What :meth:`AsyncOutboxPool.of` makes of a SQLAlchemy AsyncEngine or an asyncpg Pool."""
 
     _pool: Any  # an AsyncLender
@@ -75,7 +75,7 @@ class AsyncBorrowingPool(AsyncOutboxPool):
             await self._finish(self._ended(await self._lend(timeout), well=True))
 
     @asynccontextmanager
-    async def transaction(self, timeout: float | None = None) -> AsyncIterator[AsyncTransaction]:
+    async def transaction(self, timeout: float | None = None) -> AsyncIterator[AsyncTransaction[Any]]:
         """As :meth:`AsyncOutboxPool.transaction`; the library's errors are passed on if the server refuses the COMMIT."""
         borrowed = await self._lend(self._timeout if timeout is None else timeout)
         transaction = AsyncBorrowedTransaction(borrowed, self.outbox)
@@ -146,6 +146,6 @@ class AsyncBorrowingPool(AsyncOutboxPool):
                 self._figures.count("leased", -1)
 
 
-def borrowing(lender: AsyncLender, outbox: AsyncOutbox) -> AsyncOutboxPool:
+def borrowing(lender: AsyncLender, outbox: AsyncOutbox) -> AsyncOutboxPool[Any]:
     """An AsyncOutboxPool on this lender."""
     return AsyncBorrowingPool(lender, outbox)

@@ -21,7 +21,7 @@ from rmqpool.pool_options import seconds
 __all__ = ["BorrowedTransaction", "BorrowingPool", "borrowing"]
 
 
-class BorrowedTransaction(Transaction):
+class BorrowedTransaction(Transaction[Any]):
     """One open transaction on a connection of the application's library, which :attr:`connection` is."""
 
     _connection: Any
@@ -55,7 +55,7 @@ class BorrowedTransaction(Transaction):
         return _is_lost(self._borrowed)
 
 
-class BorrowingPool(OutboxPool):
+class BorrowingPool(OutboxPool[Any]):
     """What :meth:`OutboxPool.of` makes of a SQLAlchemy Engine or a Django connection."""
 
     _pool: Any  # a Lender
@@ -77,7 +77,7 @@ class BorrowingPool(OutboxPool):
             self._end(borrowed, well=True)
 
     @contextmanager
-    def transaction(self, timeout: float | None = None) -> Iterator[Transaction]:
+    def transaction(self, timeout: float | None = None) -> Iterator[Transaction[Any]]:
         """As :meth:`OutboxPool.transaction`; the library's errors are passed on if the server refuses the COMMIT."""
         borrowed = self._lend(self._timeout if timeout is None else timeout)
         transaction = BorrowedTransaction(borrowed, self.outbox)
@@ -148,7 +148,7 @@ class BorrowingPool(OutboxPool):
         self._lender.forget()
 
 
-def borrowing(lender: Lender, outbox: Outbox) -> OutboxPool:
+def borrowing(lender: Lender, outbox: Outbox) -> OutboxPool[Any]:
     """An OutboxPool on this lender."""
     return BorrowingPool(lender, outbox)
 

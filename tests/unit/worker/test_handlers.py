@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from rmqpool import Delivery
 from rmqpool.errors import ConfigurationError, DecodeError
+from rmqpool.outbox import AsyncTransaction, Transaction
 from rmqpool.worker.handlers import content_types, inspect_handler
 
 ACCEPT = content_types(["json", "text", "bytes"])
@@ -225,3 +226,15 @@ def test_what_nothing_could_decode_is_refused(monkeypatch, accept):
     monkeypatch.setitem(sys.modules, "msgpack", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'rmqpool\[msgpack\]'"):
         content_types(["json", accept])
+
+
+def test_a_transaction_is_found_by_its_type_with_or_without_its_connections():
+    """Then its name does not matter; as a text too."""
+
+    def plain(body: dict, work: Transaction): ...
+    def named(body: dict, work: Transaction[Any]): ...
+    def text(body: dict, work: "Transaction[Any]"): ...
+    async def awaited(body: dict, work: AsyncTransaction[Any]): ...
+
+    for handler in (plain, named, text, awaited):
+        assert inspect_handler(handler, ACCEPT).transaction_as == "work"
