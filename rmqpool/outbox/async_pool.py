@@ -171,8 +171,7 @@ class AsyncOutboxPool(Generic[AsyncConnectionT]):
         finally:
             transaction.over = True
             if not transaction.is_inherited:
-                self._figures.count(outcome)
-                self._figures.count("used_ms", round(1000 * (time.monotonic() - began)))
+                self._figures.ended(outcome, began)
                 await self._finish(self._end(connection, before, commit_was_done=outcome == "committed"))
 
     async def run(

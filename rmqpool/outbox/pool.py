@@ -181,8 +181,7 @@ class OutboxPool(Generic[ConnectionT]):
         finally:
             transaction.over = True
             if not transaction.is_inherited:
-                self._figures.count(outcome)
-                self._figures.count("used_ms", round(1000 * (time.monotonic() - began)))
+                self._figures.ended(outcome, began)
                 try:
                     if before is not None:
                         restore(connection, before)

@@ -92,6 +92,11 @@ class Figures:
         with self._guard:
             return self._counts.copy()
 
+    def ended(self, outcome: str, began: float) -> None:
+        """A transaction that ``began`` then (monotonic) has ended in one of the ways of :class:`OutboxPoolStats`."""
+        self.count(outcome)
+        self.count("used_ms", round(1000 * (time.monotonic() - began)))
+
     def wait_for_nobody(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds until no transaction is open; whether that is so."""
         with self._guard:

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from rmqpool.errors import PoolClosedError, PoolTimeoutError
+from rmqpool.errors import PoolClosedError
 from rmqpool.outbox.adapters.port import AsyncBorrowed, AsyncLender
 from rmqpool.outbox.adapters.sessions import TIMEOUT
-from rmqpool.outbox.adapters.transaction_parts import outcome_of_commit, stats_of_lender
+from rmqpool.outbox.adapters.transaction_parts import outcome_of_commit, stats_of_lender, waiting
 from rmqpool.outbox.async_pool import AsyncOutboxPool
 from rmqpool.outbox.async_writing import AsyncOutbox
 from rmqpool.outbox.pool_parts import OutboxPoolStats, commit_is_impossible
@@ -95,8 +95,7 @@ class AsyncBorrowingPool(AsyncOutboxPool[Any]):
         finally:
             transaction.over = True
             if not transaction.is_inherited:
-                self._figures.count(outcome)
-                self._figures.count("used_ms", round(1000 * (time.monotonic() - began)))
+                self._figures.ended(outcome, began)
                 await self._finish(self._ended(borrowed, well=outcome == "committed"))
 
     def stats(self) -> OutboxPoolStats:
@@ -107,19 +106,10 @@ class AsyncBorrowingPool(AsyncOutboxPool[Any]):
         self._check_open()
 
     async def _lend(self, timeout: float) -> AsyncBorrowed:
-        began = time.monotonic()
-        deadline = began + seconds("timeout", timeout)
+        deadline = time.monotonic() + seconds("timeout", timeout)
         self._check_open()
-        self._figures.count("requests")
-        self._figures.count("waiting")
-        try:
+        with waiting(self._figures):
             borrowed = await self._lender.take(deadline)
-        except PoolTimeoutError:
-            self._figures.count("timeouts")
-            raise
-        finally:
-            self._figures.count("waiting", -1)
-            self._figures.count("waited_ms", round(1000 * (time.monotonic() - began)))
         self._figures.count("leased")
         try:
             self._check_open()  # it may have been closed meanwhile

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Iterator
+
+from rmqpool.errors import PoolTimeoutError
 from rmqpool.outbox.adapters.failures import as_psycopg
 from rmqpool.outbox.adapters.port import AsyncLender, Lender
 from rmqpool.outbox.pool_parts import Figures, OutboxPoolStats, commit_failed
 
-__all__ = ["outcome_of_commit", "stats_of_lender"]
+__all__ = ["outcome_of_commit", "stats_of_lender", "waiting"]
 
 
 def outcome_of_commit(error: Exception) -> str:
@@ -21,6 +26,22 @@ def outcome_of_commit(error: Exception) -> str:
     if unknown is not None:
         raise unknown from error
     return "rolled_back"
+
+
+@contextlib.contextmanager
+def waiting(figures: Figures) -> Iterator[None]:
+    """Somebody waits for the application's pool in this block, blocking or awaiting: counted and timed."""
+    began = time.monotonic()
+    figures.count("requests")
+    figures.count("waiting")
+    try:
+        yield
+    except PoolTimeoutError:
+        figures.count("timeouts")
+        raise
+    finally:
+        figures.count("waiting", -1)
+        figures.count("waited_ms", round(1000 * (time.monotonic() - began)))
 
 
 def stats_of_lender(lender: Lender | AsyncLender, own: Figures) -> OutboxPoolStats:

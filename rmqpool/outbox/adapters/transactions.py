@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rmqpool.errors import PoolClosedError, PoolTimeoutError
+from rmqpool.errors import PoolClosedError
 from rmqpool.outbox.adapters.liveness import is_dead, is_idle
 from rmqpool.outbox.adapters.port import Borrowed, Lender
 from rmqpool.outbox.adapters.sessions import TIMEOUT
-from rmqpool.outbox.adapters.transaction_parts import outcome_of_commit, stats_of_lender
+from rmqpool.outbox.adapters.transaction_parts import outcome_of_commit, stats_of_lender, waiting
 from rmqpool.outbox.pool import OutboxPool
 from rmqpool.outbox.pool_parts import Figures, OutboxPoolStats, commit_is_impossible
 from rmqpool.outbox.transaction import Parameters, Transaction
@@ -97,8 +97,7 @@ class BorrowingPool(OutboxPool[Any]):
         finally:
             transaction.over = True
             if not transaction.is_inherited:
-                self._figures.count(outcome)
-                self._figures.count("used_ms", round(1000 * (time.monotonic() - began)))
+                self._figures.ended(outcome, began)
                 self._end(borrowed, well=outcome == "committed")
 
     def stats(self) -> OutboxPoolStats:
@@ -106,19 +105,10 @@ class BorrowingPool(OutboxPool[Any]):
         return stats_of_lender(self._lender, self._figures)
 
     def _lend(self, timeout: float) -> Borrowed:
-        began = time.monotonic()
-        deadline = began + seconds("timeout", timeout)
+        deadline = time.monotonic() + seconds("timeout", timeout)
         self._open()
-        self._figures.count("requests")
-        self._figures.count("waiting")
-        try:
+        with waiting(self._figures):
             borrowed = self._lender.take(deadline)
-        except PoolTimeoutError:
-            self._figures.count("timeouts")
-            raise
-        finally:
-            self._figures.count("waiting", -1)
-            self._figures.count("waited_ms", round(1000 * (time.monotonic() - began)))
         self._figures.count("leased")
         try:
             self._open()  # it may have been closed meanwhile
