@@ -10,7 +10,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -26,48 +25,9 @@ from rmqpool.worker.failure import ChildError, Failure, as_raised
 from rmqpool.worker.limits import Limits
 from rmqpool.worker.registration import define
 from rmqpool.worker.stats import Counters
+from tests.unit.worker.children.handlers import CRASHED, WrongError, handle
 
 MakeCaller = Callable[..., ChildCaller]
-CRASHED = 7
-
-
-@dataclass
-class Price:
-    """Returned in the child."""
-
-    cents: int
-
-
-class WrongError(LookupError):
-    """Raised in the child, known here."""
-
-
-def handle(body: bytes, delivery: Delivery) -> object:
-    """Do what the body says."""
-    word, _, argument = body.decode().partition(" ")
-    match word:
-        case "crash":
-            os._exit(CRASHED)
-        case "crash-until" if not os.path.exists(argument):
-            os._exit(CRASHED)
-        case "wrong":
-            raise WrongError(argument)
-        case "hidden":
-            raise type("HiddenError", (WrongError,), {})(argument)
-        case "skip":
-            raise Skip(argument)
-        case "retry":
-            raise Retry(argument, delay=2.5)
-        case "lambda":
-            return lambda: None
-        case "price":
-            return Price(250)
-        case "chatter":
-            while True:
-                logging.getLogger("chatter").error("and so on")
-        case "sleep":
-            time.sleep(float(argument))
-    return {"pid": os.getpid(), "at": delivery.timestamp}
 
 
 def delivery_of(body: str, message_id: str | None = "m-1", **properties: Any) -> Delivery:
