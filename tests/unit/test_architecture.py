@@ -4,7 +4,9 @@ import ast
 import importlib
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -74,22 +76,33 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-def runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """Every node except those under `if TYPE_CHECKING`."""
+class Facts(NamedTuple):
+    """Of one module: the full names of the modules that it imports, at any depth of it, and its docstring."""
+
+    imports: frozenset[str]
+    docstring: str
+
+
+def runtime_statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every statement except those under `if TYPE_CHECKING`, and whatever may hold one."""
     for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.expr | ast.expr_context | ast.arguments):
+            continue  # holds no statement
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             for other in node.orelse:
-                yield from runtime_nodes(other)
+                yield from runtime_statements(other)
             continue
         yield node
-        yield from runtime_nodes(node)
+        yield from runtime_statements(node)
 
 
-def imports_of(path: Path) -> set[str]:
-    """The full names of the modules that a file imports, at any depth of it."""
-    package = module_name(path) if path.name == "__init__.py" else module_name(path).rpartition(".")[0]
+@cache
+def facts_of(module: str) -> Facts:
+    """Read by the first test that asks: a process that runs none of them pays nothing. Keeps no tree, which are large."""
+    tree = ast.parse(MODULES[module].read_text())
+    package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
     found: set[str] = set()
-    for node in runtime_nodes(ast.parse(path.read_text())):
+    for node in runtime_statements(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -98,10 +111,12 @@ def imports_of(path: Path) -> set[str]:
                 above = package.split(".")[: len(package.split(".")) - node.level + 1]
                 base = ".".join([*above, *([node.module] if node.module else [])])
             found |= {f"{base}.{alias.name}" if f"{base}.{alias.name}" in MODULES else base for alias in node.names}
-    return found
+    return Facts(frozenset(found), ast.get_docstring(tree) or "")
 
 
-IMPORTS = {name: imports_of(path) for name, path in MODULES.items()}
+def imports_of(module: str) -> frozenset[str]:
+    """What it imports."""
+    return facts_of(module).imports
 
 
 def place_of(module: str) -> str:
@@ -119,7 +134,7 @@ def layer_of(module: str) -> int:
 
 def own_imports(module: str) -> set[str]:
     """What it imports of rmqpool."""
-    return {name for name in IMPORTS[module] if name.split(".")[0] == "rmqpool"}
+    return {name for name in imports_of(module) if name.split(".")[0] == "rmqpool"}
 
 
 inner_modules = sorted(name for name in MODULES if name != "rmqpool")
@@ -171,20 +186,18 @@ def test_pika_is_imported_in_one_place_only() -> None:
     """Everything else goes through rmqpool.amqp."""
     for module in inner_modules:
         if place_of(module) not in MAY_IMPORT_PIKA:
-            assert not {name for name in IMPORTS[module] if name.split(".")[0] == "pika"}, module
+            assert not {name for name in imports_of(module) if name.split(".")[0] == "pika"}, module
 
 
 def test_the_core_decides_and_does_nothing() -> None:
     """No sockets, threads, clocks or randomness of its own; so does every module that says of itself that it is pure."""
     core = {name for name in inner_modules if place_of(name) == "core"}
-    pure = {
-        name for name, path in MODULES.items() if _PURE.search(ast.get_docstring(ast.parse(path.read_text())) or "")
-    }
+    pure = {name for name in MODULES if _PURE.search(facts_of(name).docstring)}
     assert core
     assert pure
     for module in core | pure:
         forbidden = NOT_FOR_CORE if module in core else NOT_FOR_CORE - {"pathlib", "pika"}  # a path, a codec
-        assert not {name.split(".")[0] for name in IMPORTS[module]} & forbidden, module
+        assert not {name.split(".")[0] for name in imports_of(module)} & forbidden, module
 
 
 def test_no_file_is_too_long() -> None:
@@ -195,7 +208,7 @@ def test_no_file_is_too_long() -> None:
 
 def test_every_module_opens_with_a_docstring() -> None:
     """Its law, in a sentence or two."""
-    assert [module for module, path in MODULES.items() if not ast.get_docstring(ast.parse(path.read_text()))] == []
+    assert [module for module in MODULES if not facts_of(module).docstring] == []
 
 
 def test_every_name_in_all_exists() -> None:
