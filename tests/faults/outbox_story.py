@@ -2,14 +2,17 @@
 
 Writers of one key wait for each other on the key's row, as a service that locks its aggregate does, and number their
 messages: so the order that was promised can be checked at the other end.
+
+Writers hurry up to what the test waits for and `LEAD` beyond it, so that what the test does next meets a full load. Further
+ahead, while a process or a node starts, they go on at leisure: thousands of rows more would show nothing more.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import signal
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -17,8 +20,9 @@ from typing import Any
 
 import pika
 import psycopg
+from prepared import Forked, Prepared
 
-from faults.processes import start_program
+from faults.processes import fork_program
 from rmqpool import Publisher, Queue
 from rmqpool.outbox import Outbox, Tables
 from rmqpool.outbox.migrations import migrate
@@ -28,6 +32,8 @@ from rmqpool.testing.waiting import wait_until
 __all__ = ["Story", "relay_process"]
 
 KEYS = 20
+LEAD = 100  # commits
+LEISURE = 0.1  # seconds between two transactions of a writer that is further ahead
 
 
 class Story:
@@ -50,6 +56,8 @@ class Story:
         self._stopping = threading.Event()
         self._errors: list[BaseException] = []
         self.committed = 0
+        self._wanted = 0
+        self._hurry = threading.Event()
         with Publisher(amqp, declare=[Queue(queue, dead_letter=False)]) as publisher:
             publisher.publish(queue, b"", message_id="first")
         with psycopg.connect(database) as connection:
@@ -69,12 +77,14 @@ class Story:
 
     def wait_for_committed(self, count: int, timeout: float = 60.0) -> None:
         """Wait until so many more were committed."""
-        wanted = self.committed + count
+        with self._lock:
+            wanted = self._wanted = self.committed + count
+            self._hurry.set()
         wait_until(lambda: self._errors or self.committed >= wanted, f"{wanted} commits", timeout=timeout)
 
     def stop_writing(self) -> None:
         """End the writers; raises what they did not expect."""
-        self._stopping.set()
+        self._stop()
         for thread in self._threads:
             thread.join(30)
             assert not thread.is_alive(), "a writer hangs"
@@ -131,9 +141,13 @@ class Story:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stopping.set()
+        self._stop()
         for thread in self._threads:
             thread.join(30)
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        self._hurry.set()
 
     def _run(self, chance: random.Random, rollbacks: float, longest: float) -> None:
         connection: psycopg.Connection[Any] | None = None
@@ -143,6 +157,7 @@ class Story:
                     if connection is None or connection.closed:
                         connection = psycopg.connect(self._writers_database, connect_timeout=5, prepare_threshold=None)
                     self._write_one(connection, chance, rollbacks, longest)
+                    self._hurry.wait(LEISURE)
                 except psycopg.Error:  # the server is being restarted under the writers too
                     if connection is not None:
                         connection.close()
@@ -179,6 +194,8 @@ class Story:
         with self._lock:
             self.committed += 1
             self.ids[message_id] = int(row_id[0])
+            if self.committed >= self._wanted + LEAD and not self._stopping.is_set():
+                self._hurry.clear()
 
 
 def _all_messages(channel: Any, queue: str) -> Iterator[tuple[Any, Any, bytes]]:
@@ -195,12 +212,12 @@ def _all_messages(channel: Any, queue: str) -> Iterator[tuple[Any, Any, bytes]]:
 
 
 @contextmanager
-def relay_process(story: Story, point: str = "never", passes: int = 0, **options: Any) -> Iterator[Any]:
+def relay_process(
+    prepared: Prepared, story: Story, point: str = "never", passes: int = 0, **options: Any
+) -> Iterator[Forked]:
     """A relay in a process of its own, started; at the end of the block it is gone."""
     arguments = (story.amqp, story.database, json.dumps(options), point, passes)
-    with start_program("relay", *arguments) as process:
-        assert process.stdout is not None
-        deadline = time.monotonic() + 20
-        line = process.stdout.readline()
-        assert '"started"' in line or process.poll() is not None or time.monotonic() > deadline, line
+    with fork_program(prepared, "relay", *arguments) as process:
+        line = process.stdout.readline()  # ends with the process
+        assert '"started"' in line or process.wait(10) == -signal.SIGKILL, line
         yield process

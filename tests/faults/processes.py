@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prepared import Forked, Prepared
+
 from rmqpool.testing.checker import TotalQueueChecker
 
-__all__ = ["Ended", "record", "run_program", "start_program"]
+__all__ = ["WARNINGS", "Ended", "environment", "fork_program", "record", "run_forked", "run_program", "start_program"]
 
 TESTS = Path(__file__).parent.parent
 # Every warning is an error in a program too; forking a process that has threads is what these tests are about.
@@ -80,6 +83,38 @@ def run_program(program: str, *arguments: object, timeout: float, options: Seque
             raise AssertionError(f"{program} still ran after {timeout:g} s; it told:\n{told[-2000:]}") from None
         seconds = time.monotonic() - started
     return Ended(process.returncode, [json.loads(line) for line in stdout.splitlines()], stderr, seconds)
+
+
+@contextmanager
+def fork_program(prepared: Prepared, program: str, *arguments: object) -> Iterator[Forked]:
+    """As `start_program`, forked from a process that has imported the program; its stdout is a pipe to read lines from."""
+    ours, theirs = os.pipe()
+    with tempfile.TemporaryFile() as nothing, tempfile.TemporaryFile() as errors, os.fdopen(ours) as told:
+        try:
+            streams = (nothing.fileno(), theirs, errors.fileno())
+            names = [str(argument) for argument in arguments]
+            process = prepared.fork(f"faults.programs.{program}", names, environment(), Path.cwd(), streams)
+        finally:
+            os.close(theirs)
+        process.stdout, process.stderr = told, errors
+        try:
+            yield process
+        finally:
+            process.kill_group()
+
+
+def run_forked(prepared: Prepared, program: str, *arguments: object, timeout: float) -> Ended:
+    """As `run_program`, forked from a process that has imported the program. What it tells must fit into a pipe."""
+    started = time.monotonic()
+    with fork_program(prepared, program, *arguments) as process:
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{program} still ran after {timeout:g} s") from None
+        seconds = time.monotonic() - started
+        told = [json.loads(line) for line in process.stdout]
+        process.stderr.seek(0)
+        return Ended(code, told, process.stderr.read().decode(), seconds)
 
 
 def record(ended: Ended, checker: TotalQueueChecker) -> None:

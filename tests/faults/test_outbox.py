@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from functools import partial
 
 import psycopg
 import pytest
+from prepared import Prepared
 
 from faults.harness import keep_queues, until
 from faults.outbox_story import Story, relay_process
@@ -35,13 +37,13 @@ def story(postgres: PostgresServer, postgres_url: str, vhost_url: str, queue_nam
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_relay_killed_at_any_point_loses_nothing(story: Story, point: str) -> None:
+def test_a_relay_killed_at_any_point_loses_nothing(prepared: Prepared, story: Story, point: str) -> None:
     """Its lanes are free when its backend ends; the next relay publishes what was in hand again, and nothing else."""
     story.write(4)
-    with relay_process(story, point, passes=2 if point != "lanes taken" else 0, **SMALL) as dying:
+    story.wait_for_committed(IN_HAND)  # it dies with as much in hand as may be
+    with relay_process(prepared, story, point, passes=2 if point != "lanes taken" else 0, **SMALL) as dying:
         assert dying.wait(30) == -signal.SIGKILL
-    story.wait_for_committed(100)
-    with relay_process(story, **SMALL):
+    with relay_process(prepared, story, **SMALL):
         story.wait_for_committed(100)
         story.stop_writing()
         story.wait_until_empty()
@@ -50,13 +52,15 @@ def test_a_relay_killed_at_any_point_loses_nothing(story: Story, point: str) -> 
     story.assert_order_of_keys()
 
 
-def test_a_relay_that_was_stopped_for_long_does_not_send_what_is_no_longer_its_own(story: Story) -> None:
+def test_a_relay_that_was_stopped_for_long_does_not_send_what_is_no_longer_its_own(
+    prepared: Prepared, story: Story
+) -> None:
     """SIGSTOP: its lanes go to another one within seconds; when it goes on, it asks before it sends."""
     story.write(4)
-    with relay_process(story, **SMALL) as first:
+    with relay_process(prepared, story, **SMALL) as first:
         story.wait_for_committed(200)
         first.send_signal(signal.SIGSTOP)
-        with relay_process(story, **SMALL):
+        with relay_process(prepared, story, **SMALL):
             story.wait_for_committed(200)
             story.stop_writing()
             story.wait_until_empty()  # by the second one alone
@@ -116,10 +120,12 @@ def test_the_order_holds_across_lost_connections(
         url = broker.amqp_url(vhost=vhost)
         through = url.replace(f":{broker.port}/", f":{proxy.port}/")
         with Story(url, postgres_url, queue_name) as story:
-            with Relay(through, story.database, order=order, **SMALL):  # type: ignore[arg-type]
+            with Relay(through, story.database, order=order, **SMALL) as relay:  # type: ignore[arg-type]
                 story.write(2)
                 for number in range(1, 5):
-                    story.wait_for_committed(100 * number)
+                    before = relay.stats().confirmed
+                    story.wait_for_committed(100)
+                    until(partial(_has_confirmed, relay, before), "confirms by the connection to lose", timeout=60)
                     proxy.reset() if number % 2 else proxy.reset_after(3000, "to_broker")
                 proxy.heal()
                 story.stop_writing()
@@ -330,6 +336,10 @@ def test_a_blocked_broker_holds_neither_vacuum_nor_the_writers_up(
             story.wait_until_empty()
         story.judge()
         story.assert_order_of_keys()
+
+
+def _has_confirmed(relay: Relay, before: int) -> bool:
+    return relay.stats().confirmed > before
 
 
 def _vacuumed(connection: psycopg.Connection[tuple[object, ...]]) -> bool:
