@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from managed import FIGURES_AGE, ManagedNode
+from prepared import Prepared
 
-from faults.processes import run_program
+from faults.processes import run_forked
 from rmqpool import Binding, ConnectionPool, Exchange, MigrationError, Publisher, Queue
 from rmqpool.core.queue_migration import Stage
 from rmqpool.planning.migrating import Migration, MigrationOptions
@@ -89,12 +90,18 @@ def migration(managed: ManagedNode, managed_url: str, pool: ConnectionPool) -> C
 
 @pytest.mark.parametrize(("step", "passes"), STEPS, ids=[f"{step}-{passes}" for step, passes in STEPS])
 def test_a_migration_killed_at_any_step_loses_nothing_and_goes_on(
-    managed: ManagedNode, managed_url: str, pool: ConnectionPool, migration: MakeMigration, step: str, passes: int
+    prepared: Prepared,
+    managed: ManagedNode,
+    managed_url: str,
+    pool: ConnectionPool,
+    migration: MakeMigration,
+    step: str,
+    passes: int,
 ) -> None:
     """Killed (-9) and run again: a quorum queue, bound as before, with each message; the window at most is doubled."""
     fill(managed_url)
     arguments = (managed_url, managed.management_url, "orders", step, passes, WINDOW, FIGURES_AGE)
-    died = run_program("migrate_queue", *arguments, timeout=30)
+    died = run_forked(prepared, "migrate_queue", *arguments, timeout=60)
     assert died.code == -signal.SIGKILL, died.stderr
     migration().run()
     api = managed.api(managed_url)
