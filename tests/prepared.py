@@ -83,7 +83,7 @@ class Forked:
 
 
 class Prepared:
-    """A server that has imported ``modules`` under these options of the interpreter. A context manager; not thread-safe."""
+    """A server that has imported ``modules`` under these options of the interpreter. A context manager; `fork` is thread-safe."""
 
     def __init__(self, modules: Sequence[str], options: Sequence[str], environment: Mapping[str, str]) -> None:
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

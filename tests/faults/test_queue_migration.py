@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
 
 import pytest
 from managed import FIGURES_AGE, ManagedNode
@@ -88,35 +90,46 @@ def migration(managed: ManagedNode, managed_url: str, pool: ConnectionPool) -> C
     return make
 
 
-@pytest.mark.parametrize(("step", "passes"), STEPS, ids=[f"{step}-{passes}" for step, passes in STEPS])
-def test_a_migration_killed_at_any_step_loses_nothing_and_goes_on(
-    prepared: Prepared,
-    managed: ManagedNode,
-    managed_url: str,
-    pool: ConnectionPool,
-    migration: MakeMigration,
-    step: str,
-    passes: int,
-) -> None:
-    """Killed (-9) and run again: a quorum queue, bound as before, with each message; the window at most is doubled."""
-    fill(managed_url)
-    arguments = (managed_url, managed.management_url, "orders", step, passes, WINDOW, FIGURES_AGE)
+def run_killed_and_again(prepared: Prepared, managed: ManagedNode, url: str, step: str, passes: int) -> None:
+    """Killed (-9) and run again: a quorum queue, bound as before, with each message; at most the window is doubled."""
+    fill(url)
+    arguments = (url, managed.management_url, "orders", step, passes, WINDOW, FIGURES_AGE)
     died = run_forked(prepared, "migrate_queue", *arguments, timeout=60)
     assert died.code == -signal.SIGKILL, died.stderr
-    migration().run()
-    api = managed.api(managed_url)
-    assert [(told["name"], told["type"]) for told in api.queues()] == [("orders", "quorum")]
-    assert "orders.migration" not in {told["name"] for told in api.exchanges()}
-    bindings = {(told["source"], told["routing_key"], str(told["arguments"])) for told in api.queue_bindings("orders")}
-    assert bindings >= {("events", "order.*", "{}"), ("events", "special.#", "{'note': 'kept'}")}
-    assert len(bindings) == 3  # and the default exchange's
-    found = taken(pool)
-    assert len(found) - COUNT <= WINDOW
-    assert set(found) == {
-        (str(number), "orders", "") if number % 2 else (str(number), f"order.{number}", "3600000")
-        for number in range(COUNT)
-    }
-    assert migration().run().stages == ()
+    api = managed.api(url)
+    with ConnectionPool(url) as pool:
+        options = MigrationOptions(window=WINDOW, figures_age=FIGURES_AGE, timeout=60)
+        Migration(pool, api, "orders", options=options).run()
+        assert [(told["name"], told["type"]) for told in api.queues()] == [("orders", "quorum")]
+        assert "orders.migration" not in {told["name"] for told in api.exchanges()}
+        bindings = {
+            (told["source"], told["routing_key"], str(told["arguments"])) for told in api.queue_bindings("orders")
+        }
+        assert bindings >= {("events", "order.*", "{}"), ("events", "special.#", "{'note': 'kept'}")}
+        assert len(bindings) == 3  # and the default exchange's
+        found = taken(pool)
+        assert len(found) - COUNT <= WINDOW
+        assert set(found) == {
+            (str(number), "orders", "") if number % 2 else (str(number), f"order.{number}", "3600000")
+            for number in range(COUNT)
+        }
+        assert Migration(pool, api, "orders", options=options).run().stages == ()
+
+
+@pytest.mark.parametrize("steps", [STEPS[first::4] for first in range(4)], ids=lambda steps: f"{steps[0][0]} and so on")
+def test_a_migration_killed_at_any_step_loses_nothing_and_goes_on(
+    prepared: Prepared, managed: ManagedNode, steps: list[tuple[str, int]]
+) -> None:
+    """Five at once, each in a vhost of its own: most of the time a migration waits for the broker's figures."""
+    with ExitStack() as vhosts, ThreadPoolExecutor(len(steps)) as threads:
+        urls = [vhosts.enter_context(managed.vhost()) for _ in steps]
+        runs = [
+            threads.submit(run_killed_and_again, prepared, managed, url, *step)
+            for url, step in zip(urls, steps, strict=True)
+        ]
+        wait(runs)
+        wrong = {step: run.exception() for run, step in zip(runs, steps, strict=True) if run.exception()}
+        assert not wrong, wrong
 
 
 def test_publishers_that_go_on_lose_nothing_that_was_confirmed(
