@@ -15,6 +15,7 @@ from rmqpool.testing.postgres import PostgresServer
 from rmqpool.testing.services import named_postgres_url
 from tests.integration.outbox.clients import CLIENTS, Client
 from tests.integration.outbox.inbox_bench import effects_database, make_worker, publisher  # noqa: F401 - fixtures
+from tests.integration.outbox.kept import KeptConnection
 from tests.integration.outbox.relay_bench import bench, start  # noqa: F401 - fixtures
 
 ODD_TABLES = Tables(schema='it\'s a "schema" % {x} $1', prefix="p\"r:e'f%i{x}\\:p1")
@@ -33,17 +34,6 @@ def _writing_database(request: pytest.FixtureRequest) -> str:
     return url
 
 
-@pytest.fixture
-def database(request: pytest.FixtureRequest, _writing_database: str) -> str:
-    """The URL of a database with the outbox' tables, once with the default names and once with odd ones; all empty."""
-    if named_postgres_url() is None:
-        request.getfixturevalue("postgres")
-    with psycopg.connect(_writing_database, autocommit=True) as connection:
-        for tables in (Tables(), ODD_TABLES):
-            connection.execute(f"TRUNCATE {tables.outbox}, {tables.scheduled} RESTART IDENTITY".encode())
-    return _writing_database
-
-
 @pytest.fixture(scope="module")
 def _healed_database(request: pytest.FixtureRequest, _writing_database: str) -> str:
     if named_postgres_url() is None:
@@ -51,19 +41,22 @@ def _healed_database(request: pytest.FixtureRequest, _writing_database: str) -> 
     return _writing_database
 
 
+@pytest.fixture(scope="session")
+def _kept_connection(_writing_database: str) -> Iterator[KeptConnection]:
+    with KeptConnection(_writing_database, Tables(), ODD_TABLES) as kept:
+        yield kept
+
+
 @pytest.fixture
-def emptied_database(_healed_database: str) -> str:
-    """As `database`, for files whose tests leave the server alone: the default tables only, and in no time."""
-    with psycopg.connect(_healed_database, autocommit=True) as connection:
-        connection.execute("DELETE FROM rmqpool_outbox")
+def observer(_healed_database: str, _kept_connection: KeptConnection) -> psycopg.Connection[Any]:
+    """A connection in autocommit: it sees what was committed. The outbox is empty at first."""
+    return _kept_connection.emptied()
+
+
+@pytest.fixture
+def database(_healed_database: str, observer: psycopg.Connection[Any]) -> str:
+    """The URL of a database with the outbox' tables, of the default names and odd ones, all empty. It may not be broken."""
     return _healed_database
-
-
-@pytest.fixture
-def observer(database: str) -> Iterator[psycopg.Connection[Any]]:
-    """A connection in autocommit: it sees what was committed."""
-    with psycopg.connect(database, autocommit=True) as connection:
-        yield connection
 
 
 @pytest.fixture

@@ -34,12 +34,6 @@ OpenApplication = Callable[..., Application]
 
 
 @pytest.fixture
-def database(emptied_database: str) -> str:
-    """The one that is emptied in no time."""
-    return emptied_database
-
-
-@pytest.fixture
 def open_application(database: str) -> Iterator[OpenApplication]:
     """Opens an application by the name of its kind; all are closed at the end."""
     opened: list[Application] = []

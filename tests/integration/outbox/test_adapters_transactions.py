@@ -86,12 +86,6 @@ class Side:
 
 
 @pytest.fixture
-def database(emptied_database: str) -> str:
-    """The one that is emptied in no time."""
-    return emptied_database
-
-
-@pytest.fixture
 def open_side(database: str) -> Iterator[Callable[[str], Side]]:
     opened: list[Application] = []
 
