@@ -5,11 +5,13 @@ import logging
 import signal
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import hypothesis
 import pytest
 from managed import ManagedNode, managed_node
+from reconfigured import WITHOUT_A_LINE, reconfigured
 from replicated import _private_pair, replicated  # noqa: F401 - fixtures
 from vhost_supply import VhostSupply, sweep
 
@@ -145,6 +147,23 @@ def broker_factory() -> Iterator[BrokerFactory]:
     yield start
     for node in nodes:
         node.close()
+
+
+@pytest.fixture
+def url_with(broker: RabbitMQNode, vhost_url: str, broker_factory: BrokerFactory) -> Iterator[Callable[..., str]]:
+    """`url_with(channel_max=2)`: the URL of a broker with these lines of rabbitmq.conf, which connections and channels opened
+    from now on go by: `broker` until the test ends, or a node of its own where they are read once (RabbitMQ 4)."""
+    with ExitStack() as stack:
+
+        def configured(**settings: int) -> str:
+            if broker.version() < (4,):
+                stack.enter_context(reconfigured(broker, **settings))
+                return vhost_url
+            node = broker_factory({name: str(value) for name, value in settings.items() if name not in WITHOUT_A_LINE})
+            stack.enter_context(reconfigured(node, **settings))
+            return node.amqp_url()
+
+        yield configured
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ The limit is the broker's: what a URL says is checked before a pool opens anythi
 
 import queue as queues
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,23 +17,15 @@ from rmqpool.amqp.link import Link
 from rmqpool.consumer import ConsumerEvent
 from rmqpool.core.confirms import Returned
 from rmqpool.errors import RmqpoolError
-from rmqpool.testing.rabbitmq import RabbitMQNode
-from rmqpool.testing.services import private_rabbitmq
 from rmqpool.testing.waiting import wait_until
 
 MakePool = Callable[..., ConnectionPool]
 
 
-@pytest.fixture(scope="module")
-def narrow() -> Iterator[RabbitMQNode]:
-    """A broker that takes two channels on each connection."""
-    with private_rabbitmq({"channel_max": "2"}) as node:
-        yield node
-
-
 @pytest.fixture
-def pool(make_pool: MakePool, narrow: RabbitMQNode) -> ConnectionPool:
-    return make_pool(narrow.amqp_url())
+def pool(make_pool: MakePool, url_with: Callable[..., str]) -> ConnectionPool:
+    """On a broker that takes two channels on each connection."""
+    return make_pool(url_with(channel_max=2))
 
 
 def classic(name: str) -> Queue:

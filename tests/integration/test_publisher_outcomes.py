@@ -28,7 +28,6 @@ from rmqpool.testing.rabbitmq import RabbitMQNode
 from rmqpool.testing.waiting import wait_until
 
 MakePool = Callable[..., ConnectionPool]
-BrokerFactory = Callable[..., RabbitMQNode]
 
 
 def classic(name: str, **options: Any) -> Queue:
@@ -160,11 +159,10 @@ def test_several_messages_for_a_missing_exchange_all_fail(publisher: Publisher, 
 
 
 def test_a_message_that_the_broker_alone_knows_to_be_too_large(
-    broker_factory: BrokerFactory, make_pool: MakePool, queue_name: str
+    url_with: Callable[..., str], make_pool: MakePool, queue_name: str
 ) -> None:
     """406 names nobody: the culprit alone fails, the innocents are confirmed, once each in the end."""
-    node = broker_factory({"max_message_size": "1000"})
-    pool = make_pool(node.amqp_url())
+    pool = make_pool(url_with(max_message_size=1000))
     publisher = Publisher(pool, declare=[classic(queue_name)], max_message_size=10_000_000)
     publisher.publish(queue_name, b"warm-up")
     futures = [publisher.submit(queue_name, b"%d" % number) for number in range(50)]

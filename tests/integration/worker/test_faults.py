@@ -5,7 +5,6 @@ import threading
 import pytest
 
 from rmqpool import Delivery, Publisher, Queue
-from rmqpool.testing.rabbitmq import RabbitMQNode
 
 
 def test_a_lost_connection_is_opened_again_and_stale_acks_are_dropped(bench_on, private_broker):
@@ -132,11 +131,9 @@ def test_a_double_ack_of_a_handler_does_not_close_the_channel(bench):
     bench.wait_empty(worker, "orders", "orders.dead")
 
 
-def test_a_closed_channel_is_opened_again(bench_on, broker_factory):
+def test_a_closed_channel_is_opened_again(bench_on, url_with):
     """By the broker's consumer timeout here: the message comes again, and the late ack is dropped."""
-    node: RabbitMQNode = broker_factory({"consumer_timeout": "1000"})
-    node.command("application:set_env(rabbit, channel_tick_interval, 500)")  # a minute otherwise
-    bench = bench_on(node.amqp_url())
+    bench = bench_on(url_with(consumer_timeout=1000, channel_tick_interval=500))  # a minute otherwise
     worker = bench.worker()
     first = threading.Event()
     closed = threading.Event()
