@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 ROOT = Path(__file__).parents[3]
+pytestmark = pytest.mark.timeout(300)  # four starts of a broker
 
 SUITE = """
 import pytest
@@ -149,38 +152,6 @@ def test_waits_in_vain(rmqpool_url, rmqpool_worker_thread):
     rmqpool_worker_thread(worker_of(lambda order: None)).wait_handled(1, timeout=0.2)
 """
 
-
-@pytest.fixture
-def users_pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """A pytest without plugins but ours, with warnings as errors."""
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    pytester.makeini("[pytest]\naddopts = -p rmqpool.testing.plugin -p no:cacheprovider\nfilterwarnings = error\n")
-    return pytester
-
-
-def test_the_fixtures_do_what_they_say(users_pytester: pytest.Pytester) -> None:
-    """Broker, virtual hosts, capture, workers, proxy, a broker to break, one with a configuration: four starts of a broker."""
-    users_pytester.makepyfile(SUITE)
-    users_pytester.runpytest_subprocess(timeout=100).assert_outcomes(passed=SUITE.count("\ndef test_") + 1)
-
-
-def test_what_fails_in_a_worker_fails_its_test(users_pytester: pytest.Pytester) -> None:
-    """At the wait, or at the end of a test that did not look; with what was published, and the worker's figures."""
-    users_pytester.makepyfile(FAILING)
-    result = users_pytester.runpytest_subprocess(timeout=60)
-    result.assert_outcomes(passed=1, failed=2, errors=1)
-    result.stdout.fnmatch_lines_random(
-        [
-            "E * ValueError: no stock at all",
-            "*rmqpool: published*",
-            "(default) → orders: *, 2 bytes, confirmed",
-            "E * KeyError: 'nobody looked'",
-            "E * Waited 0.2 s in vain for 1 handled messages. <Worker 'shop' running on orders: 0 handled, *",
-        ]
-    )
-
-
 LEAVING = """
 import pytest
 from rmqpool import ConnectionPool, ResourcePool
@@ -259,27 +230,94 @@ def test_zz_tidy_up():
         channel.release()
 """
 
+# A pytest without plugins but ours, with warnings as errors.
+INI = "[pytest]\naddopts = -p rmqpool.testing.plugin -p no:cacheprovider\nfilterwarnings = error\n"
+ALONE = {
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+}
 
-def test_a_test_that_leaves_a_lease_fails(users_pytester: pytest.Pytester) -> None:
+
+@dataclass(frozen=True)
+class Ran:
+    """What became of the tests of each file, by name ("passed", "failed", "failed in its teardown"), and what was told."""
+
+    outcomes: dict[str, dict[str, str]]
+    told: str
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """The three in one run: they share its broker, and the start of its Python."""
+    folder = tmp_path_factory.mktemp("users_tests")
+    for name, text in {"works": SUITE, "fails": FAILING, "leaves": LEAVING}.items():
+        (folder / f"test_{name}.py").write_text(text)
+    (folder / "pytest.ini").write_text(INI)
+    command = [sys.executable, "-m", "pytest", "--junitxml=outcomes.xml"]
+    ended = subprocess.run(
+        command, cwd=folder, env=os.environ | ALONE, capture_output=True, text=True, timeout=280, check=False
+    )
+    outcomes: dict[str, dict[str, str]] = {}
+    for case in ElementTree.parse(folder / "outcomes.xml").iter("testcase"):
+        which = {"failure": "failed", "error": "failed in its teardown"}
+        became = [which[one.tag] for one in case if one.tag in which]
+        outcomes.setdefault(case.attrib["classname"].removeprefix("test_"), {})[case.attrib["name"]] = (
+            "".join(became) or "passed"
+        )
+    return Ran(outcomes, ended.stdout + ended.stderr)
+
+
+def test_the_fixtures_do_what_they_say(ran: Ran) -> None:
+    """Broker, virtual hosts, capture, workers, proxy, a broker to break, one with a configuration: four starts of a broker."""
+    assert set(ran.outcomes["works"].values()) == {"passed"}, ran.told
+    assert len(ran.outcomes["works"]) == SUITE.count("\ndef test_") + 1
+
+
+def test_what_fails_in_a_worker_fails_its_test(ran: Ran) -> None:
+    """At the wait, or at the end of a test that did not look; with what was published, and the worker's figures."""
+    assert ran.outcomes["fails"] == {
+        "test_waits_for_what_fails": "failed",
+        "test_does_not_look": "failed in its teardown",
+        "test_waits_in_vain": "failed",
+    }, ran.told
+    pytest.LineMatcher(ran.told.splitlines()).fnmatch_lines_random(
+        [
+            "E * ValueError: no stock at all",
+            "*rmqpool: published*",
+            "(default) → orders: *, 2 bytes, confirmed",
+            "E * KeyError: 'nobody looked'",
+            "E * Waited 0.2 s in vain for 1 handled messages. <Worker 'shop' running on orders: 0 handled, *",
+        ]
+    )
+
+
+def test_a_test_that_leaves_a_lease_fails(ran: Ran) -> None:
     """Kept or dropped, told where it was borrowed; not what a fixture leased, gives back, or ended with its pool; and not
     when the test failed by itself, or is marked."""
-    users_pytester.makepyfile(LEAVING)
-    result = users_pytester.runpytest_subprocess("-p", "no:randomly", timeout=100)
-    result.assert_outcomes(passed=8, failed=1, errors=3)
-    told = result.stdout.str()
-    assert told.count("\na lease was not released, borrowed") == 3  # the summary may repeat it
-    assert "kept_resources.append(resources.acquire())" in told
-    assert "kept.append(pool.channel())  # still there" in told
-    assert 'pool.channel().queue_declare("orders")' in told
-    assert "its own trouble" in told
+    others = {name: became for name, became in ran.outcomes["leaves"].items() if became != "passed"}
+    assert others == {
+        "test_keeps_a_resource": "failed in its teardown",
+        "test_keeps_one": "failed in its teardown",
+        "test_drops_one": "failed in its teardown",
+        "test_fails_by_itself": "failed",
+    }, ran.told
+    assert len(ran.outcomes["leaves"]) == 9
+    assert ran.told.count("\na lease was not released, borrowed") == 3  # the summary may repeat it
+    assert "kept_resources.append(resources.acquire())" in ran.told
+    assert "kept.append(pool.channel())  # still there" in ran.told
+    assert 'pool.channel().queue_declare("orders")' in ran.told
+    assert "its own trouble" in ran.told
 
 
-def test_the_plugin_costs_no_import(users_pytester: pytest.Pytester) -> None:
+def test_the_plugin_costs_no_import(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """A suite that uses none of its fixtures loads neither pika nor asyncio for it."""
-    users_pytester.makepyfile(
+    for name, text in ALONE.items():
+        monkeypatch.setenv(name, text)
+    pytester.makeini(INI)
+    pytester.makepyfile(
         "import sys\ndef test_lean():\n    assert not {'pika', 'kombu', 'rmqpool.pool', 'rmqpool.worker'} & set(sys.modules)\n"
     )
-    users_pytester.runpytest_subprocess(timeout=30).assert_outcomes(passed=1)
+    pytester.runpytest_subprocess(timeout=60).assert_outcomes(passed=1)
 
 
 def test_the_entry_point_is_the_plugin() -> None:
