@@ -255,6 +255,18 @@ DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql", **{
 """
 
 
+# One process, as each loads Django anew.
+DJANGO_SHOP = """\
+import django
+from django.core.management import call_command
+django.setup()
+call_command("migrate")
+call_command("makemigrations", check_changes=True)
+from shop.models import place_order
+place_order("Frances", "4.10")
+"""
+
+
 def test_the_files_for_django_are_a_project(postgres_url: str, tmp_path: Path) -> None:
     """Copied into an app as they are: they migrate, write an order with its message, and migrate back."""
     files = {"settings.py": DJANGO_SETTINGS, "shop/__init__.py": "", "shop/migrations/__init__.py": ""}
@@ -277,10 +289,7 @@ def test_the_files_for_django_are_a_project(postgres_url: str, tmp_path: Path) -
 
     django("-m", "django", "makemigrations", "shop")  # the reader's own 0001_initial
     (tmp_path / "shop/migrations/0002_outbox.py").write_text(page["shop/migrations/0002_outbox.py"])
-    django("-m", "django", "migrate")
-    django("-m", "django", "makemigrations", "--check")
-    order = "import django; django.setup(); from shop.models import place_order; place_order('Frances', '4.10')"
-    django("-c", order)
+    django("-c", DJANGO_SHOP)
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         check_version(connection, Tables())
         sql = "SELECT o.customer, m.key, m.routing_key FROM shop_order o, rmqpool_outbox m"
