@@ -3,11 +3,12 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
-SOURCES := rmqpool tests $(wildcard workers benchmarks)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test coverage check soak jobs versions rabbitmq4 bench lock clean venv services private-services
 .NOTPARALLEL:
+# What is compiled is kept: tests start hundreds of processes, and half of the time of each would go into compiling.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -22,11 +23,7 @@ coverage: private-services  ## all tests, and which lines they run: half as fast
 	@.ci/pytest --cov --cov-report=term:skip-covered $(ARGS)
 
 check: venv  ## lint, format, types and unit tests, within a minute
-	@$(BIN)/ruff check $(SOURCES)
-	@$(BIN)/ruff format --check --quiet $(SOURCES)
-	@$(BIN)/mypy
-	@$(BIN)/mypy tests/typed
-	@$(BIN)/python -m pytest tests/unit -q -n 2 $(ARGS)
+	@BIN=$(BIN) .ci/check $(ARGS)
 
 soak: private-services  ## long runs with random faults
 	@$(BIN)/python -m pytest tests/stress -m soak $(ARGS)
