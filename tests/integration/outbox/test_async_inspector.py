@@ -64,12 +64,12 @@ KINDS = {**ASYNC_APPLICATIONS, "psycopg-pool": PsycopgPool, "own": OwnPool, "con
 
 
 @pytest.fixture
-def open_kind(emptied_database: str) -> Iterator[Callable[[str], AsyncApplication]]:
+def open_kind(database: str) -> Iterator[Callable[[str], AsyncApplication]]:
     """Opens one of a kind, with one connection; all are closed at the end."""
     opened: list[AsyncApplication] = []
 
     def open_one(name: str) -> AsyncApplication:
-        opened.append(KINDS[name](emptied_database))
+        opened.append(KINDS[name](database))
         return opened[-1]
 
     yield open_one
@@ -86,11 +86,11 @@ def without_ages(looked: Looked[Status]) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("name", list(KINDS))
 def test_every_kind_finds_what_the_blocking_one_finds(
-    name: str, open_kind: Callable[[str], AsyncApplication], emptied_database: str
+    name: str, open_kind: Callable[[str], AsyncApplication], database: str
 ) -> None:
     """Rows, a stalled key, a dead row, health; tables with odd names too. The connection is back afterwards."""
     kind = open_kind(name)
-    with psycopg.connect(emptied_database, autocommit=True) as connection:
+    with psycopg.connect(database, autocommit=True) as connection:
         migrate(connection, ODD)
         for table in ("outbox", "stalled", "dead"):
             connection.execute(f"DELETE FROM {getattr(ODD, table)}".encode())
@@ -100,7 +100,7 @@ def test_every_kind_finds_what_the_blocking_one_finds(
         )
         with connection.transaction():
             Outbox(ODD).publish_many(connection, "orders", [{"id": 1}, {"id": 2}], key="a")
-    awaited, blocking = AsyncInspector(kind.handed, tables=ODD), Inspector(emptied_database, tables=ODD)
+    awaited, blocking = AsyncInspector(kind.handed, tables=ODD), Inspector(database, tables=ODD)
     run = kind.runner.run
     assert without_ages(run(awaited.status())) == without_ages(blocking.status())
     assert run(awaited.status()).found.waiting.rows == 2
@@ -117,21 +117,21 @@ def test_every_kind_finds_what_the_blocking_one_finds(
 
 
 @pytest.fixture
-def poor_url(emptied_database: str) -> Iterator[str]:
+def poor_url(database: str) -> Iterator[str]:
     """The URL of a role that may do nothing; it is gone afterwards."""
     role, password = f"poor_{uuid.uuid4().hex[:8]}", new_password()
-    given = psycopg.conninfo.conninfo_to_dict(emptied_database)
-    with psycopg.connect(emptied_database, autocommit=True) as admin:
+    given = psycopg.conninfo.conninfo_to_dict(database)
+    with psycopg.connect(database, autocommit=True) as admin:
         admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{password}'".encode())
         yield f"postgresql://{role}:{password}@{given['host']}:{given['port']}/{given['dbname']}"
         admin.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
 
 
 @pytest.mark.parametrize("name", ["asyncpg-pool", "async-engine-asyncpg", "psycopg-pool", "url"])
-def test_a_role_that_may_not_look_is_told_what_it_lacks(name: str, poor_url: str, emptied_database: str) -> None:
+def test_a_role_that_may_not_look_is_told_what_it_lacks(name: str, poor_url: str, database: str) -> None:
     """The grants, as with a connection that blocks: of the version, and of the tables."""
     kind, role = KINDS[name](poor_url), str(psycopg.conninfo.conninfo_to_dict(poor_url)["user"])
-    with psycopg.connect(emptied_database, autocommit=True) as admin:
+    with psycopg.connect(database, autocommit=True) as admin:
         try:
             with pytest.raises(OutboxSchemaError, match=r"cannot be read by this role; .*GRANT SELECT ON"):
                 kind.runner.run(AsyncInspector(kind.handed).dead_rows())
