@@ -35,6 +35,12 @@ from rmqpool.testing.waiting import wait_until
 __all__ = ["LocalRabbitMQ", "RabbitMQNode"]
 
 _CERTIFICATE_KEYS = ("ssl_options.cacertfile", "ssl_options.certfile", "ssl_options.keyfile")
+# And if so, RabbitMQ need not run another Erlang each minute, for a second of processor time, to find out whether there is an
+# epmd: that is ours, and ends after the node.
+_IS_RUNNING = (
+    "case rabbit:is_running() of true -> supervisor:terminate_child(rabbit_sup, rabbit_epmd_monitor_sup), true;"
+    " No -> No end."
+)
 _LISTENER_KEYS = ("management.tcp.", "management.ssl.", "management.listener.")
 
 
@@ -189,7 +195,7 @@ class LocalRabbitMQ(RabbitMQNode):
             raise ServicesError(f"{self!r} ended while it started.")
         try:  # it listens last: asking earlier costs the processor that it starts with
             socket.create_connection((self.host, self.port), timeout=1).close()
-            return "true" in self.evaluate_raw("rabbit:is_running().", timeout=2)
+            return "true" in self.evaluate_raw(_IS_RUNNING, timeout=2)
         except (ServicesError, OSError):
             return False
 

@@ -69,6 +69,14 @@ def test_only_loopback_is_listened_on(broker: RabbitMQNode) -> None:
     assert "{0,0,0,0}" not in addresses
 
 
+def test_no_second_erlang_runs_beside_a_node(broker: RabbitMQNode) -> None:
+    """RabbitMQ would run one each minute to look for an epmd; the node is registered with ours all the same."""
+    watching = "[Pid || {rabbit_epmd_monitor_sup, Pid, _, _} <- supervisor:which_children(rabbit_sup)]"
+    assert broker.eval(watching) == "[undefined]"
+    names = broker.query("[list_to_binary(Name) || {Name, _} <- element(2, erl_epmd:names({127,0,0,1}))]")
+    assert broker.eval("node()").strip("'").partition("@")[0] in names
+
+
 def test_a_vhost_is_the_tests_own(broker: RabbitMQNode, vhost: str, queue_name: str) -> None:
     """What is declared in a test's vhost is not in another one."""
     with connected(broker.amqp_url(vhost=vhost)) as connection:
