@@ -14,9 +14,9 @@ PROGRAM = Path(__file__).with_name("django_on_psycopg2.py")
 NEEDED = "pip install 'rmqpool[postgres]'"
 
 
-def test_messages_are_written_and_all_else_says_what_to_install(emptied_database: str) -> None:
+def test_messages_are_written_and_all_else_says_what_to_install(database: str) -> None:
     """In a process of its own that cannot import psycopg 3."""
-    given = conninfo_to_dict(emptied_database)
+    given = conninfo_to_dict(database)
     names = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
     settings = {name: str(given.get(part, "")) for name, part in names.items()}
     settings["ENGINE"] = "django.db.backends.postgresql"
@@ -36,7 +36,7 @@ def test_messages_are_written_and_all_else_says_what_to_install(emptied_database
     assert {name: (words.partition(":")[0], NEEDED in words) for name, words in told.items()} == dict.fromkeys(
         ("migrate", "OutboxPool", "Inspector", "Relay"), ("ConfigurationError", True)
     )
-    with psycopg.connect(emptied_database) as connection:
+    with psycopg.connect(database) as connection:
         rows = connection.execute("SELECT key, convert_from(body, 'UTF8') FROM rmqpool_outbox ORDER BY id").fetchall()
     assert [(key, json.loads(body)) for key, body in rows] == [
         ("a", {"name": "é"}),
