@@ -11,6 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 from managed import ManagedNode, managed_node
+from prepared_commands import commands  # noqa: F401 - a fixture
 from reconfigured import WITHOUT_A_LINE, reconfigured
 from replicated import _private_pair, replicated  # noqa: F401 - fixtures
 from vhost_supply import VhostSupply, sweep

@@ -1,8 +1,8 @@
 """Programs of tests, forked from a process that has imported what they need: to import it takes each half a second.
 
-Law: a program has a process, a session, arguments, an environment, a folder and standard streams of its own, ends as an
-interpreter does, and none outlives its owner. What a test shows of the start of an interpreter (its imports, its options,
-children that are spawned from its main module) needs one that was started by itself: `subprocess`.
+Law: a program has a process, a session, arguments, an environment, a folder and standard streams of its own, and
+none outlives its owner. What a test shows of an interpreter's start and end (its imports, its options, children spawned from its
+main module, what is destroyed at the end) needs one that was started by itself: `subprocess`.
 
 The server is this file as a program. It has one thread, so that its forks are safe. Its arguments: a socket, and the modules
 to import.
@@ -10,17 +10,21 @@ to import.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
+import gc
 import importlib
 import json
 import os
+import pkgutil
 import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -64,6 +68,10 @@ class Forked:
         if self.poll() is None:
             os.kill(self.pid, number)
 
+    def kill(self) -> None:
+        """SIGKILL, to it alone."""
+        self.send_signal(signal.SIGKILL)
+
     def kill_group(self) -> None:
         """SIGKILL to it and to the processes of its session; waits for its own end."""
         if self.poll() is None:
@@ -76,6 +84,7 @@ class Forked:
                 raise subprocess.TimeoutExpired("a forked program", timeout)
             more = self._report.read(100)
             if not more:
+                self._report.close()
                 raise AssertionError("the server of forked programs has ended")
             self._told += more
         line, _, self._told = self._told.partition(b"\n")
@@ -83,7 +92,10 @@ class Forked:
 
 
 class Prepared:
-    """A server that has imported ``modules`` under these options of the interpreter. A context manager; `fork` is thread-safe."""
+    """A server that has imported ``modules`` (``package.*``: all that is in it) under these options of the interpreter.
+
+    A context manager; `fork` is thread-safe.
+    """
 
     def __init__(self, modules: Sequence[str], options: Sequence[str], environment: Mapping[str, str]) -> None:
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -164,13 +176,47 @@ def _tell_ends(reports: dict[int, int]) -> None:
         os.close(reports.pop(pid))
 
 
+def _import(name: str) -> None:
+    package = importlib.import_module(name.removesuffix(".*"))
+    if name.endswith(".*"):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+
+
+def _outcome(module: str) -> object:
+    """What `sys.exit` was given; 1 for an exception that nobody caught, which is told."""
+    try:
+        importlib.import_module(module).main()
+    except SystemExit as leaving:
+        return leaving.code
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _end(outcome: object) -> NoReturn:
+    """As an interpreter ends, but what it would destroy now, and for half a second, is left to the kernel."""
+    if not isinstance(outcome, int | None):
+        print(outcome, file=sys.stderr)
+        outcome = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(outcome or 0)
+
+
 def _main() -> NoReturn:
     del sys.path[0]  # this file's folder
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the owner, who ends this
     orders = socket.socket(fileno=int(sys.argv[1]))
     orders.set_inheritable(False)
     for name in sys.argv[2:]:
-        importlib.import_module(name)
+        _import(name)
+    gc.collect()
+    gc.freeze()  # no fork has to look at it, and so to copy it
     assert threading.active_count() == len(os.listdir("/proc/self/task")) == 1, "an import started a thread"
     module, arguments, environment, folder = _serve(orders)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -178,11 +224,12 @@ def _main() -> NoReturn:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     os.environ.clear()
     os.environ.update(environment)
+    sys.dont_write_bytecode = bool(environment.get("PYTHONDONTWRITEBYTECODE"))
     os.chdir(folder)
-    sys.path.insert(0, folder)
+    paths = [folder, *environment.get("PYTHONPATH", "").split(os.pathsep)]
+    sys.path[:0] = [path for path in paths if path and path not in sys.path]
     sys.argv = [module, *arguments]
-    importlib.import_module(module).main()
-    sys.exit()
+    _end(_outcome(module))
 
 
 if __name__ == "__main__":

@@ -7,21 +7,27 @@ import os
 import pty
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import pytest
 import trustme
+from prepared import Forked, Prepared
+from prepared_commands import COMMAND
+from prepared_commands import clean_environment as environment
 
 from rmqpool.cli.main import run
 from rmqpool.testing.ports import ReservedPort
 from rmqpool.testing.rabbitmq import RabbitMQNode
 from rmqpool.testing.services import private_rabbitmq
 
-_ROOT = Path(__file__).parents[2]
+# Commands that start no processes, and look at nothing of the one they are but its arguments, environment and streams.
+FORKED = frozenset({"check", "config", "dlq", "doctor", "outbox", "pool", "publish", "queues", "topology"})
 
 
 @dataclass(frozen=True)
@@ -45,23 +51,15 @@ class Ended:
         return self.out + self.err
 
 
-def environment(**more: str) -> dict[str, str]:
-    """The environment without settings of rmqpool, and with this checkout importable from any folder."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RMQPOOL_")}
-    kept.pop("NO_COLOR", None)
-    return {**kept, "PYTHONPATH": str(_ROOT), "PYTHONWARNINGS": "", **more}
-
-
-def on_a_terminal(arguments: list[str], folder: Path, stream: Literal["stdout", "stderr"]) -> tuple[int, str]:
+def on_a_terminal(
+    commands: Prepared, arguments: list[str], folder: Path, stream: Literal["stdout", "stderr"]
+) -> tuple[int, str]:
     """Exit code, and what the command wrote to ``stream``, which is a terminal of 100 columns; the other one is lost."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rmqpool", *arguments],
-        stdout=theirs if stream == "stdout" else subprocess.DEVNULL,
-        stderr=theirs if stream == "stderr" else subprocess.DEVNULL,
-        env=environment(NO_COLOR="1", TERM="xterm", COLUMNS="100"),
-        cwd=folder,
-    )
+    with open(os.devnull, "r+b") as nothing:
+        streams = [nothing.fileno(), *(theirs if stream == name else nothing.fileno() for name in ("stdout", "stderr"))]
+        env = environment(NO_COLOR="1", TERM="xterm", COLUMNS="100")
+        process = commands.fork(COMMAND, arguments, env, folder, streams)
     os.close(theirs)
     chunks = []
     try:
@@ -71,31 +69,68 @@ def on_a_terminal(arguments: list[str], folder: Path, stream: Literal["stdout", 
         pass  # Linux: EIO when the other side is closed
     finally:
         os.close(ours)
-    return process.wait(timeout=60), b"".join(chunks).decode()
+    return process.wait(60), b"".join(chunks).decode()
 
 
 Run = Callable[..., Ended]
 
 
-@pytest.fixture
-def rmqpool(tmp_path: Path) -> Run:
-    """Runs ``rmqpool`` with these arguments in an empty folder, at most 90 seconds."""
+class Begun:
+    """A command that runs, and what it writes."""
 
-    def start(
-        *arguments: str, stdin: str | bytes = b"", env: dict[str, str] | None = None, cwd: Path | None = None
-    ) -> Ended:
-        ended = subprocess.run(
-            [sys.executable, "-m", "rmqpool", *arguments],
-            input=stdin.encode() if isinstance(stdin, str) else stdin,
-            capture_output=True,
-            env=environment(**(env or {})),
-            cwd=cwd or tmp_path,
-            timeout=90,
-            check=False,
-        )
+    def __init__(self, process: Forked, out: IO[bytes], err: IO[bytes]) -> None:
+        self._process, self._out, self._err = process, out, err
+
+    def signal(self, number: int) -> None:
+        """Nothing where it has ended."""
+        self._process.send_signal(number)
+
+    def end(self, timeout: float = 90.0) -> Ended:
+        """Wait for it."""
+        code = self._process.wait(timeout)
+        return Ended(code, *(os.pread(file.fileno(), 1 << 26, 0).decode() for file in (self._out, self._err)))
+
+
+Begin = Callable[..., Begun]
+
+
+@pytest.fixture
+def begin(tmp_path: Path, commands: Prepared) -> Iterator[Begin]:
+    """Starts ``rmqpool`` with these arguments in an empty folder, forked; it is gone at the end of the test."""
+    with ExitStack() as stack:
+
+        def start(
+            *arguments: str, stdin: bytes = b"", env: dict[str, str] | None = None, cwd: Path | None = None
+        ) -> Begun:
+            files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
+            os.pwrite(files[0].fileno(), stdin, 0)
+            streams = [file.fileno() for file in files]
+            told = environment(**(env or {}))
+            process = commands.fork(COMMAND, arguments, told, cwd or tmp_path, streams)
+            stack.callback(process.kill_group)
+            return Begun(process, *files[1:])
+
+        yield start
+
+
+@pytest.fixture
+def rmqpool(tmp_path: Path, request: pytest.FixtureRequest) -> Run:
+    """Runs ``rmqpool`` with these arguments in an empty folder, at most 90 seconds: a process of its own.
+
+    It is forked where nothing of the command depends on how its interpreter starts.
+    """
+
+    def run_it(*arguments: str, stdin: str | bytes = b"", **where: Any) -> Ended:
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        if arguments and arguments[0] in FORKED:
+            begin: Begin = request.getfixturevalue("begin")
+            return begin(*arguments, stdin=given, **where).end()
+        env, cwd = environment(**(where.get("env") or {})), where.get("cwd") or tmp_path
+        command = [sys.executable, "-m", "rmqpool", *arguments]
+        ended = subprocess.run(command, input=given, capture_output=True, env=env, cwd=cwd, timeout=90, check=False)
         return Ended(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
-    return start
+    return run_it
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from prepared import Prepared
 
 from tests.acceptance.conftest import Run, on_a_terminal
 
@@ -35,9 +36,9 @@ def test_an_argument_wins_over_the_environment(inline: Run, monkeypatch: pytest.
     assert "amqp://guest:**********@one:5672/%2F\targument" in ended.out
 
 
-def test_on_a_terminal_the_columns_are_aligned(tmp_path: Path) -> None:
+def test_on_a_terminal_the_columns_are_aligned(commands: Prepared, tmp_path: Path) -> None:
     """As all tables are; tabs are for pipes."""
-    code, shown = on_a_terminal(["config", "show"], tmp_path, "stdout")
+    code, shown = on_a_terminal(commands, ["config", "show"], tmp_path, "stdout")
     lines = [line.replace("\x1b[1m", "").replace("\x1b[0m", "") for line in shown.splitlines()]
     value, source = lines[0].index("value"), lines[0].index("source")
     assert code == 0

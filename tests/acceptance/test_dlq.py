@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prepared import Prepared
 
 from rmqpool import Queue
 from rmqpool import headers as names
 from rmqpool.dlq import letter_of
 from rmqpool.testing.waiting import wait_until
-from tests.acceptance.conftest import Run, environment, on_a_terminal
+from tests.acceptance.conftest import Begin, Run, environment, on_a_terminal
 from tests.integration.dlq.conftest import Shop, names_of
 
 KILLS = 3
@@ -32,56 +33,41 @@ def shop(vhost_url: str) -> Iterator[Shop]:
     made.pool.close()
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """A command that goes on by itself."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "rmqpool", "dlq", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-        cwd=folder,
-    )
-
-
 @pytest.mark.parametrize(("count", "window"), [(400, 1), (5000, 100)])
-def test_a_replay_that_is_killed_three_times_loses_none(shop: Shop, tmp_path: Path, count: int, window: int) -> None:
+def test_a_replay_that_is_killed_three_times_loses_none(shop: Shop, begin: Begin, count: int, window: int) -> None:
     """Thousands of dead letters, kill -9 in the middle: all arrive; each kill doubles at most what was in hand."""
     shop.park(range(count))
-    command = ("replay", "orders", "--window", str(window), "--url", shop.url, "--json")
+    command = ("dlq", "replay", "orders", "--window", str(window), "--url", shop.url, "--json")
 
     def arrived(least: int) -> None:
         wait_until(lambda: shop.count("orders") >= least, f"{least} to arrive", timeout=60)
 
-    for kill in range(1, KILLS + 1):
-        process = start(tmp_path, *command)
-        arrived(kill * count // (KILLS + 2))
-        process.kill()
-        process.communicate(timeout=10)
-        assert process.returncode == -signal.SIGKILL, "it was over before it was killed"
+    for number in range(1, KILLS + 1):
+        killed = begin(*command)
+        arrived(number * count // (KILLS + 2))
+        killed.signal(signal.SIGKILL)
+        assert killed.end().code == -signal.SIGKILL, "it was over before it was killed"
         # The broker notices, and puts back what was held.
         wait_until(lambda: shop.count("orders") + shop.count("orders.dead") >= count, "all to be ready", timeout=20)
-    ended = start(tmp_path, *command)
-    out, err = ended.communicate(timeout=60)
-    assert ended.returncode == 0, out + err
+    ended = begin(*command).end()
+    assert ended.code == 0, ended.text
     ids = Counter(delivery.message_id for delivery in shop.take_all("orders"))
     doubled = ids.total() - count
-    print(f"window {window}: {KILLS} kills, {doubled} doubled, the last run replayed {json.loads(out)['replayed']}")
+    print(f"window {window}: {KILLS} kills, {doubled} doubled, the last run replayed {ended.json['replayed']}")
     assert set(ids) == set(names_of(range(count)))
     assert doubled <= KILLS * window
     assert shop.count("orders.dead") == 0
 
 
-def test_an_export_that_removes_and_is_killed_loses_none(shop: Shop, tmp_path: Path) -> None:
+def test_an_export_that_removes_and_is_killed_loses_none(shop: Shop, begin: Begin, tmp_path: Path) -> None:
     """Every message is in the file, in the queue, or in both; only the last line may be cut."""
     count = 4000
     shop.park(range(count))
-    process = start(tmp_path, "export", "orders", "dead.jsonl", "--remove", "--url", shop.url)
+    killed = begin("dlq", "export", "orders", "dead.jsonl", "--remove", "--url", shop.url)
     file = tmp_path / "dead.jsonl"
     wait_until(lambda: file.exists() and file.stat().st_size > 300_000, "some lines", timeout=30)
-    process.kill()
-    process.communicate(timeout=10)
-    assert process.returncode == -signal.SIGKILL, "it was over before it was killed"
+    killed.signal(signal.SIGKILL)
+    assert killed.end().code == -signal.SIGKILL, "it was over before it was killed"
     whole = [line for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
     written = {letter_of(line).message_id for line in whole}
     wait_until(lambda: len(written) + shop.count("orders.dead") >= count, "all to be ready", timeout=20)
@@ -91,18 +77,18 @@ def test_an_export_that_removes_and_is_killed_loses_none(shop: Shop, tmp_path: P
     assert 0 < len(left) < count
 
 
-def test_ctrl_c_ends_a_replay_between_two_messages(shop: Shop, tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_replay_between_two_messages(shop: Shop, begin: Begin) -> None:
     """Nothing is lost or doubled, the summary says how far it came, and the exit code is 130."""
     shop.park(range(300))
-    process = start(tmp_path, "replay", "orders", "--rate", "100", "--url", shop.url)
+    process = begin("dlq", "replay", "orders", "--rate", "100", "--url", shop.url)
     wait_until(lambda: shop.count("orders") >= 20, "the first to arrive", timeout=20)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
-    assert process.returncode == 130, out + err
-    assert "start it again to go on" in err
+    process.signal(signal.SIGINT)
+    ended = process.end()
+    assert ended.code == 130, ended.text
+    assert "start it again to go on" in ended.err
     arrived = shop.ids("orders")
     assert arrived == names_of(range(len(arrived)))
-    assert out.startswith(f"{len(arrived)} replayed, 0 not, of 300 in orders.dead")
+    assert ended.out.startswith(f"{len(arrived)} replayed, 0 not, of 300 in orders.dead")
     shop.wait_count("orders.dead", 300 - len(arrived))
 
 
@@ -224,10 +210,10 @@ def test_a_purge_asks_and_takes_no_for_an_answer(shop: Shop, inline: Run, tmp_pa
     assert shop.count("orders.dead") == 0
 
 
-def test_a_replay_shows_its_progress_on_a_terminal(shop: Shop, tmp_path: Path) -> None:
+def test_a_replay_shows_its_progress_on_a_terminal(commands: Prepared, shop: Shop, tmp_path: Path) -> None:
     """On stderr, with how many there are."""
     shop.park(range(30))
-    code, shown = on_a_terminal(["dlq", "replay", "orders", "--url", shop.url], tmp_path, "stderr")
+    code, shown = on_a_terminal(commands, ["dlq", "replay", "orders", "--url", shop.url], tmp_path, "stderr")
     assert code == 0
     assert "30/30" in shown
     assert "30 replayed" in shown

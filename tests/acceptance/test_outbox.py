@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from prepared import Prepared
 
 from rmqpool.outbox import Outbox, Tables
 from rmqpool.outbox.inspection_connection import connect
@@ -328,10 +329,10 @@ def test_the_doctor_looks_at_the_ids_and_the_broker(
 
 @pytest.mark.parametrize("command", ["status", "stalled", "dead", "doctor"])
 def test_on_a_terminal_it_is_drawn(
-    command: str, postgres_url: str, database: psycopg.Connection[Any], tmp_path: Path
+    commands: Prepared, command: str, postgres_url: str, database: psycopg.Connection[Any], tmp_path: Path
 ) -> None:
     """As the other tables and doctors are."""
-    code, shown = on_a_terminal(["outbox", command, "--url", postgres_url], tmp_path, "stdout")
+    code, shown = on_a_terminal(commands, ["outbox", command, "--url", postgres_url], tmp_path, "stdout")
     assert code == (1 if command == "doctor" else 0)
     assert "\t" not in shown
     assert {"status": "waiting", "stalled": "key:a", "dead": "orders", "doctor": "relays"}[command] in shown

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from prepared import Prepared
 
 from rmqpool import ConnectionPool, Delivery, Publisher, Queue
 from rmqpool.testing.ports import ReservedPort
@@ -208,12 +209,14 @@ def test_ctrl_c_ends_with_a_summary_and_130(vhost_url: str, tmp_path: Path) -> N
     assert b"Traceback" not in err
 
 
-def test_a_progress_bar_shows_on_a_terminal_only(rmqpool: Run, vhost_url: str, tmp_path: Path) -> None:
+def test_a_progress_bar_shows_on_a_terminal_only(
+    commands: Prepared, rmqpool: Run, vhost_url: str, tmp_path: Path
+) -> None:
     """On a terminal stderr draws a bar, and with NO_COLOR no colours; in a pipe it stays empty."""
     (tmp_path / "few.jsonl").write_text("1\n2\n3\n")
     arguments = ["publish", "orders", "--jsonl", "few.jsonl", "--declare", "--url", vhost_url]
     assert rmqpool(*arguments).err == ""
-    shown, reader = on_a_terminal(arguments, tmp_path, "stderr")
+    shown, reader = on_a_terminal(commands, arguments, tmp_path, "stderr")
     assert shown == 0
     assert "3 messages" in reader
     assert "\x1b[3" not in reader
