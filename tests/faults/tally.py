@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import time
+from math import inf
 from typing import Any
 
 from faults.harness import Collector, drain, judge, until
 from rmqpool import Confirmation, ConnectionPool, Publisher, PublishError, PublishFuture, Queue
 from rmqpool.testing.checker import TotalQueueChecker, Verdict
 
-__all__ = ["BUSY", "Tally", "keep_busy"]
+__all__ = ["BURSTS", "BUSY", "Tally", "keep_busy"]
 
-BUSY = 8.0  # seconds; with a heartbeat of 1 s two more than pika's own checker waits (time-out + 5 s)
+BUSY = 7.5  # seconds; with a heartbeat of 1 s more than pika's own checker waits (time-out + 5 s)
+BURSTS = 4.0  # a second: no side is quiet for the half second after which it would send a heartbeat
 
 
 class Tally:
@@ -52,16 +54,20 @@ class Tally:
         return judge(self.checker)
 
 
-def keep_busy(pool: ConnectionPool, queue: str, seconds: float) -> Verdict:
-    """Publish and consume at full load for ``seconds``: nothing is lost, and each connection is its first one to the end."""
+def keep_busy(pool: ConnectionPool, queue: str, seconds: float, bursts: float = inf) -> Verdict:
+    """Publish and consume for ``seconds``: nothing is lost, and each connection is its first one to the end.
+
+    500 messages at once, so that reads are large; at most so many ``bursts`` a second, or full load.
+    """
     tally = Tally(Publisher(pool, declare=[Queue(queue)], timeout=60.0))
     tally.publish(queue)
     with Collector(pool, Queue(queue), tally.checker, prefetch=500):
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while (begun := time.monotonic()) < end:
             for _ in range(500):
                 tally.submit(queue)
             tally.outcomes()
+            time.sleep(max(0.0, begun + 1 / bursts - time.monotonic()))
         until(lambda: tally.checker.missing() == 0, "every message", timeout=30.0)
         stats = pool.stats()
         used = [link for link in (*stats.publish, *stats.consume) if link.epoch]

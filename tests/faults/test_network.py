@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from faults.harness import Collector, Events, Load, Waiter, drain, figures, judge, open_pool, publish_recorded, until
-from faults.tally import BUSY, keep_busy
+from faults.tally import BURSTS, BUSY, keep_busy
 from rmqpool import ConnectionPool, Publisher, Queue
 from rmqpool.amqp.link import LinkEvent
 from rmqpool.errors import (
@@ -147,9 +147,9 @@ def test_a_half_open_connection_is_noticed_within_two_heartbeats(
 
 
 def test_a_busy_connection_is_not_taken_for_a_silent_one(broker: RabbitMQNode, vhost: str, queue_name: str) -> None:
-    """Full load in both directions for longer than any heartbeat checker waits: every byte read counts as a sign of life."""
+    """Load in both directions for longer than any heartbeat checker waits: every byte read counts as a sign of life."""
     with open_pool(f"{broker.amqp_url(vhost=vhost)}?heartbeat=1") as pool:
-        verdict = keep_busy(pool, queue_name, BUSY)
+        verdict = keep_busy(pool, queue_name, BUSY, BURSTS)
     assert verdict.confirmed == verdict.attempted
 
 
