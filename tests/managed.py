@@ -1,4 +1,4 @@
-"""A node with the management API and quick statistics, for tests of what AMQP cannot tell."""
+"""A node with plugins, the management API among them, and quick statistics, for tests of what AMQP cannot tell."""
 
 from __future__ import annotations
 
@@ -45,6 +45,6 @@ def managed_node() -> Iterator[ManagedNode]:
         # The API gathers what it tells at the shortest of these intervals, in seconds.
         **{f"management.sample_retention_policies.{kind}.minute": "1" for kind in ("global", "basic", "detailed")},
     }
-    with private_rabbitmq(config, ("rabbitmq_management",)) as node:
+    with private_rabbitmq(config, ("rabbitmq_management", "rabbitmq_consistent_hash_exchange")) as node:
         node.command(f'rabbit_auth_backend_internal:set_tags(<<"{node.user}">>, [administrator], <<"tests">>)')
         yield ManagedNode(node, f"http://127.0.0.1:{node.management_port}")

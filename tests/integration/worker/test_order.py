@@ -300,11 +300,9 @@ def test_a_single_active_consumer_that_a_breaker_pauses_keeps_its_queue(bench):
     bench.wait(lambda: first.is_ready, timeout=30)
 
 
-def test_a_consistent_hash_exchange_keeps_each_key_in_one_queue(bench_on, broker_factory):
+def test_a_consistent_hash_exchange_keeps_each_key_in_one_queue(managed_url, bench_on):
     """Two workers on four queues with single active consumers: every key in order, all of it in one queue and one worker."""
-    node = broker_factory(plugins=("rabbitmq_consistent_hash_exchange",))
-    node.add_vhost("hashed")
-    bench = bench_on(node.amqp_url(vhost="hashed"))
+    bench = bench_on(managed_url)
     exchange = Exchange("by-customer", type="x-consistent-hash")
     shards = [Queue(f"orders.{number}", single_active_consumer=True) for number in range(4)]
     topology = [exchange, *shards, *(Binding(exchange.name, shard.name, routing_key="1") for shard in shards)]
