@@ -9,13 +9,17 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import hypothesis
+import psycopg
 import pytest
+from databases import Databases
 from managed import ManagedNode, managed_node
 from prepared_commands import commands  # noqa: F401 - a fixture
 from reconfigured import WITHOUT_A_LINE, reconfigured
 from replicated import _private_pair, replicated  # noqa: F401 - fixtures
 from vhost_supply import VhostSupply, sweep
 
+from rmqpool.outbox import Tables
+from rmqpool.outbox.migrations import migrate
 from rmqpool.testing.pgbouncer import PgBouncer
 from rmqpool.testing.postgres import PostgresServer
 from rmqpool.testing.rabbitmq import RabbitMQNode
@@ -180,14 +184,33 @@ def postgres(_private_postgres: PostgresServer) -> PostgresServer:
     return _private_postgres
 
 
+@pytest.fixture(scope="session")
+def _databases(_private_postgres: PostgresServer) -> Databases:
+    return Databases(_private_postgres)
+
+
 @pytest.fixture
 def postgres_url(request: pytest.FixtureRequest) -> str:
     """The URL of a database to use: the one that RMQPOOL_TEST_POSTGRES_URL names, or a new one in `postgres`."""
     named = named_postgres_url()
     if named is not None:
         return named
-    server: PostgresServer = request.getfixturevalue("postgres")
-    return server.create_database(f"test_{uuid.uuid4().hex[:12]}")
+    request.getfixturevalue("postgres")
+    databases: Databases = request.getfixturevalue("_databases")
+    return databases.new()
+
+
+@pytest.fixture
+def outbox_url(request: pytest.FixtureRequest) -> str:
+    """As `postgres_url`, with the outbox' tables."""
+    named = named_postgres_url()
+    if named is not None:
+        with psycopg.connect(named) as connection:
+            migrate(connection, Tables())
+        return named
+    request.getfixturevalue("postgres")
+    databases: Databases = request.getfixturevalue("_databases")
+    return databases.new(with_outbox=True)
 
 
 @pytest.fixture(scope="session")

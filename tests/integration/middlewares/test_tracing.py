@@ -16,8 +16,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from rmqpool import AsyncPublisher, Delivery, Publisher, Queue, RetryPolicy, Skip, UnroutableError
 from rmqpool.middlewares import Tracing
-from rmqpool.outbox import Outbox, Relay, Tables
-from rmqpool.outbox.migrations import migrate
+from rmqpool.outbox import Outbox, Relay
 from tests.integration.worker.conftest import Bench
 
 
@@ -137,7 +136,7 @@ def test_retries_stay_in_the_trace(bench: Bench, recorded: Recorded, backoff: fl
     publisher.close()
 
 
-def test_an_outbox_takes_the_trace_along(bench: Bench, recorded: Recorded, postgres_url: str) -> None:
+def test_an_outbox_takes_the_trace_along(bench: Bench, recorded: Recorded, outbox_url: str) -> None:
     """From the transaction's span to the handling, with the relay in between: Tracing.headers() carries it."""
     worker = bench.worker(middleware=[Tracing(recorded.provider)])
 
@@ -145,11 +144,13 @@ def test_an_outbox_takes_the_trace_along(bench: Bench, recorded: Recorded, postg
     def handle(order: dict) -> None: ...
 
     worker.start()
-    with psycopg.connect(postgres_url) as connection:
-        migrate(connection, Tables())
-        with recorded.tracer.start_as_current_span("order"), connection.transaction():
-            Outbox().publish(connection, "orders", {"id": 7}, headers=Tracing.headers({"mine": 1}))
-    with Relay(bench.url, postgres_url):
+    with (
+        psycopg.connect(outbox_url) as connection,
+        recorded.tracer.start_as_current_span("order"),
+        connection.transaction(),
+    ):
+        Outbox().publish(connection, "orders", {"id": 7}, headers=Tracing.headers({"mine": 1}))
+    with Relay(bench.url, outbox_url):
         bench.wait(lambda: recorded.spans("process orders"))
     order, process = recorded.one("order"), recorded.one("process orders")
     assert ids(process)[0] == ids(order)[0]

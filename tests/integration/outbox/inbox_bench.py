@@ -9,20 +9,17 @@ import psycopg
 import pytest
 
 from rmqpool import Publisher, Queue, Worker
-from rmqpool.outbox import Tables
-from rmqpool.outbox.migrations import migrate
 from rmqpool.testing.postgres import PostgresServer
 
 MakeWorker = Callable[[], Worker]
 
 
 @pytest.fixture
-def effects_database(postgres: PostgresServer, postgres_url: str) -> str:
+def effects_database(postgres: PostgresServer, outbox_url: str) -> str:
     """The URL of a database with the outbox' tables, and one for what handlers did."""
-    with psycopg.connect(postgres_url) as connection:
-        migrate(connection, Tables())
+    with psycopg.connect(outbox_url) as connection:
         connection.execute("CREATE TABLE effects (id text, worker text)")
-    return postgres_url
+    return outbox_url
 
 
 @pytest.fixture

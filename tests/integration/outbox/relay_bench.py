@@ -11,8 +11,7 @@ import psycopg
 import pytest
 
 from rmqpool import ConnectionPool, Delivery, Publisher
-from rmqpool.outbox import Outbox, Relay, Tables
-from rmqpool.outbox.migrations import migrate
+from rmqpool.outbox import Outbox, Relay
 from rmqpool.testing.waiting import wait_until
 
 MakeRelay = Callable[..., Relay]
@@ -40,7 +39,7 @@ class Bench:
         with self.connection.transaction():
             return [self.outbox.publish(self.connection, queue or self.queue, body, **options) for body in bodies]
 
-    def take(self, count: int, queue: str | None = None, timeout: float = 15.0) -> list[Delivery]:
+    def take(self, count: int, queue: str | None = None, timeout: float = 60.0) -> list[Delivery]:
         """The next messages of the queue, acknowledged."""
         found: list[Delivery] = []
 
@@ -65,15 +64,13 @@ class Bench:
 
     def wait_empty(self, *tables: str) -> None:
         for table in tables or ("outbox", "held", "stalled"):
-            wait_until(lambda table=table: self.count(table) == 0, f"{table} to be empty", timeout=15)
+            wait_until(lambda table=table: self.count(table) == 0, f"{table} to be empty", timeout=60)
 
 
 @pytest.fixture
-def bench(vhost_url: str, postgres_url: str, queue_name: str) -> Iterator[Bench]:
-    with psycopg.connect(postgres_url) as connection:
-        migrate(connection, Tables())
+def bench(vhost_url: str, outbox_url: str, queue_name: str) -> Iterator[Bench]:
     with ExitStack() as stack:
-        yield Bench(vhost_url, postgres_url, queue_name, stack)
+        yield Bench(vhost_url, outbox_url, queue_name, stack)
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ import psycopg_pool
 import pytest
 
 from rmqpool import CommitUnknownError, NotInTransactionError, PoolTimeoutError
-from rmqpool.outbox import AsyncOutboxPool, AsyncTransaction, Tables
-from rmqpool.outbox.migrations import migrate
+from rmqpool.outbox import AsyncOutboxPool, AsyncTransaction
 from rmqpool.testing.postgres import PostgresServer
 
 UNANSWERED = """
@@ -22,12 +21,11 @@ CREATE CONSTRAINT TRIGGER leave AFTER INSERT ON orders DEFERRABLE INITIALLY DEFE
 
 
 @pytest.fixture
-def database(postgres: PostgresServer, postgres_url: str) -> str:
+def database(postgres: PostgresServer, outbox_url: str) -> str:
     """A database with an outbox and a table of the application's."""
-    with psycopg.connect(postgres_url) as connection:
-        migrate(connection, Tables())
+    with psycopg.connect(outbox_url) as connection:
         connection.execute("CREATE TABLE orders (id int PRIMARY KEY, amount int NOT NULL)")
-    return postgres_url
+    return outbox_url
 
 
 @pytest.fixture

@@ -12,19 +12,17 @@ import psycopg_pool
 import pytest
 
 from rmqpool import ConnectionLostError, NotInTransactionError, PoolClosedError, PoolTimeoutError
-from rmqpool.outbox import AsyncOutboxPool, AsyncTransaction, Tables
-from rmqpool.outbox.migrations import migrate
+from rmqpool.outbox import AsyncOutboxPool, AsyncTransaction
 from rmqpool.testing.postgres import PostgresServer
 from rmqpool.testing.waiting import wait_until
 
 
 @pytest.fixture
-def database(postgres: PostgresServer, postgres_url: str) -> str:
+def database(postgres: PostgresServer, outbox_url: str) -> str:
     """A database with an outbox and a table of the application's."""
-    with psycopg.connect(postgres_url) as connection:
-        migrate(connection, Tables())
+    with psycopg.connect(outbox_url) as connection:
         connection.execute("CREATE TABLE orders (id int PRIMARY KEY)")
-    return postgres_url
+    return outbox_url
 
 
 @pytest.fixture

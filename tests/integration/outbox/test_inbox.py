@@ -89,7 +89,7 @@ def test_what_the_handler_raises_rolls_effect_and_mark_back(
 
     worker.start()
     publisher.publish(queue_name, {}, message_id="m")
-    wait_until(lambda: worker.stats().handled == 1, "the third attempt", timeout=20)
+    wait_until(lambda: worker.stats().handled == 1, "the third attempt", timeout=60)
     assert attempts == ["m"] * 3
     assert effects(database) == ["m"]
 
@@ -115,8 +115,8 @@ def test_what_it_publishes_is_committed_with_the_mark(
     worker.start()
     for _ in range(2):
         publisher.publish(queue_name, {"id": 7}, message_id="m")
-    wait_until(lambda: worker.stats().duplicates == 1, "the second delivery", timeout=20)
-    wait_until(lambda: received, "the message that follows", timeout=20)
+    wait_until(lambda: worker.stats().duplicates == 1, "the second delivery", timeout=60)
+    wait_until(lambda: received, "the message that follows", timeout=60)
     assert worker.stop(5.0)
     assert received == [{"after": 7}]
 
@@ -155,7 +155,7 @@ def test_a_message_without_an_id_is_parked(
     worker.start()
     with ConnectionPool(vhost_url) as pool, pool.channel() as channel:
         channel.basic_publish("", queue_name, b"{}")
-        wait_until(lambda: worker.stats().parked == 1, "it to be parked", timeout=10)
+        wait_until(lambda: worker.stats().parked == 1, "it to be parked", timeout=60)
         parked = channel.basic_get(f"{queue_name}.dead")
         assert parked is not None
         assert parked.headers["x-rmqpool-reason"] == "no-message-id"
@@ -170,11 +170,11 @@ def test_while_postgres_is_away_messages_are_kept(
     handle_with(worker, queue_name, Inbox(database, timeout=0.3), concurrency=2)
     worker.start()
     publisher.publish(queue_name, {}, message_id="before")
-    wait_until(lambda: worker.stats().handled == 1, "the first one", timeout=10)
+    wait_until(lambda: worker.stats().handled == 1, "the first one", timeout=60)
     postgres.stop()
     for number in range(20):
         publisher.publish(queue_name, {}, message_id=f"{number:02}")
-    wait_until(lambda: worker.stats().postponed >= 4, "some to be postponed", timeout=20)
+    wait_until(lambda: worker.stats().postponed >= 4, "some to be postponed", timeout=60)
     postgres.start()
     wait_until(lambda: worker.stats().handled == 21, "all of them", timeout=30)
     stats = worker.stats()
@@ -291,7 +291,7 @@ def test_the_transaction_is_given_by_its_type_too(
 
     worker.start()
     publisher.publish(queue_name, {}, message_id="m")
-    wait_until(lambda: worker.stats().handled == 1, "the message", timeout=20)
+    wait_until(lambda: worker.stats().handled == 1, "the message", timeout=60)
     assert effects(database) == ["by type"]
 
 

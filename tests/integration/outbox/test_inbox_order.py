@@ -6,8 +6,7 @@ import psycopg
 import pytest
 
 from rmqpool import Delivery, Publisher, Queue, Worker
-from rmqpool.outbox import AsyncInbox, AsyncTransaction, Inbox, Tables, Transaction
-from rmqpool.outbox.migrations import migrate
+from rmqpool.outbox import AsyncInbox, AsyncTransaction, Inbox, Transaction
 from rmqpool.testing.postgres import PostgresServer
 from rmqpool.testing.waiting import wait_until
 
@@ -16,22 +15,21 @@ INSERT = "INSERT INTO effects (key, number) VALUES (%s, %s)"
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["def", "async def"])
 def test_order_by_key_is_kept_while_postgres_is_away(
-    vhost_url: str, queue_name: str, postgres: PostgresServer, postgres_url: str, is_async: bool
+    vhost_url: str, queue_name: str, postgres: PostgresServer, outbox_url: str, is_async: bool
 ) -> None:
     """Its sessions are ended in the middle: each key's effects are in order, each of them once."""
-    with psycopg.connect(postgres_url) as connection:
-        migrate(connection, Tables())
+    with psycopg.connect(outbox_url) as connection:
         connection.execute("CREATE TABLE effects (id bigserial, key text, number int)")
     worker = Worker("tested", vhost_url)
     options = {"concurrency": 4, "prefetch": 200, "key": lambda delivery: delivery.headers["key"]}
     if is_async:
 
-        @worker.consumer(queue_name, inbox=AsyncInbox(postgres_url), **options)
+        @worker.consumer(queue_name, inbox=AsyncInbox(outbox_url), **options)
         async def handle_async(number: int, delivery: Delivery, transaction: AsyncTransaction) -> None:
             await transaction.execute(INSERT, [delivery.headers["key"], number])
     else:
 
-        @worker.consumer(queue_name, inbox=Inbox(postgres_url), **options)
+        @worker.consumer(queue_name, inbox=Inbox(outbox_url), **options)
         def handle(number: int, delivery: Delivery, transaction: Transaction) -> None:
             transaction.execute(INSERT, [delivery.headers["key"], number])
 
@@ -48,7 +46,7 @@ def test_order_by_key_is_kept_while_postgres_is_away(
             wait_until(lambda share=share: done() >= share, f"{share} handled", timeout=20)
             postgres.terminate_backends()
         wait_until(lambda: done() == 300, "all of them", timeout=20)
-    with psycopg.connect(postgres_url) as connection:
+    with psycopg.connect(outbox_url) as connection:
         for key in "abcde":
             rows = connection.execute("SELECT number FROM effects WHERE key = %s ORDER BY id", [key]).fetchall()
             assert [number for (number,) in rows] == list(range(60))

@@ -18,8 +18,7 @@ from rmqpool import (
     PoolTimeoutError,
     TooManyWaitingError,
 )
-from rmqpool.outbox import OutboxPool, Tables, Transaction
-from rmqpool.outbox.migrations import migrate
+from rmqpool.outbox import OutboxPool, Transaction
 from rmqpool.testing.ports import ReservedPort
 from rmqpool.testing.postgres import PostgresServer
 from rmqpool.testing.waiting import wait_until
@@ -33,12 +32,11 @@ CREATE CONSTRAINT TRIGGER leave AFTER INSERT ON orders DEFERRABLE INITIALLY DEFE
 
 
 @pytest.fixture
-def database(postgres: PostgresServer, postgres_url: str) -> str:
+def database(postgres: PostgresServer, outbox_url: str) -> str:
     """A database with an outbox and a table of the application's."""
-    with psycopg.connect(postgres_url) as connection:
-        migrate(connection, Tables())
+    with psycopg.connect(outbox_url) as connection:
         connection.execute("CREATE TABLE orders (id int PRIMARY KEY, amount int NOT NULL)")
-    return postgres_url
+    return outbox_url
 
 
 @pytest.fixture

@@ -14,8 +14,7 @@ import psycopg_pool
 import pytest
 
 from rmqpool import ConfigurationError, ConnectionLostError, NotInTransactionError, PoolClosedError, PoolTimeoutError
-from rmqpool.outbox import OutboxPool, Tables, Transaction
-from rmqpool.outbox.migrations import migrate
+from rmqpool.outbox import OutboxPool, Transaction
 from rmqpool.testing.postgres import PostgresServer
 from rmqpool.testing.waiting import wait_until
 
@@ -23,12 +22,11 @@ MakePool = Callable[..., OutboxPool]
 
 
 @pytest.fixture
-def database(postgres: PostgresServer, postgres_url: str) -> str:
+def database(postgres: PostgresServer, outbox_url: str) -> str:
     """A database with an outbox and a table of the application's."""
-    with psycopg.connect(postgres_url) as connection:
-        migrate(connection, Tables())
+    with psycopg.connect(outbox_url) as connection:
         connection.execute("CREATE TABLE orders (id int PRIMARY KEY)")
-    return postgres_url
+    return outbox_url
 
 
 @pytest.fixture
@@ -61,7 +59,7 @@ def terminate(postgres: PostgresServer, process: int) -> None:
     """End a connection on the server, and wait for it."""
     postgres.psql(f"SELECT pg_terminate_backend({process})")
     alive = f"SELECT count(*) FROM pg_stat_activity WHERE pid = {process}"
-    wait_until(lambda: postgres.psql(alive) == "0", "the backend to end", timeout=5)
+    wait_until(lambda: postgres.psql(alive) == "0", "the backend to end", timeout=60)
 
 
 def ended(child: int) -> tuple[int, int] | None:
@@ -122,7 +120,7 @@ def test_dead_connections_cost_nobody_a_pause(make_pool: MakePool, postgres: Pos
     """Four of them, not idle for long: none is handed out, and no backoff is waited for."""
     pool = make_pool(min_size=4, max_size=4)
     pool.open()
-    wait_until(lambda: pool.stats().idle == 4, "four connections", timeout=5)
+    wait_until(lambda: pool.stats().idle == 4, "four connections", timeout=60)
     postgres.restart("immediate")
     began = time.monotonic()
     assert counts(pool) == (0, 0)
@@ -244,7 +242,7 @@ def test_a_forked_child_gets_connections_of_its_own(make_pool: MakePool) -> None
                 traceback.print_exc()
             finally:
                 os._exit(code)
-        _, status = wait_until(lambda: ended(child), "the child's end", timeout=20)
+        _, status = wait_until(lambda: ended(child), "the child's end", timeout=60)
     assert os.waitstatus_to_exitcode(status) == 0
     assert counts(pool) == (2, 2)
 

@@ -90,10 +90,10 @@ def test_scheduled_rows_leave_when_they_are_due(bench: Bench, start: MakeRelay) 
 def test_a_sleeping_relay_is_woken_by_the_bell(bench: Bench, start: MakeRelay) -> None:
     """Although it looks by itself every 30 seconds only."""
     relay = start(longest_poll=30.0)
-    wait_until(lambda: relay.stats().lanes == 64, "all lanes", timeout=10)
+    wait_until(lambda: relay.stats().lanes == 64, "all lanes", timeout=60)
     for number in range(3):
         fetches = relay.stats().fetches
-        wait_until(lambda seen=fetches: _rests(relay, seen), "it to sleep", timeout=20)
+        wait_until(lambda seen=fetches: _rests(relay, seen), "it to sleep", timeout=60)
         bench.write(number)
         assert bench.bodies(1, timeout=5) == [number]
 
@@ -117,10 +117,10 @@ def test_a_relay_waits_for_its_tables(
 ) -> None:
     """Says what is missing, and nothing of rows that it has not; works once somebody has migrated."""
     with Relay(vhost_url, postgres_url) as relay:
-        wait_until(lambda: "rmqpool outbox migrate" in relay.stats().trouble, "the trouble", timeout=10)
+        wait_until(lambda: "rmqpool outbox migrate" in relay.stats().trouble, "the trouble", timeout=60)
         with psycopg.connect(postgres_url) as connection:
             migrate(connection, Tables())
-        wait_until(lambda: relay.stats().lanes == 64, "all lanes", timeout=15)
+        wait_until(lambda: relay.stats().lanes == 64, "all lanes", timeout=60)
         assert relay.stats().trouble == ""
     assert "cannot be" not in caplog.text
 
@@ -130,14 +130,14 @@ def test_a_lost_connection_is_told_once_and_nothing_of_it_lingers(
 ) -> None:
     """Nothing was to be settled: that all connections were cut is one line of the log, and over when the relay is back."""
     relay = start()
-    wait_until(lambda: relay.stats().lanes == 64, "all lanes", timeout=10)
+    wait_until(lambda: relay.stats().lanes == 64, "all lanes", timeout=60)
     caplog.set_level(logging.INFO, "rmqpool.outbox.relay")
     caplog.clear()
     bench.connection.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
-    wait_until(lambda: "works again" in caplog.text, "the relay to be back", timeout=10)
+    wait_until(lambda: "works again" in caplog.text, "the relay to be back", timeout=60)
     bench.write(1)
     bench.wait_empty()
     assert relay.stats().trouble == ""
@@ -151,13 +151,13 @@ def test_scheduled_rows_that_cannot_be_released_are_told_and_stop_nobody(bench: 
     relay = start()
     bench.write("late", delay=1.0)
     bench.connection.execute("ALTER TABLE rmqpool_scheduled RENAME TO elsewhere")
-    wait_until(lambda: "scheduled rows cannot be released" in relay.stats().trouble, "the trouble", timeout=10)
+    wait_until(lambda: "scheduled rows cannot be released" in relay.stats().trouble, "the trouble", timeout=60)
     bench.write("now")
     assert bench.bodies(1) == ["now"]
     bench.wait_empty("outbox")
     bench.connection.execute("ALTER TABLE elsewhere RENAME TO rmqpool_scheduled")
     assert bench.bodies(1) == ["late"]
-    wait_until(lambda: relay.stats().trouble == "", "the end of it", timeout=10)
+    wait_until(lambda: relay.stats().trouble == "", "the end of it", timeout=60)
 
 
 def test_rows_that_cannot_be_removed_are_told(bench: Bench, start: MakeRelay) -> None:
@@ -168,10 +168,10 @@ def test_rows_that_cannot_be_removed_are_told(bench: Bench, start: MakeRelay) ->
     )
     relay = start()
     bench.write(1)
-    wait_until(lambda: "cannot be removed" in relay.stats().trouble, "the trouble", timeout=10)
+    wait_until(lambda: "cannot be removed" in relay.stats().trouble, "the trouble", timeout=60)
     bench.connection.execute("DROP TRIGGER refuse ON rmqpool_outbox")
     bench.wait_empty()
-    wait_until(lambda: relay.stats().trouble == "", "the end of it", timeout=10)
+    wait_until(lambda: relay.stats().trouble == "", "the end of it", timeout=60)
 
 
 def test_a_relay_is_in_nobodys_way_who_changes_the_table(bench: Bench, start: MakeRelay) -> None:
@@ -184,7 +184,7 @@ def test_a_relay_is_in_nobodys_way_who_changes_the_table(bench: Bench, start: Ma
         "CREATE TRIGGER refuse BEFORE DELETE ON rmqpool_outbox FOR EACH STATEMENT EXECUTE FUNCTION refuse_it()"
     )
     bench.write(1)
-    wait_until(lambda: relay.stats().confirmed == 1, "a row in hand that cannot be removed", timeout=10)
+    wait_until(lambda: relay.stats().confirmed == 1, "a row in hand that cannot be removed", timeout=60)
     bench.connection.execute("SET lock_timeout = '3s'")  # the relay's own statements are short
     bench.connection.execute("ALTER TABLE rmqpool_outbox ADD COLUMN of_the_application int")
     bench.connection.execute("ALTER TABLE rmqpool_stalled ADD COLUMN of_the_application int")
@@ -219,7 +219,7 @@ def test_a_graceful_stop_leaves_nothing_half_done(bench: Bench) -> None:
         bench.outbox.publish_many(bench.connection, bench.queue, range(20_000))
     relay = Relay(bench.amqp, bench.database)
     relay.start()
-    wait_until(lambda: relay.stats().confirmed > 2000, "some to be confirmed", timeout=20)
+    wait_until(lambda: relay.stats().confirmed > 2000, "some to be confirmed", timeout=60)
     assert relay.stop()
     stats = relay.stats()
     assert (stats.state, stats.in_hand, stats.confirmed) == ("stopped", 0, stats.removed)
@@ -255,7 +255,7 @@ def test_what_cannot_be_meant_is_refused(options: dict[str, Any]) -> None:
 def test_no_password_shows(bench: Bench) -> None:
     """In no repr, no stats, no trouble."""
     with Relay(bench.amqp, "postgresql://u:secret-word@127.0.0.1:1/d") as relay:
-        wait_until(lambda: relay.stats().trouble, "the trouble", timeout=10)
+        wait_until(lambda: relay.stats().trouble, "the trouble", timeout=60)
         assert "secret-word" not in f"{relay!r} {relay.stats()}"
 
 
@@ -282,7 +282,7 @@ def test_confirms_that_take_longer_than_the_lease_count(bench: Bench, broker: Ra
     with FaultProxy(("127.0.0.1", broker.port)) as proxy:
         slow = broker.amqp_url(vhost=vhost).replace(f":{broker.port}/", f":{proxy.port}/")
         with Relay(slow, bench.database) as relay:
-            wait_until(lambda: relay.stats().lanes == 64, "all lanes", timeout=20)
+            wait_until(lambda: relay.stats().lanes == 64, "all lanes", timeout=60)
             proxy.latency(2.5)
             bench.write(*range(50))
             bench.wait_empty("outbox")

@@ -13,7 +13,6 @@ import pytest
 from rmqpool import ConnectionPool
 from rmqpool.outbox import Outbox, Relay, Tables
 from rmqpool.outbox.claim import Claim
-from rmqpool.outbox.migrations import migrate
 from rmqpool.outbox.relay_connection import RelayConnection
 from rmqpool.outbox.relay_statements import RelayStatements
 from rmqpool.testing.waiting import wait_until
@@ -23,17 +22,16 @@ BUDGET = 4 * SIZE
 
 
 @pytest.fixture
-def connection(postgres_url: str) -> Iterator[psycopg.Connection[Any]]:
+def connection(outbox_url: str) -> Iterator[psycopg.Connection[Any]]:
     """In autocommit, on a database with the outbox' tables."""
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        migrate(connection, Tables())
+    with psycopg.connect(outbox_url, autocommit=True) as connection:
         yield connection
 
 
 @pytest.fixture
-def claim(postgres_url: str, connection: psycopg.Connection[Any]) -> Iterator[Claim]:
+def claim(outbox_url: str, connection: psycopg.Connection[Any]) -> Iterator[Claim]:
     """Of a relay that owns no lane yet."""
-    lanes = RelayConnection(postgres_url, "lanes", autocommit=False, client_side=True)
+    lanes = RelayConnection(outbox_url, "lanes", autocommit=False, client_side=True)
     with closing(Claim(lanes, RelayStatements(Tables()), strict=False)) as claim:
         yield claim
 
@@ -70,11 +68,11 @@ def test_a_reading_ends_where_the_bytes_do(connection: psycopg.Connection[Any], 
 
 
 def test_what_appears_late_still_comes_before_what_is_new(
-    connection: psycopg.Connection[Any], claim: Claim, postgres_url: str
+    connection: psycopg.Connection[Any], claim: Claim, outbox_url: str
 ) -> None:
     """Also when the bytes end among the late ones: a later row of the same key must not overtake them."""
     claim.take_lanes(64)
-    with psycopg.connect(postgres_url) as late:
+    with psycopg.connect(outbox_url) as late:
         Outbox().publish_many(late, "q", [b"x" * SIZE] * 10, key="k")
         write(connection, 1, 10, key="k")
         late_ids = list(range(1, 11))
@@ -109,7 +107,7 @@ def test_lengths_are_known_without_reading_the_bodies(connection: psycopg.Connec
 
 @pytest.mark.parametrize("order", ["key", "strict"])
 def test_a_relay_has_no_more_in_hand_than_it_may(
-    connection: psycopg.Connection[Any], postgres_url: str, vhost_url: str, queue_name: str, order: Any
+    connection: psycopg.Connection[Any], outbox_url: str, vhost_url: str, queue_name: str, order: Any
 ) -> None:
     """``max_bytes``, and one body above it at most; a body that is larger than that leaves too."""
     with ExitStack() as stack:
@@ -119,7 +117,7 @@ def test_a_relay_has_no_more_in_hand_than_it_may(
         write(connection, 100, SIZE, queue_name, key="k")
         write(connection, 3, 3 * BUDGET, queue_name)
         write(connection, 30, SIZE, "nowhere", key="held")
-        relay = stack.enter_context(Relay(vhost_url, postgres_url, max_bytes=BUDGET, order=order))
+        relay = stack.enter_context(Relay(vhost_url, outbox_url, max_bytes=BUDGET, order=order))
         most = 0
 
         def is_empty() -> bool:

@@ -15,8 +15,6 @@ import pytest
 
 from rmqpool import Exchange, Message, Queue, Worker
 from rmqpool.errors import ConfigurationError
-from rmqpool.outbox import Tables
-from rmqpool.outbox.migrations import migrate
 from rmqpool.secret import Secret
 from rmqpool.testing.postgres import PostgresServer
 from rmqpool.testing.waiting import wait_until
@@ -31,10 +29,9 @@ Connection = psycopg.Connection[Any]
 
 
 @pytest.fixture
-def database(postgres_url: str) -> Iterator[Connection]:
+def database(outbox_url: str) -> Iterator[Connection]:
     """The database, with the inbox's tables."""
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        migrate(connection, Tables())
+    with psycopg.connect(outbox_url, autocommit=True) as connection:
         yield connection
 
 
@@ -54,10 +51,10 @@ def count(database: Connection, table: str = "archived_messages") -> int:
     return int(row[0])
 
 
-def test_messages_are_kept_with_all_that_they_say(bench: Bench, database: Connection, postgres_url: str) -> None:
+def test_messages_are_kept_with_all_that_they_say(bench: Bench, database: Connection, outbox_url: str) -> None:
     """Body byte for byte; headers and properties as JSON; where it was published to, and when."""
     bench.pool.declare_once([Exchange("events", type="topic"), Queue("replies", dead_letter=None)])
-    worker = bench.start(make(postgres_url, EXCHANGE="events", ROUTING_KEY="order.#"))
+    worker = bench.start(make(outbox_url, EXCHANGE="events", ROUTING_KEY="order.#"))
     bench.publisher.publish_to(
         "events",
         "order.new",
@@ -101,11 +98,11 @@ def test_messages_are_kept_with_all_that_they_say(bench: Bench, database: Connec
     assert bench.count("replies") == 0  # another consumer answers
 
 
-def test_each_day_has_a_partition_of_its_own(bench: Bench, database: Connection, postgres_url: str) -> None:
+def test_each_day_has_a_partition_of_its_own(bench: Bench, database: Connection, outbox_url: str) -> None:
     """Made when its first message comes; a day that was dropped is gone, and the others stay. Schemas work."""
     moments = [NOON.replace(hour=23, minute=59), NOON.replace(day=22, hour=0, minute=0)]
     database.execute("CREATE SCHEMA kept")
-    worker = bench.start(make(postgres_url, lambda: moments[0], TABLE="kept.messages"))
+    worker = bench.start(make(outbox_url, lambda: moments[0], TABLE="kept.messages"))
     for number in range(2):
         bench.publisher.publish("archive", {"n": number})
         wait_until(lambda number=number: worker.stats().handled == number + 1, "the message", timeout=10)  # type: ignore[misc]
@@ -118,10 +115,10 @@ def test_each_day_has_a_partition_of_its_own(bench: Bench, database: Connection,
     assert count(database, "kept.messages") == 2
 
 
-def test_a_message_that_comes_twice_is_kept_once(bench: Bench, database: Connection, postgres_url: str) -> None:
+def test_a_message_that_comes_twice_is_kept_once(bench: Bench, database: Connection, outbox_url: str) -> None:
     """By its message_id: in one batch, and in a later one on another day."""
     moments = [NOON]
-    worker = bench.start(make(postgres_url, lambda: moments[0]))
+    worker = bench.start(make(outbox_url, lambda: moments[0]))
     for message_id in ("a", "a", "b"):
         bench.publisher.publish("archive", {}, message_id=message_id)
     wait_until(lambda: worker.stats().handled + worker.stats().duplicates == 3, "the three", timeout=10)
@@ -132,7 +129,7 @@ def test_a_message_that_comes_twice_is_kept_once(bench: Bench, database: Connect
     assert rows == [("a",), ("b",)]
 
 
-def test_what_the_database_does_not_take_is_parked_alone(bench: Bench, database: Connection, postgres_url: str) -> None:
+def test_what_the_database_does_not_take_is_parked_alone(bench: Bench, database: Connection, outbox_url: str) -> None:
     """A NUL in a text that Postgres cannot hold, or no message_id: the others of the batch are kept."""
     bench.pool.declare_once([Queue("archive")])
     good = [bench.publisher.submit("archive", {}, message_id=f"good-{n}") for n in range(20)]
@@ -140,7 +137,7 @@ def test_what_the_database_does_not_take_is_parked_alone(bench: Bench, database:
     foreign = bench.publisher.submit_message(Message("", "archive", b"", ""))
     for future in (*good, bad, foreign):
         future.result()
-    worker = bench.start(make(postgres_url))
+    worker = bench.start(make(outbox_url))
     parked = [bench.take("archive.dead") for _ in range(2)]
     reasons = {delivery.message_id == "bad": delivery.headers["x-rmqpool-reason"] for delivery in parked}
     assert reasons[False] == "no-message-id"
@@ -149,15 +146,13 @@ def test_what_the_database_does_not_take_is_parked_alone(bench: Bench, database:
     assert count(database) == 20
 
 
-def test_two_archives_share_a_queue_and_make_one_partition(
-    bench: Bench, database: Connection, postgres_url: str
-) -> None:
+def test_two_archives_share_a_queue_and_make_one_partition(bench: Bench, database: Connection, outbox_url: str) -> None:
     """Both find no table, and neither fails; batches are full where there is enough."""
     bench.pool.declare_once([Queue("archive")])
     futures = [bench.publisher.submit("archive", {"n": n}) for n in range(1000)]
     for future in futures:
         future.result()
-    workers = [bench.start(make(postgres_url, BATCH="50")) for _ in range(2)]
+    workers = [bench.start(make(outbox_url, BATCH="50")) for _ in range(2)]
     wait_until(lambda: sum(worker.stats().handled for worker in workers) == 1000, "all messages", timeout=15)
     assert sum(worker.stats().parked + worker.stats().failed for worker in workers) == 0
     assert count(database) == count(database, "archived_messages_20261121") == 1000
@@ -167,10 +162,10 @@ def test_two_archives_share_a_queue_and_make_one_partition(
 
 
 def test_a_database_that_is_killed_loses_nothing(
-    bench: Bench, database: Connection, postgres: PostgresServer, postgres_url: str
+    bench: Bench, database: Connection, postgres: PostgresServer, outbox_url: str
 ) -> None:
     """Messages wait unacknowledged, without an attempt being counted, and are kept once it is back."""
-    worker = bench.start(make(postgres_url, BATCH="20"))
+    worker = bench.start(make(outbox_url, BATCH="20"))
     bench.publisher.publish("archive", {})
     wait_until(lambda: worker.stats().handled == 1, "the first", timeout=10)
     database.close()
@@ -180,13 +175,13 @@ def test_a_database_that_is_killed_loses_nothing(
     wait_until(lambda: worker.stats().postponed > 0, "the archive to notice", timeout=15)
     postgres.start()
     wait_until(lambda: worker.stats().handled == 101, "all messages", timeout=30)
-    with psycopg.connect(postgres_url) as connection:
+    with psycopg.connect(outbox_url) as connection:
         assert count(connection) == 101
     assert worker.stats().parked == 0
 
 
 def test_an_archive_killed_in_the_middle_keeps_each_message_once(
-    bench: Bench, database: Connection, postgres_url: str, tmp_path: Path
+    bench: Bench, database: Connection, outbox_url: str, tmp_path: Path
 ) -> None:
     """Killed (-9) twice; all that the environment says is taken."""
     total = 1000
@@ -194,7 +189,7 @@ def test_an_archive_killed_in_the_middle_keeps_each_message_once(
     futures = [bench.publisher.submit("archive", {"n": n}, message_id=str(n)) for n in range(total)]
     for future in futures:
         future.result()
-    variables = {"ARCHIVE_BATCH": "10", "ARCHIVE_TABLE": "kept", "RMQPOOL_POSTGRES_URL": postgres_url}
+    variables = {"ARCHIVE_BATCH": "10", "ARCHIVE_TABLE": "kept", "RMQPOOL_POSTGRES_URL": outbox_url}
     command = [sys.executable, "-m", "rmqpool", "worker", "workers.archive:worker", "--burst", "--url", bench.url]
     for part in (0.1, 0.5, 1.0):
         with (tmp_path / "output").open("wb") as output:
