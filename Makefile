@@ -22,7 +22,7 @@ test: private-services  ## all tests (ARGS="-k name" for some of them)
 coverage: private-services  ## all tests, and which lines they run: half as fast again
 	@.ci/pytest --cov --cov-report=term:skip-covered $(ARGS)
 
-check: venv  ## lint, format, types and unit tests, within a minute
+check: venv  ## lint, format, types and unit tests (a third of their examples), within a minute
 	@BIN=$(BIN) .ci/check $(ARGS)
 
 soak: private-services  ## long runs with random faults

@@ -27,6 +27,8 @@ from rmqpool.testing.services import named_amqp_url, named_postgres_url, private
 
 # A busy machine is no finding: how long an example takes says nothing of what it shows.
 hypothesis.settings.register_profile("steady", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+# `make check` tries a third of the examples that `make test` tries: what it overlooks is found before anything is released.
+hypothesis.settings.register_profile("quick", parent=hypothesis.settings.get_profile("steady"), max_examples=33)
 hypothesis.settings.load_profile("steady")
 
 # A shell without job control lets what it runs in the background ignore Ctrl-C, which some tests press.

@@ -193,7 +193,7 @@ class ConfirmWindowAgainstModel(RuleBasedStateMachine):
 
 
 TestConfirmWindowAgainstModel = ConfirmWindowAgainstModel.TestCase
-TestConfirmWindowAgainstModel.settings = settings(max_examples=100, stateful_step_count=40)
+TestConfirmWindowAgainstModel.settings = settings(stateful_step_count=40)
 
 
 def test_hollowed_entries_keep_their_tags() -> None:

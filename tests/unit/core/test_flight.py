@@ -221,7 +221,7 @@ class FlightMachine(RuleBasedStateMachine):
 
 
 TestAnyInterleaving = FlightMachine.TestCase
-TestAnyInterleaving.settings = settings(max_examples=100, stateful_step_count=40)
+TestAnyInterleaving.settings = settings(stateful_step_count=40)
 
 
 @pytest.mark.parametrize("window", [None, 1, 2])

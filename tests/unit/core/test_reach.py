@@ -92,7 +92,7 @@ class ReachMachine(RuleBasedStateMachine):
 
 
 TestWritersInAnyOrder = ReachMachine.TestCase
-TestWritersInAnyOrder.settings = settings(max_examples=100, stateful_step_count=40)
+TestWritersInAnyOrder.settings = settings(stateful_step_count=40)
 
 
 def test_a_part_that_was_not_read_to_its_end_keeps_low_at_its_floor() -> None:

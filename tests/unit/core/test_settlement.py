@@ -185,6 +185,6 @@ class SettlementMachine(RuleBasedStateMachine):
         assert everywhere == list(range(self.published))
 
 
-SettlementMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
+SettlementMachine.TestCase.settings = settings(stateful_step_count=40)
 TestSettlement = SettlementMachine.TestCase
 TestSettlement.__doc__ = "Each delivery gets exactly the verdict that its handler gave, and nothing else is covered."

@@ -113,7 +113,7 @@ class WatermarkMachine(RuleBasedStateMachine):
 
 
 TestWritersInAnyOrder = WatermarkMachine.TestCase
-TestWritersInAnyOrder.settings = settings(max_examples=100, stateful_step_count=40)
+TestWritersInAnyOrder.settings = settings(stateful_step_count=40)
 
 
 def test_a_writer_that_came_after_the_mark_holds_nothing_up() -> None:

@@ -206,4 +206,4 @@ class FailingMachine(RuleBasedStateMachine):
 
 
 TestAnyCourseOfFailures = FailingMachine.TestCase
-TestAnyCourseOfFailures.settings = settings(max_examples=100, stateful_step_count=40)
+TestAnyCourseOfFailures.settings = settings(stateful_step_count=40)
