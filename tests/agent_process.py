@@ -56,9 +56,10 @@ class AgentProcess:
 
     def start(self) -> None:
         """Once more, after it has ended."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("RMQPOOL_SOAK_")}
         self.process = subprocess.Popen(
             [*_COMMAND, "--socket", str(self.path), *self._options],
-            env={**os.environ, "RMQPOOL_URL": self._broker_url},
+            env={**inherited, "RMQPOOL_URL": self._broker_url},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -85,7 +86,10 @@ class AgentProcess:
 
     def wait_ready(self) -> AgentProcess:
         """Until all its connections are up."""
-        wait_until(lambda: self.told("health checks at"), "the agent's health", timeout=PATIENCE)
+        wait_until(
+            lambda: self.told("health checks at") or self.process.poll() is not None, "its health", timeout=PATIENCE
+        )
+        assert self.process.poll() is None, self.log
         wait_until(lambda: self.health()["ready"], "the agent's connections", timeout=PATIENCE)
         return self
 

@@ -95,7 +95,7 @@ def verdict_of(broker_url: str, queue: str, told: Clients) -> Verdict:
 def test_200_processes_share_one_agent_and_nothing_is_lost_while_the_broker_is_killed(
     private_broker: RabbitMQNode, queue_name: str, folder: Path
 ) -> None:
-    """Kill -9 and back: every message of every process is confirmed and there; the broker sees two connections at most."""
+    """Kill -9 and back: every message of every process, also of batches, is confirmed and there; two connections at most."""
     url = private_broker.amqp_url()
     declare(url, queue_name)
     with (

@@ -1,6 +1,7 @@
 """Many processes that publish through one agent: forked from one small parent, each with a publisher of its own.
 
-agent_clients URL QUEUE PROCESSES PAUSE: one message every PAUSE seconds from each, until stdin ends.
+agent_clients URL QUEUE PROCESSES PAUSE: one message every PAUSE seconds from each, until stdin ends; from every fourth one a
+batch of five.
 """
 
 from __future__ import annotations
@@ -17,19 +18,25 @@ from faults.programs.common import tell
 from rmqpool import Confirmation, Publisher, PublishError
 
 TIMEOUT = 150.0  # seconds: a message that takes longer is one too many
+BATCH = 5
 
 
-def publish_until(stop: int, url: str, queue: str, name: str, pause: float) -> None:
-    """One message after the other, each with an id of its own."""
+def publish_until(stop: int, url: str, queue: str, name: str, pause: float, batch: int) -> None:
+    """One message after the other, or ``batch`` of them at once, each with an id of its own."""
     with Publisher(url) as publisher:
         for number in count():
-            message_id = f"{name}-{number}"
-            outcome: Confirmation | PublishError
-            try:
-                outcome = publisher.publish(queue, b"x" * 200, message_id=message_id, timeout=TIMEOUT)
-            except PublishError as error:
-                outcome = error
-            tell("published", id=message_id, outcome=str(outcome.outcome), attempts=outcome.attempts, name=name)
+            outcomes: list[Confirmation | PublishError] = []
+            if batch > 1:
+                outcomes += publisher.publish_many(queue, [b"x" * 200] * batch, timeout=TIMEOUT)
+            else:
+                try:
+                    outcomes.append(
+                        publisher.publish(queue, b"x" * 200, message_id=f"{name}-{number}", timeout=TIMEOUT)
+                    )
+                except PublishError as error:
+                    outcomes.append(error)
+            for one in outcomes:
+                tell("published", id=one.message_id, outcome=str(one.outcome), attempts=one.attempts, name=name)
             if select.select([stop], [], [], pause)[0]:
                 return
 
@@ -50,7 +57,7 @@ def main(url: str, queue: str, processes: int, pause: float) -> int:
             code = 1
             try:
                 os.close(stopping)
-                publish_until(stop, url, queue, f"p{number}", pause)
+                publish_until(stop, url, queue, f"p{number}", pause, BATCH if number % 4 == 0 else 1)
                 code = 0
             finally:
                 os._exit(code)
