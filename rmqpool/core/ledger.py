@@ -270,7 +270,7 @@ class Ledger(Book[R, W]):
         strays = []
         for resource, entry in self._entries.items():
             if self._leases.get(entry.holder) is entry:
-                self._waiting.pop(entry.holder, None)
+                self._totals.granted += self._waiting.pop(entry.holder, None) is not None  # it was not counted yet
             elif resource not in self._idle and resource not in self._tended:
                 strays.append(entry)
         return [self._place(entry, now) for entry in strays]

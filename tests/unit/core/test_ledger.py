@@ -280,6 +280,22 @@ class TestLost:
         assert ledger.snapshot(1).totals.lost == 0
 
 
+class TestMend:
+    """After an event that a signal handler broke off; ``test_ledger_laws`` does that to any state."""
+
+    def test_a_hand_off_that_was_broken_off_is_counted(self) -> None:
+        """Who waited holds the resource already: he waits no more, and has been granted it."""
+        ledger = ledger_with_leases("a")
+        ledger.acquire("b", 1.0)
+        entry = ledger._leases.pop("a")
+        entry.holder = "b"
+        ledger._leases["b"] = entry
+        before = ledger.snapshot(1.0).totals.granted
+        assert ledger.mend(1.0) == []
+        assert ledger.snapshot(1.0).waiting == 0
+        assert ledger.snapshot(1.0).totals.granted == before + 1
+
+
 class TestResize:
     def test_grow_serves_who_waits(self) -> None:
         """More capacity is used at once for those who wait, and for no more."""

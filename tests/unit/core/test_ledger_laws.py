@@ -187,6 +187,62 @@ class LedgerMachine(LedgerWorld):
         self.act(self.ledger.fail_waiting(), refusal=Refusal.OPEN_FAILED)
         assert not self.waiting
 
+    # Events that a signal handler breaks off in the middle: done by hand as far as they come, then mended.
+
+    @rule()
+    def mending_changes_nothing_where_nothing_was_broken_off(self) -> None:
+        before = self.ledger.snapshot(self.now)
+        assert self.ledger.mend(self.now) == []
+        assert self.ledger.snapshot(self.now) == before
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), pause=PAUSES)
+    def a_release_is_broken_off(self, data: st.DataObject, pause: float) -> None:
+        """Its holder has it no more, and it is in no state: it goes on as one that came back."""
+        self.now += pause
+        waiter = data.draw(st.sampled_from(sorted(self.held)))
+        since = self.held[waiter][1]
+        resource, over = self.came_back(waiter)
+        del self.ledger._leases[waiter]
+        self.mended(resource, since, over)
+
+    @precondition(lambda self: self.idle)
+    @rule(data=st.data(), pause=PAUSES)
+    def an_acquire_is_broken_off(self, data: st.DataObject, pause: float) -> None:
+        """What it has taken is not idle any more, and nobody has it."""
+        self.now += pause
+        resource = data.draw(st.sampled_from(sorted(self.idle)))
+        over = self.size() > self.capacity
+        since = self.idle.pop(resource)
+        self.proved[resource] = self.now
+        del self.ledger._idle[resource]
+        self.mended(resource, since, over)
+
+    @precondition(lambda self: self.held and self.waiting)
+    @rule(data=st.data(), pause=PAUSES)
+    def a_hand_off_is_broken_off(self, data: st.DataObject, pause: float) -> None:
+        """Who waits longest holds the resource already, and stands in the line still: that is undone, and it is counted."""
+        self.now += pause
+        waiter = data.draw(st.sampled_from(sorted(self.held)))
+        entry = self.ledger._leases[waiter]
+        if not self.ledger._fit(entry, self.now):
+            return
+        following = next(iter(self.waiting))
+        resource, _ = self.came_back(waiter)
+        del self.ledger._leases[waiter]
+        entry.holder, entry.since, entry.proved = following, self.now, self.now
+        self.ledger._leases[following] = entry
+        assert self.ledger.mend(self.now) == []
+        del self.waiting[following]
+        self.lend(following, resource)
+
+    def mended(self, resource: int, since: float, over: bool) -> None:
+        """The ledger finds it, and decides over it once."""
+        decisions = self.ledger.mend(self.now)
+        assert len(decisions) == 1
+        self.act(decisions[0], resource, unjustified=lambda _: not over, since=since)
+        assert self.ledger.mend(self.now) == []
+
     @precondition(lambda self: self.tokens > 20)
     @rule()
     def close(self) -> None:
