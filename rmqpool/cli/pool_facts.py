@@ -40,6 +40,7 @@ class Facts:
     hold_because: str = ""
     broker: BrokerLimits | None = None
     postgres: PostgresLimits | None = None
+    behind_agent: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -55,9 +56,10 @@ def of_broker(
 ) -> Facts:
     """Of RabbitMQ; ``calls``: round trips of a lease to measure, 0 for none. Raises why the broker does not let us in."""
     settings = load(url=url)
+    behind_agent = settings.connection().socket_path is not None
     if offline:
         limits = BrokerLimits(settings.connection().channel_max if channel_max is None else channel_max, files, queues)
-        return Facts(broker=limits, notes=_unknown_files(files, "--offline"))
+        return Facts(broker=limits, behind_agent=behind_agent, notes=_unknown_files(files, "--offline"))
     notes: tuple[str, ...] = ()
     hold, because = None, ""
     if channel_max is None:
@@ -68,7 +70,7 @@ def of_broker(
         asked, told, why = _nodes(settings, management_url, timeout)
         files, queues = asked if files is None else files, told if queues is None else queues
         notes = _unknown_files(files, why)
-    return Facts(hold, because, broker=BrokerLimits(channel_max, files, queues), notes=notes)
+    return Facts(hold, because, broker=BrokerLimits(channel_max, files, queues), behind_agent=behind_agent, notes=notes)
 
 
 def of_postgres(

@@ -29,6 +29,7 @@ _TITLES = {
     "size": "size",
     "channels_of_a_connection": "fit into a connection",
     "connections": "connections in all",
+    "channels_of_an_agent": "channels of an agent",
     "files": "files of the broker",
     "free_connections": "free in Postgres",
     "share_of_an_instance": "room for an instance",
@@ -87,6 +88,17 @@ def size(
         typer.Option(metavar="N", min=0, help="Connections of other applications; otherwise those of other roles now."),
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Ask nobody: only what the options say.")] = False,
+    hosts: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="The instances share an rmqpool agent on each of so many hosts; 1 for an agent:// URL.",
+        ),
+    ] = None,
+    agent_connections: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Of each agent for publishing, as its --connections says.")
+    ] = 2,
     management_url: Annotated[
         str | None, typer.Option(metavar="URL", help="The management API; otherwise http://HOST:15672.")
     ] = None,
@@ -108,9 +120,10 @@ def size(
       rmqpool pool size --rate 400 --hold 0.012 --threads 32 --instances 8
       rmqpool pool size postgres --rate 250 --calls 3 --threads 16 --instances 40
       rmqpool pool size --threads 20 --each 2 --offline
+      rmqpool pool size --rate 5 --hold 0.01 --instances 400 --hosts 4 --offline
     """
     from rmqpool.cli import pool_facts
-    from rmqpool.core.sizing import Demand, Figure, fit_broker, fit_postgres, size_of
+    from rmqpool.core.sizing import Agents, Demand, Figure, fit_broker, fit_postgres, size_of
 
     facts: Facts
     wants_hold = rate is not None and hold is None
@@ -127,7 +140,8 @@ def size(
         facts = pool_facts.of_postgres(postgres, seconds, measured, max_connections, reserved, others, offline)
     sizing = size_of(Demand(rate, facts.hold if wants_hold else hold, waits, threads, each))
     if facts.broker is not None:
-        sizing = fit_broker(sizing, facts.broker, instances)
+        agents = Agents(hosts or 1, agent_connections) if hosts is not None or facts.behind_agent else None
+        sizing = fit_broker(sizing, facts.broker, instances, agents)
     if facts.postgres is not None:
         sizing = fit_postgres(sizing, facts.postgres, instances)
     first = (Figure("hold", facts.hold, facts.hold_because),) if facts.hold is not None else ()

@@ -17,6 +17,7 @@ from typing import Final
 from rmqpool.errors import ConfigurationError
 
 __all__ = [
+    "Agents",
     "BrokerLimits",
     "Demand",
     "Figure",
@@ -32,6 +33,8 @@ __all__ = [
 ]
 
 CONNECTIONS: Final = 3  # of a ConnectionPool at its defaults: one each to publish, to consume, and for leased channels
+_MODEST: Final = 8  # channels; a client with more of them gets none of the last eighth of a connection of its agent
+_KEPT_SHARE: Final = 8
 _BUSIEST: Final = 1_000_000.0  # in use on average: beyond, it is no pool's business any more
 
 
@@ -101,6 +104,19 @@ class BrokerLimits:
     channel_max: int
     files: int | None = None
     queues: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Agents:
+    """``rmqpool agent``, one on each of so many ``hosts``, with so many connections for ``publishing`` each (--connections)."""
+
+    hosts: int = 1
+    publishing: int = 2
+
+    @property
+    def each(self) -> int:
+        """Connections of one agent to the broker: it consumes on another one, and leases channels of another one."""
+        return self.publishing + 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,20 +199,25 @@ def size_of(demand: Demand) -> Sizing:
     return Sizing(size, (*figures, Figure("size", size, f"{why}: for each instance")), problems)
 
 
-def fit_broker(sizing: Sizing, limits: BrokerLimits, instances: int) -> Sizing:
-    """A pool of channels against channel_max and the broker's files."""
+def fit_broker(sizing: Sizing, limits: BrokerLimits, instances: int, agents: Agents | None = None) -> Sizing:
+    """A pool of channels against channel_max and the broker's files. With ``agents`` the instances connect to these only."""
     room = limits.channel_max - 1
     figures = [Figure("channels_of_a_connection", room, f"channel_max {limits.channel_max}, less one for declarations")]
-    problems = []
+    problems: list[str] = []
     if sizing.size > room:
         problems.append(
             f"{sizing.size} channels do not fit into one connection ({room}): raise channel_max on the broker and in the URL, "
             f"or run {math.ceil(sizing.size / max(1, room))} times as many instances with smaller pools"
         )
-    connections = CONNECTIONS * instances
-    figures.append(
-        Figure("connections", connections, f"{CONNECTIONS} (publish, consume, lease) x {_instances(instances)}")
-    )
+    if agents is None:
+        connections = CONNECTIONS * instances
+        because = f"{CONNECTIONS} (publish, consume, lease) x {_instances(instances)}"
+        figures.append(Figure("connections", connections, because))
+    else:
+        connections = agents.each * agents.hosts
+        more, room = _behind_agents(sizing.size, limits, instances, agents)
+        figures += more
+        problems += room
     if limits.files is not None:
         queues = limits.queues or 0
         needed = 2 * connections + queues
@@ -207,6 +228,35 @@ def fit_broker(sizing: Sizing, limits: BrokerLimits, instances: int) -> Sizing:
                 "service, or run fewer instances"
             )
     return sizing.with_more(tuple(figures), tuple(problems))
+
+
+def _behind_agents(
+    size: int, limits: BrokerLimits, instances: int, agents: Agents
+) -> tuple[tuple[Figure, ...], tuple[str, ...]]:
+    """What instances cost that share the connections of their host's agent; and whether their channels fit into its."""
+    of_host = math.ceil(instances / agents.hosts)
+    hosts = f"{agents.hosts} host{'s' if agents.hosts != 1 else ''}"
+    each = size + 1
+    room = limits.channel_max - (limits.channel_max // _KEPT_SHARE if each > _MODEST else 0)
+    figures = (
+        Figure(
+            "connections",
+            agents.each * agents.hosts,
+            f"{agents.each} of the agent ({agents.publishing} publish, 1 consume, 1 lease) x {hosts}, whatever is behind it",
+        ),
+        Figure(
+            "channels_of_an_agent",
+            of_host * each,
+            f"{_instances(of_host)} x ({size} leased + 1 for declarations), of {room} in its one connection for these",
+        ),
+    )
+    if of_host * each <= room:
+        return figures, ()
+    problem = (
+        f"the {of_host * each} leased channels behind one agent do not fit into its connection for them ({room}): run fewer "
+        "instances on a host, or a second agent there"
+    )
+    return figures, (problem,)
 
 
 def fit_postgres(sizing: Sizing, limits: PostgresLimits, instances: int) -> Sizing:

@@ -53,6 +53,32 @@ def test_a_size_that_fits_no_connection_or_no_server_ends_with_1(inline: Run) ->
     ]
 
 
+def test_instances_behind_agents_cost_the_agents_connections(inline: Run) -> None:
+    """Told by --hosts, or by the URL of an agent, and said in words."""
+    given = (
+        "pool",
+        "size",
+        "--rate",
+        "5",
+        "--hold",
+        "0.01",
+        "--instances",
+        "400",
+        "--offline",
+        "--files",
+        "2000",
+        "--json",
+    )
+    assert figures_of(inline(*given).json)["connections"] == 1200
+    behind = inline(*given, "--hosts", "4", "--agent-connections", "3")
+    assert behind.code == 0
+    assert figures_of(behind.json)["connections"] == 20
+    reasons = {one["name"]: one["because"] for one in behind.json["figures"]}
+    assert reasons["connections"] == "5 of the agent (3 publish, 1 consume, 1 lease) x 4 hosts, whatever is behind it"
+    by_url = inline(*given, "--url", "agent:///run/rmqpool/agent.sock")
+    assert figures_of(by_url.json)["connections"] == 4
+
+
 def test_the_broker_is_measured_and_asked_for_its_limits(inline: Run, equipped_broker: EquippedBroker) -> None:
     """A lease's round trips, channel_max as agreed, files and queues from the management API."""
     ended = inline(

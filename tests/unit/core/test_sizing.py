@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmqpool.core.sizing import (
+    Agents,
     BrokerLimits,
     Demand,
     PostgresLimits,
@@ -144,6 +145,26 @@ def test_a_problem_is_told_exactly_when_postgres_is_too_small(
     assert bool(fitted.problems) == (size * instances > free)
     share = int(figure(fitted, "share_of_an_instance"))
     assert share * instances <= free < (share + 1) * instances
+
+
+def test_behind_agents_their_connections_count_and_not_the_instances() -> None:
+    """(2 + 1 + 1) x 4 hosts, not 3 x 400 instances; files as well; 100 instances of a host have (2 + 1) channels each."""
+    limits = BrokerLimits(channel_max=2047, files=1000, queues=10)
+    fitted = fit_broker(Sizing(2, ()), limits, 400, Agents(hosts=4))
+    assert (figure(fitted, "connections"), figure(fitted, "files")) == (16, 42)
+    assert figure(fitted, "channels_of_an_agent") == 300
+    assert not fitted.problems
+    assert fit_broker(Sizing(2, ()), limits, 400).problems  # without agents
+
+
+@pytest.mark.parametrize(("size", "fits"), [(7, 2047 // 8), (8, (2047 - 255) // 9)])
+def test_a_problem_is_told_when_an_agent_has_too_few_channels(size: int, fits: int) -> None:
+    """Who has eight channels gets none more of the last eighth."""
+    limits = BrokerLimits(channel_max=2047)
+    assert not fit_broker(Sizing(size, ()), limits, fits, Agents()).problems
+    told = fit_broker(Sizing(size, ()), limits, fits + 1, Agents(publishing=9)).problems
+    assert len(told) == 1
+    assert "run fewer instances on a host" in told[0]
 
 
 def test_a_limit_that_is_not_known_is_no_problem() -> None:
