@@ -215,9 +215,9 @@ def fit_broker(sizing: Sizing, limits: BrokerLimits, instances: int, agents: Age
         figures.append(Figure("connections", connections, because))
     else:
         connections = agents.each * agents.hosts
-        more, room = _behind_agents(sizing.size, limits, instances, agents)
+        more, too_many = _behind_agents(sizing.size, limits, instances, agents)
         figures += more
-        problems += room
+        problems += too_many
     if limits.files is not None:
         queues = limits.queues or 0
         needed = 2 * connections + queues
