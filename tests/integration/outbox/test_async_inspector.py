@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +10,7 @@ import psycopg
 import psycopg_pool
 import pytest
 
-from rmqpool.errors import ConnectionFailedError, OutboxSchemaError, PoolTimeoutError
+from rmqpool.errors import OutboxSchemaError, PoolTimeoutError
 from rmqpool.outbox import AsyncInspector, AsyncOutboxPool, Inspector, Looked, Outbox, Tables
 from rmqpool.outbox.inspection import Status
 from rmqpool.outbox.migrations import migrate
@@ -19,7 +18,6 @@ from rmqpool.outbox.rights import version_grants
 from rmqpool.testing.passwords import new_password
 from rmqpool.testing.waiting import wait_until
 from tests.integration.outbox.lenders import ASYNC_APPLICATIONS, AsyncApplication
-from tests.replicated import Pair
 
 ODD = Tables(schema="it's 100%", prefix='p"%s{x}$1')
 
@@ -149,26 +147,3 @@ def test_waiting_for_a_pool_ends_by_our_deadline(open_kind: Callable[[str], Asyn
     with kind.raw(), pytest.raises(PoolTimeoutError):
         kind.runner.run(AsyncInspector(kind.handed, timeout=0.2).status())
     assert kind.runner.run(AsyncInspector(kind.handed).status()).source == "primary"
-
-
-async def test_a_replica_is_asked_through_pools_that_are_awaited(replicated: Pair) -> None:
-    """Behind which primary it is, it tells; a primary in its place is passed over; without both it is one error."""
-    with psycopg.connect(replicated.primary.url) as connection:
-        Outbox().publish(connection, "orders", {"id": 1})
-    replicated.catch_up()
-    async with psycopg_pool.AsyncConnectionPool(replicated.replica.url, min_size=0, max_size=1, open=False) as pool:
-        inspector = AsyncInspector(replicated.primary.url, replica=pool, max_lag=3600)
-        looked = await inspector.status()
-        assert (looked.source, looked.found.waiting.rows, looked.relays_known) == ("replica", 1, True)
-        healthy = await inspector.replica_health()
-        assert (healthy.in_recovery, healthy.why) == (True, "")
-        swapped = AsyncInspector(pool, replica=replicated.primary.url)
-        assert "is a primary" in (await swapped.dead_rows()).why
-        assert (await swapped.replica_health()).in_recovery is False
-    await asyncio.to_thread(replicated.primary.stop)
-    assert not (
-        await AsyncInspector(replicated.primary.url, replica=replicated.replica.url, max_lag=3600).status()
-    ).relays_known
-    await asyncio.to_thread(replicated.replica.stop)
-    with pytest.raises(ConnectionFailedError, match=r"neither server.*The primary: .*The replica: "):
-        await AsyncInspector(replicated.primary.url, replica=replicated.replica.url).status()

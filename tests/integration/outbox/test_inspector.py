@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import psycopg
+import psycopg_pool
 import pytest
 import sqlalchemy
 
 from rmqpool.errors import ConfigurationError, ConnectionFailedError, OutboxError, OutboxSchemaError
-from rmqpool.outbox import Inspector, Outbox, Tables
+from rmqpool.outbox import AsyncInspector, Inspector, Outbox, Tables
 from rmqpool.outbox.repair import replay
 from rmqpool.outbox.statements import lock_class
 from rmqpool.testing.waiting import wait_until
@@ -126,3 +129,26 @@ def test_without_a_replica_the_primary_answers_and_mistakes_are_told(replicated:
         Inspector(replicated.primary.url, max_lag=-1)
     with pytest.raises(OutboxError, match="read-only"):
         replay(replicated.replica.url, Tables(), stalls=None)
+
+
+async def test_a_replica_is_asked_through_pools_that_are_awaited(replicated: Pair) -> None:
+    """Behind which primary it is, it tells; a primary in its place is passed over; without both it is one error."""
+    with psycopg.connect(replicated.primary.url) as connection:
+        Outbox().publish(connection, "orders", {"id": 1})
+    replicated.catch_up()
+    async with psycopg_pool.AsyncConnectionPool(replicated.replica.url, min_size=0, max_size=1, open=False) as pool:
+        inspector = AsyncInspector(replicated.primary.url, replica=pool, max_lag=3600)
+        looked = await inspector.status()
+        assert (looked.source, looked.found.waiting.rows, looked.relays_known) == ("replica", 1, True)
+        healthy = await inspector.replica_health()
+        assert (healthy.in_recovery, healthy.why) == (True, "")
+        swapped = AsyncInspector(pool, replica=replicated.primary.url)
+        assert "is a primary" in (await swapped.dead_rows()).why
+        assert (await swapped.replica_health()).in_recovery is False
+    await asyncio.to_thread(replicated.primary.stop)
+    assert not (
+        await AsyncInspector(replicated.primary.url, replica=replicated.replica.url, max_lag=3600).status()
+    ).relays_known
+    await asyncio.to_thread(replicated.replica.stop)
+    with pytest.raises(ConnectionFailedError, match=r"neither server.*The primary: .*The replica: "):
+        await AsyncInspector(replicated.primary.url, replica=replicated.replica.url).status()
