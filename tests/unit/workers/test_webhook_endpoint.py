@@ -31,11 +31,13 @@ async def endpoint_that(
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.append(cast("asyncio.Task[None]", asyncio.current_task()))
-        with contextlib.suppress(OSError):
-            await answer(reader, writer)
-        with contextlib.suppress(OSError):
+        try:
+            with contextlib.suppress(OSError):
+                await answer(reader, writer)
+        finally:
             writer.close()
-            await writer.wait_closed()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
     scheme = "http" if context is None else "https"
@@ -50,6 +52,15 @@ async def endpoint_that(
         server.close()
         await server.wait_closed()
         await asyncio.wait_for(asyncio.gather(*connections), 30)
+        await asyncio.wait_for(_nobody_connected(server), 30)
+
+
+async def _nobody_connected(server: asyncio.Server) -> None:
+    """A connection that was accepted last has no handler yet, and gets none where its handshake fails."""
+    for _ in range(3):  # turns of the loop until what was accepted is counted
+        await asyncio.sleep(0)
+    while getattr(server, "_active_count", 0) or getattr(server, "_clients", ()):  # before and since Python 3.13
+        await asyncio.sleep(0.01)
 
 
 def saying(*pieces: bytes, seen: list[bytes] | None = None) -> Answer:
