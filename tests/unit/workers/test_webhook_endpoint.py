@@ -49,15 +49,15 @@ async def endpoint_that(
         client = endpoint._client
         if client is not None:
             await client.aclose()
+        await asyncio.wait_for(_nobody_connected(server), 30)
         server.close()
         await server.wait_closed()
         await asyncio.wait_for(asyncio.gather(*connections), 30)
-        await asyncio.wait_for(_nobody_connected(server), 30)
 
 
 async def _nobody_connected(server: asyncio.Server) -> None:
-    """A connection that was accepted last has no handler yet, and gets none where its handshake fails."""
-    for _ in range(3):  # turns of the loop until what was accepted is counted
+    """A server that is closed between accepting a connection and serving it leaves its socket open (asyncio before 3.12)."""
+    for _ in range(3):  # turns of the loop: what waits is accepted, then counted
         await asyncio.sleep(0)
     while getattr(server, "_active_count", 0) or getattr(server, "_clients", ()):  # before and since Python 3.13
         await asyncio.sleep(0.01)
