@@ -20,16 +20,18 @@ T = TypeVar("T")
 # Seconds that a test of each folder takes on average, and those of the files that are far from it.
 _SECONDS = {"faults": 0.8, "acceptance": 0.5, "integration": 0.25, "unit": 0.0}
 _FILES = {
-    "faults/test_outbox.py": 150, "faults/test_queue_migration.py": 100, "integration/test_fall_back.py": 45,
-    "integration/outbox/test_relay.py": 44, "acceptance/test_supervisor.py": 39, "integration/testing/test_plugin.py": 38,
-    "faults/test_network.py": 38, "faults/test_tls.py": 32, "integration/testing/test_rabbitmq.py": 29,
-    "acceptance/test_reload.py": 26, "acceptance/test_demo.py": 26, "acceptance/test_health.py": 25,
-    "integration/test_documentation.py": 24, "faults/test_broker_killed.py": 24, "acceptance/test_publish.py": 24,
-    "integration/planning/test_migrating.py": 21, "integration/workers/test_archive.py": 21, "faults/test_children.py": 20,
-    "integration/resources/test_storm.py": 10, "integration/resources/test_life.py": 5,
-    "integration/resources/test_queueing.py": 5, "integration/resources/test_opening.py": 5,
-    "integration/resources/test_sizes.py": 5, "integration/resources/test_checking.py": 2,
-    "integration/resources/test_borrowing.py": 2,
+    "faults/test_outbox.py": 95, "acceptance/test_supervisor.py": 80, "acceptance/test_reload.py": 60,
+    "faults/test_queue_migration.py": 50, "integration/test_fall_back.py": 44, "faults/test_network.py": 42,
+    "faults/test_agent.py": 41, "integration/outbox/test_relay.py": 40, "acceptance/test_health.py": 38,
+    "integration/test_documentation.py": 38, "integration/testing/test_plugin.py": 32, "faults/test_children.py": 30,
+    "integration/testing/test_rabbitmq.py": 28, "acceptance/test_demo.py": 27, "integration/planning/test_migrating.py": 26,
+    "integration/worker/test_retries.py": 26, "faults/test_broker_killed.py": 22, "integration/agent/test_bad_clients.py": 19,
+    "faults/test_tls.py": 19, "faults/test_fork.py": 19, "acceptance/test_publish.py": 18, "acceptance/test_agent.py": 18,
+    "integration/middlewares/test_circuit_breaker.py": 18, "integration/workers/test_archive.py": 18,
+    "integration/worker/test_timeout_guard.py": 17, "faults/test_slow_network.py": 16, "integration/resources/test_storm.py": 9,
+    "integration/resources/test_life.py": 5, "integration/resources/test_queueing.py": 5,
+    "integration/resources/test_opening.py": 5, "integration/resources/test_sizes.py": 5,
+    "integration/resources/test_checking.py": 2, "integration/resources/test_borrowing.py": 2,
 }  # fmt: skip
 
 
