@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 from rmqpool.calls import CallOptions, Reply, Waiting, request_options
 from rmqpool.errors import NotSentError, PoolClosedError, PublishError
 from rmqpool.future import GRACE, PublishFuture
+from rmqpool.held_back import told_of_all
 from rmqpool.message import Confirmation, Message, PublishReport
 from rmqpool.middleware import Middleware
 from rmqpool.pool import ConnectionPool
@@ -94,9 +95,10 @@ class AsyncPublisher:
         deadline = time.monotonic() + publisher.timeout_of(options)
         retry = publisher.retry_of(options)
         prepared = publisher.prepare_many(exchange, queue, bodies, options)
-        await self._ensure_declared(deadline)
-        inbox = self._loop_inbox()
-        self.pool.publishing()  # a pool that is closed already is an error of the call, not of each message
+        with told_of_all(prepared, publisher.not_taken):
+            await self._ensure_declared(deadline)
+            inbox = self._loop_inbox()
+            self.pool.publishing()  # a pool that is closed already is an error of the call, not of each message
         waiting: list[asyncio.Future[Confirmation]] = []
         for message, header in prepared:
             try:

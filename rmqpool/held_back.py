@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rmqpool.errors import CircuitOpenError, NotSentError, PublishHeldBackError
@@ -9,9 +11,10 @@ from rmqpool.pool_events import PoolEventKind
 
 if TYPE_CHECKING:
     from rmqpool.amqp.link import Link
+    from rmqpool.message import Message
     from rmqpool.pool_figures import Figures
 
-__all__ = ["not_declared", "refuse_publish", "refuse_to_wait"]
+__all__ = ["not_declared", "refuse_publish", "refuse_to_wait", "told_of_all"]
 
 
 def refuse_publish(figures: Figures, link: Link) -> None:
@@ -27,6 +30,19 @@ def refuse_to_wait(figures: Figures, link: Link) -> None:
     if error is not None:
         figures.tell(PoolEventKind.ACQUIRE_REFUSED, link.name, str(error), error)
         raise error
+
+
+@contextmanager
+def told_of_all(
+    prepared: Iterable[tuple[Message, bytes]], not_taken: Callable[[Message, BaseException], None]
+) -> Iterator[None]:
+    """What is raised in here is told to ``not_taken`` for each message of a call that hands over none of them."""
+    try:
+        yield
+    except BaseException as error:
+        for message, _ in prepared:
+            not_taken(message, error)
+        raise
 
 
 def not_declared(error: object) -> NotSentError:

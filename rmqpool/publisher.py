@@ -22,7 +22,7 @@ from rmqpool.errors import (
     PublishError,
 )
 from rmqpool.future import PublishFuture
-from rmqpool.held_back import not_declared
+from rmqpool.held_back import not_declared, told_of_all
 from rmqpool.message import Confirmation, Message, PublishReport
 from rmqpool.middleware import Middleware, PublishingChain, checked
 from rmqpool.pool import ConnectionPool
@@ -163,14 +163,16 @@ class Publisher:
     ) -> PublishReport:
         """Publish all ``bodies``, pipelined; returns one outcome for each, in order, and raises for none of them.
 
+        NotSentError, of the call, if nothing can be taken: a circuit breaker is open, or the topology cannot be declared.
         Every body is checked before the first is written (MessageError). ``timeout`` is the deadline of the whole call.
         """
         self.pool.refuse_on_io_thread("publish_many")
         deadline = time.monotonic() + self.timeout_of(options)
         retry = self.retry_of(options)
         prepared = self.prepare_many(exchange, queue, bodies, options)
-        self.ensure_declared(deadline)
-        self.pool.publishing()  # a pool that is closed already is an error of the call, not of each message
+        with told_of_all(prepared, self.not_taken):
+            self.ensure_declared(deadline)
+            self.pool.publishing()  # a pool that is closed already is an error of the call, not of each message
         futures: list[PublishFuture | NotSentError] = []
         for message, header in prepared:
             try:

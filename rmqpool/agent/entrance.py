@@ -61,9 +61,10 @@ class Entrance:
             self._hub.link.at_end_of_turn(lambda: self._hand_over(client, place))
 
     def _hand_over(self, client: Client, place: Hub) -> None:
+        if client.is_closed:  # in this turn: it would stay there for ever
+            return
         if client.session.state is not SessionState.WAITING:  # it said more, and is to be ended
-            if not client.is_closed:
-                client.resume()
+            client.resume()
             return
         self._hub.let_go(client)
         client.deadline = time.monotonic() + _PATIENCE
@@ -72,7 +73,7 @@ class Entrance:
 
     def admit(self, client: Client) -> None:
         """Let it in here, when the broker is there."""
-        if self._hub.is_connected:
+        if self._hub.is_connected or self._hub.gate.is_closed:  # an agent that stops tells so
             self._let_in(client)
         else:
             self._wait_for_broker(client)

@@ -64,6 +64,7 @@ class Hub:
         self._unread = 0
         self.gate: Gate[Client] = Gate(link.call_later, self.bounds, self._unwritten)
         self._counts = {"messages": 0, "refused": 0, "cut": 0, "lost": 0}
+        self._unanswered = 0  # publishes whose connection was lost while the agent stopped
         self._crossed: set[Channel] = set()  # at the last tick
         self._loop: Any = None
         link.attach(self)
@@ -132,6 +133,8 @@ class Hub:
             self._counts["lost"] += 1
             self._learn(self._connection.broker_close)
         self._connection = None
+        if self.gate.is_closed:
+            self._unanswered += sum(channel.unanswered for channel in self._channels.values())
         self._channels.clear()
         self._pending.clear()
         self._pending_size = 0
@@ -352,7 +355,8 @@ class Hub:
             for client in tuple(self._clients):
                 client.session.close(FORCED, "CONNECTIONFORCED - the agent stops")
                 client.resume()
-            self._await_goodbyes(lambda: on_done(missing))
+            unanswered = missing + self._unanswered
+            self._await_goodbyes(lambda: on_done(unanswered))
             return
         self.link.call_later(_DRAIN_LOOK, lambda: self._await_answers(deadline, on_done))
 

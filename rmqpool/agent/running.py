@@ -23,8 +23,8 @@ def run_agent(make: Callable[[], Agent], told: HealthOptions) -> bool:
     """Run until a signal, then stop it: True if every publish that was forwarded has its answer. Main thread only.
 
     A second signal ends the process at once. Raises ConfigurationError, from ``make`` too, and AuthenticationError,
-    VirtualHostNotFoundError, VirtualHostAccessError or TLSError if the broker lets it in nowhere at the start: later refusals
-    (a password that was changed) are waited for.
+    VirtualHostNotFoundError, VirtualHostAccessError or TLSError if the first host that each connection tries refuses it: later
+    refusals (a password that was changed) are waited for.
     """
     stopping = threading.Event()
 

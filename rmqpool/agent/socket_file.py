@@ -22,7 +22,10 @@ _KNOCK = 1.0  # seconds
 
 
 class SocketFile:
-    """Locks and binds at once. Raises ConfigurationError. Before other threads start: it sets the umask for a moment."""
+    """Locks and binds at once. Raises ConfigurationError.
+
+    It sets the umask for a moment: no other thread may make files then (the health reports that run already make none).
+    """
 
     def __init__(self, options: AgentOptions) -> None:
         self._path = Path(options.socket_path)

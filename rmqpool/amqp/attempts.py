@@ -82,9 +82,9 @@ class Attempts:
             return 0.0
         self._withdraw()
         answer = self._breaker.admit()
+        self._pass = answer if isinstance(answer, Pass) else None  # first: what on_change raises must not lose it
         self._breaker.tell()
         if isinstance(answer, Pass):
-            self._pass = answer
             return 0.0
         return min(max(answer.wait, _SHORTEST), _LONGEST)
 

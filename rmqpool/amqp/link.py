@@ -175,13 +175,13 @@ class Link:
             while self._state is not LinkState.READY:
                 if self._state in (LinkState.CLOSING, LinkState.CLOSED):
                     raise PoolClosedError(f"connection {self.name} is closed")
-                if (why := self.refusal or (self.circuit_open() if self.is_held else None)) is not None:
+                probing = self._state is LinkState.CONNECTING and self._plan.attempts <= 1  # for the breaker, maybe
+                held = self.is_held and not probing
+                if (why := self.refusal or (self.circuit_open() if held else None)) is not None:
                     raise why
-                remaining = deadline - time.monotonic()
-                if remaining <= 0:
-                    raise PoolTimeoutError(
-                        f"connection {self.name} is not ready: {self.why_not_ready()}"
-                    ) from self._last_error
+                if (remaining := deadline - time.monotonic()) <= 0:
+                    sentence = f"connection {self.name} is not ready: {self.why_not_ready()}"
+                    raise PoolTimeoutError(sentence) from self._last_error
                 self._changed.wait(remaining)
 
     def why_not_ready(self) -> str:

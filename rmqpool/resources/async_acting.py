@@ -7,6 +7,7 @@ import inspect
 import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from rmqpool.callables import function
@@ -120,6 +121,7 @@ class AsyncBase(PoolBase[T]):
             if task is not None:
                 self._opening.add(task)
                 task.add_done_callback(self._opening.discard)
+                task.add_done_callback(partial(self._never_begun, birth))
             else:
                 self._guard.withdraw(birth)
         self._guard.tell()
@@ -127,6 +129,10 @@ class AsyncBase(PoolBase[T]):
             self._loop.call_later(max(0.0, wake_at - now), weakly(self._pump_again))
         for decision in decisions:
             self._act(decision)
+
+    def _never_begun(self, birth: Birth, task: asyncio.Task[Any]) -> None:
+        if task.cancelled():  # once begun it ends otherwise
+            self._guard.withdraw(birth)
 
     def _pump_again(self) -> None:
         self._wake_at = math.inf

@@ -223,7 +223,7 @@ class AsyncResourcePool(AsyncBase[T]):
         await self.open(wait=False)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while not (self._is_filled() or self._guard.is_held(_monotonic())):
+                while not (self._is_filled() or self._gave_up_filling()):
                     await self._next_change()
         if not self._is_filled():
             stats, error = self._stats(_monotonic()), self._ledger.last_open_error

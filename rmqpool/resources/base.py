@@ -251,6 +251,9 @@ class PoolBase(Telling, Generic[T]):
     def _is_filled(self) -> bool:
         return self._ledger.closed or self._ledger.size >= self._ledger.minimum
 
+    def _gave_up_filling(self) -> bool:
+        return not self._plan.running and self._guard.is_held(time.monotonic())  # its own open may be the probe
+
     def _not_filled(self, timeout: float, stats: ResourceStats) -> Exception:
         if self._guard.is_held(time.monotonic()):
             why = f"pool {self.name!r} has {stats.size} of {stats.min_size} resources ({stats.summary()}); it goes on trying"

@@ -224,7 +224,7 @@ class ResourcePool(ThreadedBase[T]):
         """Wait until ``min_size`` resources are open; errors as :meth:`open`."""
         self.open(wait=False)
         with self._lock:
-            self._grown.wait_for(lambda: self._is_filled() or self._guard.is_held(_monotonic()), timeout)
+            self._grown.wait_for(lambda: self._is_filled() or self._gave_up_filling(), timeout)
             stats, error = self._stats(_monotonic()), self._ledger.last_open_error
         if stats.closed:
             raise PoolClosedError(f"pool {self.name!r} is closed: make a new one")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from rmqpool.core.ports import Service
 from rmqpool.core.pulse import Pulse
-from rmqpool.errors import CallTimeoutError, ConnectionLostError, PoolTimeoutError, RmqpoolError
+from rmqpool.errors import CallTimeoutError, CircuitOpenError, ConnectionLostError, PoolTimeoutError, RmqpoolError
 from rmqpool.pool import ConnectionPool
 from rmqpool.topology import Exchange, Queue, Topology
 from rmqpool.worker.async_executor import LoopThread
@@ -158,10 +158,12 @@ class Runner:
                 self._pool.open(timeout=_turn(give_up_at, _CONNECT_TURN))
                 self._pool.declare_once(self._topology, _turn(give_up_at, _DECLARE_TIMEOUT))
                 return True
-            except (PoolTimeoutError, CallTimeoutError, ConnectionLostError) as error:
+            except (PoolTimeoutError, CallTimeoutError, CircuitOpenError, ConnectionLostError) as error:
                 if give_up_at is not None and time.monotonic() >= give_up_at:
                     raise
                 self._say_that_it_waits(error)
+                if isinstance(error, CircuitOpenError):
+                    self._stop.wait(_turn(give_up_at, min(max(error.retry_after, 0.05), 1.0)))
         return False
 
     def _say_that_it_waits(self, error: RmqpoolError) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -20,10 +22,14 @@ from rmqpool import (
     ConnectionPool,
     Consumer,
     Delivery,
+    Message,
+    Middleware,
     NotSentError,
     Publisher,
+    PublishError,
     PublishHeldBackError,
     Queue,
+    Worker,
 )
 from rmqpool.secret import Secret
 from rmqpool.settings import ConnectionSettings
@@ -253,3 +259,62 @@ def test_what_is_no_breaker_is_refused() -> None:
     """A policy in the place of a breaker is told at once."""
     with pytest.raises(ConfigurationError, match=r"give Breaker\('the broker'\)"):
         ConnectionPool(breaker=BreakerPolicy())  # type: ignore[arg-type]
+
+
+def test_a_worker_waits_for_the_broker_also_when_the_breaker_is_open_at_its_start(
+    settings: ConnectionSettings, proxy: FaultProxy
+) -> None:
+    """As it does without one: it declares and consumes when the broker is there."""
+    guard = broker_guard()
+    proxy.refuse()
+    with contextlib.closing(ConnectionPool(settings, breaker=guard)) as pool:
+        refused_at_once(lambda: pool.open(timeout=LONG))
+        worker = Worker("patient", pool)
+        handled = threading.Event()
+        worker.consumer("patient")(lambda body: handled.set())
+        running = threading.Thread(target=worker.run, kwargs={"grace": 5.0})
+        running.start()
+        try:
+            wait_until(lambda: guard.stats().refused > 0, "the worker to be turned away", timeout=30)
+            assert running.is_alive()
+            proxy.heal()
+            wait_until(lambda: worker.is_ready, "the worker to be ready", timeout=60)
+            with Publisher(pool) as publisher:
+                publisher.publish("patient", {}, timeout=60)
+            assert handled.wait(60)
+        finally:
+            worker.stop()
+            running.join(60)
+    assert not running.is_alive()
+
+
+def test_a_batch_that_is_held_back_is_told_to_middleware(settings: ConnectionSettings, proxy: FaultProxy) -> None:
+    """Each message ends for it: what it opened before a publish is closed."""
+
+    class Counting(Middleware):
+        begun = ended = 0
+
+        def before_publish(self, message: Message) -> None:
+            self.begun += 1
+
+        def on_publish_error(self, message: Message, state: object, error: PublishError) -> None:
+            self.ended += 1
+
+    counting, guard = Counting(), broker_guard()
+    with ConnectionPool(settings, breaker=guard) as pool, Publisher(pool, middleware=[counting]) as publisher:
+        take_away(proxy, guard)
+        with pytest.raises(PublishHeldBackError):
+            publisher.publish_many("orders", range(100), timeout=LONG)
+    assert counting.begun == counting.ended == 100
+
+
+def test_a_new_pool_on_an_open_breaker_waits_for_its_own_probe(settings: ConnectionSettings, proxy: FaultProxy) -> None:
+    """The breaker outlives pools; one that is opened when its pause is over makes the attempt that closes it."""
+    guard = broker_guard()
+    with ConnectionPool(settings, breaker=guard):
+        take_away(proxy, guard)
+    proxy.heal()
+    wait_until(lambda: guard.wait() == 0.0, "the end of the pause", timeout=30)
+    with ConnectionPool(settings, breaker=guard) as pool:
+        assert pool.check(timeout=60)
+    assert guard.state is BreakerState.CLOSED
