@@ -221,7 +221,8 @@ class Worker:
 
         A second signal ends the process at once. ``queues``, ``concurrency``, ``prefetch``, ``grace`` and ``pool``
         replace what the worker and its consumers say. ``burst`` ends when the queues are empty and everything is
-        settled. A broker that is not there is waited for, unless ``wait_for_broker`` is False: PoolTimeoutError or CircuitOpenError then.
+        settled. A broker that is not there is waited for, unless ``wait_for_broker`` is False: PoolTimeoutError then, or
+        CircuitOpenError of a pool with a breaker.
 
         Raises what prevents a start: ConfigurationError, TopologyMismatchError, AuthenticationError,
         VirtualHostNotFoundError, VirtualHostAccessError, TLSError, AccessRefusedError.
