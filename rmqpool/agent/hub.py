@@ -163,7 +163,7 @@ class Hub:
         """Those that had channels have lost them; the others stay, unless ``all_of_them`` go."""
         for client in tuple(self._clients):
             if client.session.upstream_lost() or (all_of_them and client.session.state is SessionState.RUNNING):
-                client.session.close(FORCED, f"CONNECTIONFORCED - the agent has no connection to the broker: {why}")
+                client.session.close(FORCED, f"CONNECTION_FORCED - the agent has no connection to the broker: {why}")
             self.gate.has_read(client, client.session.waiting_bytes)
 
     # Clients come and go
@@ -250,9 +250,7 @@ class Hub:
     def new_channel(self, number: int, owner: Session) -> Channel | None:
         """A channel of the broker's under a number that is free there; None: all are taken, or kept for others."""
         if self._connection is None:
-            raise Violation(
-                FORCED, f"CONNECTIONFORCED - the agent has no connection to the broker: {self.link.why_not_ready()}"
-            )
+            raise Violation(FORCED, self.no_broker)
         kept = self.channel_max // _KEPT_SHARE if len(owner.channels) >= _MODEST else 0
         if len(self._free) <= kept:
             return None
@@ -353,7 +351,7 @@ class Hub:
         leaving = any(channel.is_leaving for channel in self._channels.values())
         if connection is None or time.monotonic() >= deadline or not (missing or leaving or self._unwritten()):
             for client in tuple(self._clients):
-                client.session.close(FORCED, "CONNECTIONFORCED - the agent stops")
+                client.session.close(FORCED, "CONNECTION_FORCED - the agent stops")
                 client.resume()
             unanswered = missing + self._unanswered
             self._await_goodbyes(lambda: on_done(unanswered))
